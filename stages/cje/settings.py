@@ -1,0 +1,323 @@
+"""params.yaml as one typed object, checked before any stage works."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from os import PathLike
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from ruamel.yaml import YAML, YAMLError
+
+from cje.errors import CJEError
+
+MAX_LINES = 5  # of an error message
+MODEL_REFERENCE = re.compile(r"[^/\s]+/[^/\s](\S*\S)?|(gpt-|claude-|o\d)\S*")
+MODEL_WORDS = "a model: provider/model as in sim/base or openai/gpt-4o, or gpt-*, claude-*, o1-*"
+
+Integer = Annotated[int, Strict()]
+Real = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+Share = Annotated[Real, Field(ge=0, le=1)]
+Temperature = Annotated[Real, Field(ge=0, le=2)]
+TopP = Annotated[Real, Field(gt=0, le=1)]
+Count = Annotated[Integer, Field(ge=0)]
+Positive = Annotated[Integer, Field(ge=1)]
+
+TEMPERATURE_WORDS = "a number from 0 to 2, or null to leave it out of the calls"
+TOP_P_WORDS = "a number above 0 and at most 1, or null to leave it out of the calls"
+PROMPTS_WORDS = "sim/arena, or a .jsonl, .csv or .parquet file"
+SHARE_WORDS = "a number from 0 to 1"
+COUNT_WORDS = "a whole number, 0 or more"
+POSITIVE_WORDS = "a whole number, 1 or more"
+RANGE_WORDS = "two numbers [low, high], low below high"
+POLICY_WORDS = "{model: ...} with, if wanted, system_prompt, temperature, top_p and max_tokens"
+
+
+def show_value(value: Any) -> str:
+    """A value as JSON and YAML have it, on one line, cut to 60 characters."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+        if not text.isprintable():  # line separators and half surrogate pairs
+            text = json.dumps(value, default=str)
+    except (TypeError, ValueError):  # keys that are no text, a list that holds itself
+        text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def policy_name_problem(name: str) -> str | None:
+    """Why `name` cannot name a policy, or None: a policy's name is also part of file names."""
+    if not name:
+        return "the name of a policy must not be empty"
+    if any(c.isspace() or not c.isprintable() for c in name):
+        return "the name of a policy has no white space or control characters"
+    if any(part in ("", ".", "..") for part in name.split("/")):
+        return "a '/' in the name of a policy stands between two names, as in openai/gpt-4o"
+    return None
+
+
+def is_model_reference(text: str) -> bool:
+    """Whether `text` names a model by itself: provider/model, gpt-*, claude-* or o<digit>*."""
+    return MODEL_REFERENCE.fullmatch(text) is not None
+
+
+def _model(text: str) -> str:
+    if not is_model_reference(text):
+        raise ValueError(f"{show_value(text)} is not allowed; give {MODEL_WORDS}")
+    return text
+
+
+def _scale(value: tuple[float, float]) -> tuple[float, float]:
+    lo, hi = value
+    if not (lo < hi and math.isfinite(hi - lo)):
+        raise ValueError(f"{show_value(value)} is not allowed; give {RANGE_WORDS}")
+    return value
+
+
+Model = Annotated[str, AfterValidator(_model)]
+Scale = Annotated[tuple[Real, Real], AfterValidator(_scale)]
+FROZEN = ConfigDict(extra="forbid", frozen=True)
+
+
+class Policy(BaseModel):
+    """A policy: which model answers, and how it samples; None leaves a setting out of the calls."""
+
+    model_config = FROZEN
+
+    name: str
+    model: Model
+    system_prompt: str | None = None
+    temperature: Temperature | None
+    top_p: TopP | None
+    max_tokens: Positive
+
+
+class PolicyEntry(BaseModel):
+    """An entry of `policies`; what it leaves out is taken from the global settings.
+
+    So an absent temperature is the global one, and a null temperature is none at all.
+    """
+
+    model_config = FROZEN
+
+    model: Model = Field(description=MODEL_WORDS)
+    system_prompt: str | None = Field(None, description="text, or null for none")
+    temperature: Temperature | None = Field(None, description=TEMPERATURE_WORDS)
+    top_p: TopP | None = Field(None, description=TOP_P_WORDS)
+    max_tokens: Positive = Field(None, description=POSITIVE_WORDS)
+
+
+class Settings(BaseModel):
+    """Every setting of an experiment; each field's description says what is allowed."""
+
+    model_config = FROZEN
+
+    source: Literal["models", "files"] = Field("models", description="models or files")
+    prompts: str = Field("sim/arena", description=PROMPTS_WORDS)
+    max_samples: Positive = Field(1000, description=POSITIVE_WORDS)
+    seed: Annotated[Integer, Field(ge=0, lt=2**63)] = Field(
+        42, description="a whole number from 0 to 2^63 - 1"
+    )
+
+    # `policies` stands before the settings that name policies: their checks look into it.
+    policies: dict[str, PolicyEntry] = Field(
+        {}, description=f"policies by name, each {POLICY_WORDS}"
+    )
+    base_model: str = Field(description="a policy of `policies`, or a model")
+    target_models: tuple[str, ...] = Field(description="a list of policies, [clone, better]")
+    oracle_model: Model = Field("sim/oracle", description=MODEL_WORDS)
+    proxy_model: Model = Field("sim/judge", description=MODEL_WORDS)
+
+    temperature: Temperature | None = Field(0.7, description=TEMPERATURE_WORDS)
+    top_p: TopP | None = Field(0.9, description=TOP_P_WORDS)
+    max_tokens: Positive = Field(40, description=POSITIVE_WORDS)
+    draws_per_prompt: Positive = Field(1, description=POSITIVE_WORDS)
+
+    oracle_fraction: Annotated[Real, Field(gt=0, le=1)] = Field(
+        0.25, description="a number above 0 and at most 1"
+    )
+    oracle_samples: Count = Field(250, description=COUNT_WORDS)
+    judge_range: Scale = Field((0.0, 10.0), description=RANGE_WORDS)
+    oracle_range: Scale = Field((0.0, 10.0), description=RANGE_WORDS)
+    on_bad_row: Literal["error", "skip"] = Field("error", description="error or skip")
+
+    estimator: Literal["dr-cpo", "direct", "ips", "snips", "calibrated-ips"] = Field(
+        "dr-cpo", description="dr-cpo, direct, ips, snips or calibrated-ips"
+    )
+    weights: Literal["auto", "sequence", "marginal"] = Field(
+        "auto", description="auto, sequence or marginal"
+    )
+    folds: Annotated[Integer, Field(ge=2, le=50)] = Field(
+        5, description="a whole number from 2 to 50"
+    )
+    alpha: Annotated[Real, Field(gt=0, lt=1)] = Field(
+        0.05, description="a number above 0 and below 1"
+    )
+
+    min_oracle_labels: Count = Field(50, description=COUNT_WORDS)
+    min_proxy_correlation: Share = Field(0.3, description=SHARE_WORDS)
+    caution_ess: Share = Field(0.3, description=SHARE_WORDS)
+    refuse_ess: Share = Field(0.05, description=SHARE_WORDS)
+    max_extreme_weight_share: Share = Field(0.01, description=SHARE_WORDS)
+    max_out_of_range: Share = Field(0.05, description=SHARE_WORDS)
+    max_truncated: Share = Field(0.2, description=SHARE_WORDS)
+    max_unparsed: Share = Field(0.02, description=SHARE_WORDS)
+    min_truth_coverage: Share = Field(0.8, description=SHARE_WORDS)
+
+    @field_validator("prompts")
+    @classmethod
+    def _prompts(cls, value: str) -> str:
+        if value != "sim/arena" and Path(value).suffix not in (".jsonl", ".csv", ".parquet"):
+            raise ValueError(f"{show_value(value)} is not allowed; give {PROMPTS_WORDS}")
+        return value
+
+    @field_validator("policies")
+    @classmethod
+    def _policies(cls, value: dict[str, PolicyEntry]) -> dict[str, PolicyEntry]:
+        for name in value:
+            if problem := policy_name_problem(name):
+                raise ValueError(f"{show_value(name)} is not allowed; {problem}")
+        return value
+
+    @field_validator("base_model")
+    @classmethod
+    def _base_model(cls, value: str, info: ValidationInfo) -> str:
+        _check_policy(value, info.data.get("policies"))
+        return value
+
+    @field_validator("target_models")
+    @classmethod
+    def _target_models(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("[] is not allowed; name at least one policy")
+        for name in value:
+            _check_policy(name, info.data.get("policies"))
+            if value.count(name) > 1:
+                raise ValueError(f"{show_value(name)} is listed twice; name each policy once")
+        return value
+
+    @field_validator("refuse_ess")
+    @classmethod
+    def _refuse_ess(cls, value: float, info: ValidationInfo) -> float:
+        caution = info.data.get("caution_ess")
+        if caution is not None and value > caution:
+            raise ValueError(f"{value:g} is not allowed; give at most caution_ess, {caution:g}")
+        return value
+
+    def policy(self, name: str) -> Policy:
+        """The policy of that name, with the global settings where its entry leaves them out."""
+        entry = self.policies.get(name)
+        own = entry.model_dump(exclude_unset=True) if entry else {"model": name}
+        inherited = {k: getattr(self, k) for k in ("temperature", "top_p", "max_tokens")}
+        return Policy(name=name, **(inherited | own))
+
+    @property
+    def base(self) -> Policy:
+        """The policy that wrote the logs."""
+        return self.policy(self.base_model)
+
+    @property
+    def targets(self) -> list[Policy]:
+        """The policies to evaluate, in the order given."""
+        return [self.policy(name) for name in self.target_models]
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The thresholds of the guard rails by key."""
+        keys = list(type(self).model_fields)
+        return {k: getattr(self, k) for k in keys[keys.index("min_oracle_labels") :]}
+
+
+def load_settings(path: str | PathLike = "params.yaml") -> Settings:
+    """The settings in the YAML file `path`, read as DVC reads it (YAML 1.2).
+
+    Raises one CJEError that lists what is wrong: each key, its value and what is allowed.
+    """
+    path = Path(path)
+    try:
+        values = YAML(typ="safe").load(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise CJEError(
+            f"{path}: cannot be read ({error.strerror}); run this in the project's folder"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise CJEError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from error
+    except YAMLError as error:
+        raise CJEError(f"{path}{_yaml_problem(error)}") from error
+    if not isinstance(values, Mapping):
+        raise CJEError(f"{path}: must hold settings, one `key: value` a line")
+    return parse_settings(values, str(path))
+
+
+def parse_settings(values: Mapping[str, Any], where: str = "settings") -> Settings:
+    """`values` as Settings; errors as from `load_settings`, with `where` in place of the file."""
+    try:
+        return Settings.model_validate(dict(values))
+    except ValidationError as error:
+        problems = {}  # the first problem of each key, in the order of the keys
+        for item in error.errors(include_url=False):
+            key, words = _problem(item, values)
+            problems.setdefault(key, f"{where}: {key}: {words}")
+    lines = list(problems.values())
+    if len(lines) > MAX_LINES:
+        lines = [*lines[: MAX_LINES - 1], f"and {len(lines) - MAX_LINES + 1} more"]
+    raise CJEError("\n".join(lines))
+
+
+def _yaml_problem(error: YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+    problem = (getattr(error, "problem", None) or str(error)).splitlines()[0]
+    if "duplicate key" in problem:
+        return f"{place}: {problem.split(' with ')[0].replace('found ', '')}; keep one of them"
+    return f"{place}: not valid YAML: {problem}"
+
+
+def _problem(item: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[str, str]:
+    """The dotted key of one of pydantic's errors, and words of ours for it."""
+    loc, kind = item["loc"], item["type"]
+    if loc[-1] == "[key]":
+        return "policies", f"{show_value(loc[1])} is not allowed as a name; put it in quotes"
+    in_policy = loc[0] == "policies" and len(loc) > 1
+    path = loc[:3] if in_policy else loc[:1]  # not the place inside a list
+    fields = (PolicyEntry if in_policy else Settings).model_fields
+    key = ".".join(p if isinstance(p, str) and p.isprintable() else show_value(p) for p in path)
+    if kind in ("extra_forbidden", "invalid_key"):
+        near = get_close_matches(str(path[-1]), fields, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"the keys are {', '.join(fields)}"
+        return key, f"unknown key; {hint} (its value: {show_value(item['input'])})"
+    allowed = POLICY_WORDS if len(path) == 2 else fields[path[-1]].description
+    value: Any = values
+    for part in path:
+        if part not in value:
+            return key, f"missing; give {allowed}"
+        value = value[part]
+    if kind == "value_error":
+        return key, str(item["ctx"]["error"])
+    return key, f"{show_value(value)} is not allowed; give {allowed}"
+
+
+def _check_policy(name: str, policies: Mapping[str, PolicyEntry] | None) -> None:
+    """Raise ValueError unless `name` is defined or a model; None: `policies` is itself wrong."""
+    if policies is None or name in policies:
+        return
+    if is_model_reference(name) and not policy_name_problem(name):
+        return
+    near = get_close_matches(name, policies, n=1)
+    hint = f"; did you mean {show_value(near[0])}? Give" if near else "; give"
+    defined = ", ".join(policies) or "none"
+    raise ValueError(
+        f"{show_value(name)} is not defined{hint} a defined policy ({defined}), "
+        "or a model such as openai/gpt-4o"
+    )

@@ -1,0 +1,451 @@
+"""Users' own files: what is read, what is refused, and in which words."""
+
+import json
+import math
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from arena import arena_sample, copy_arena_sample
+from cje.errors import CJEError
+from cje.inputs import Inputs, read_inputs
+from cje.settings import parse_settings
+from cje.tables import LOGGED, TABLES, check_table, prompt_uids
+
+FRAMES = [
+    "prompts",
+    "logs",
+    "draws",
+    "target_logps",
+    "proxy_scores",
+    "oracle_labels",
+    "validation_labels",
+]
+
+
+def chosen(**changes):
+    fixed = {
+        "source": "files",
+        "base_model": "sim/base",
+        "target_models": ["sim/better"],
+        "judge_range": [0, 1],
+        "oracle_range": [0, 1],
+    }
+    return parse_settings(fixed | changes)
+
+
+def log(uid="p1", **changes) -> dict:
+    row = {
+        "uid": uid,
+        "prompt": f"Prompt {uid}?",
+        "answer": f"Logged {uid}.",
+        "sequence_logp": -2.0,
+        "target_policy_logprobs": {"clone": -3.0},
+        "judge_score": 0.5,
+    }
+    return row | changes
+
+
+def draw(uid="p1", **changes) -> dict:
+    row = {"uid": uid, "prompt": f"Prompt {uid}?", "answer": f"Fresh {uid}.", "judge_score": 0.25}
+    return row | changes
+
+
+def without(row: dict, *names: str) -> dict:
+    return {name: value for name, value in row.items() if name not in names}
+
+
+def write(path, rows) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path.write_bytes("".join(line + "\n" for line in lines).encode("utf-8"))
+
+
+def read(folder, logs=None, draws=None, labels=(), **changes) -> Inputs:
+    """Write the rows as users' files, one policy `clone`, and read them."""
+    write(folder / "logs.jsonl", [log()] if logs is None else logs)
+    write(folder / "draws" / "clone.jsonl", [draw()] if draws is None else draws)
+    if labels:
+        write(folder / "validation" / "clone.jsonl", labels)
+    return read_inputs(folder, chosen(**changes))
+
+
+def refusal(folder, **rows) -> str:
+    with pytest.raises(CJEError) as caught:
+        read(folder, **rows)
+    return str(caught.value)
+
+
+def test_the_arena_sample_as_it_is(tmp_path):
+    got = read_inputs(copy_arena_sample(tmp_path / "inputs"), chosen())
+    assert got.targets == ["base", "clone", "parallel_universe_prompt", "unhelpful"]
+    assert (got.bad_rows.empty, got.notes) == (True, [])
+    for name in FRAMES:
+        pd.testing.assert_frame_equal(getattr(got, name), check_table(getattr(got, name), name))
+    raw = [json.loads(x) for x in (arena_sample() / "logged_data.jsonl").open(encoding="utf-8")]
+    assert got.logs["uid"].tolist() == [row["metadata"]["prompt_id"] for row in raw]
+    assert got.logs["answer"].tolist() == [row["response"] for row in raw]
+    assert got.logs["sequence_logp"].tolist() == [row["base_policy_logprob"] for row in raw]
+    assert set(got.logs["action"]) == {"base"}
+
+    logps = got.target_logps.set_index(["policy", "uid"])["sequence_logp"]
+    for policy in ("clone", "parallel_universe_prompt", "unhelpful"):
+        expected = [row["target_policy_logprobs"][policy] for row in raw]
+        assert logps[policy].tolist() == expected
+    assert logps["base"].tolist() == got.logs["sequence_logp"].tolist()
+
+    judged = got.proxy_scores[got.proxy_scores["draw"] == LOGGED]
+    assert judged["judge_raw"].tolist() == [row["judge_score"] for row in raw]
+    assert len(got.proxy_scores) == 5000
+    assert len(got.draws) == 4000
+    labelled = [row["oracle_label"] for row in raw if "oracle_label" in row]
+    assert got.oracle_labels["oracle_score"].tolist() == labelled
+    assert got.oracle_labels["oracle_prob"].unique().tolist() == [0.48]
+    by_policy = got.validation_labels.groupby("policy")["oracle_prob"]
+    assert by_policy.size().to_dict() == {"base": 480, "parallel_universe_prompt": 50}
+    assert by_policy.first().to_dict() == {"base": 0.48, "parallel_universe_prompt": 0.05}
+    assert got.summary["oracle_labels"] == 480
+
+
+def test_the_arena_sample_on_the_default_scales_raises_a_doubt(tmp_path):
+    changes = {"judge_range": [0, 10], "oracle_range": [0, 10]}
+    got = read_inputs(copy_arena_sample(tmp_path / "inputs"), chosen(**changes))
+    assert got.notes == [
+        "no score is above 1 on judge_range [0, 10]: is that their scale?",
+        "no score is above 1 on oracle_range [0, 10]: is that their scale?",
+    ]
+
+
+def test_scores_are_scaled_and_labels_are_kept_as_given(tmp_path):
+    logs = [log(judge_score=75, oracle_score=4), log("p2", judge_score=None)]
+    got = read(tmp_path, logs, judge_range=[50, 100], oracle_range=[1, 5],
+               draws=[draw(judge_score=100, oracle_label=3)])  # fmt: skip
+    scores = got.proxy_scores
+    assert scores[["uid", "policy", "draw"]].values.tolist() == [
+        ["p1", "base", LOGGED], ["p2", "base", LOGGED], ["p1", "clone", 0],
+    ]  # fmt: skip
+    assert scores["judge_raw"].fillna(-1).tolist() == [0.5, -1, 1]
+    assert scores["reason"].fillna("").tolist() == ["", "not given", ""]
+    assert got.oracle_labels[["uid", "oracle_score", "oracle_prob"]].values.tolist() == [
+        ["p1", 4.0, 0.5]
+    ]
+    assert got.validation_labels[["policy", "oracle_score", "oracle_prob"]].values.tolist() == [
+        ["clone", 3.0, 1.0]
+    ]
+    assert got.summary["logs_without_judge_score"] == 1
+
+
+def test_target_logps(tmp_path):
+    logs = [
+        log("p1", target_policy_logprobs={"clone": "-Infinity", "gone": -1}),
+        log("p2", target_policy_logprobs={"clone": -math.inf}, logprob_kind="raw"),
+        log("p3", target_policy_logprobs={"clone": None}, logprob_kind="raw"),
+        without(log("p4", action="clone", token_logprobs=[-1, -1]), "target_policy_logprobs"),
+    ]
+    got = read(tmp_path, logs)
+    assert got.target_logps["sequence_logp"].tolist()[:2] == [-math.inf, -math.inf]
+    assert math.isnan(got.target_logps["sequence_logp"][2])
+    assert got.target_logps["sequence_logp"][3] == -2.0  # its own policy's
+    assert got.target_logps["logprob_kind"].fillna("").tolist() == ["", "raw", "", ""]
+    assert got.summary["target_logps_outside_support"] == 2
+    assert got.summary["target_logps_missing"] == 1
+    assert got.summary["policies_without_draws"] == 1
+    assert got.notes == ["left aside, for they have no draws: gone"]
+
+
+def test_a_given_logp_under_the_own_policy_is_kept(tmp_path):
+    logs = [log(action="clone", target_policy_logprobs={"clone": -2.5})]
+    assert read(tmp_path, logs).target_logps["sequence_logp"].tolist() == [-2.5]
+
+
+def test_token_logprobs_stand_in_for_their_sum(tmp_path):
+    logs = [without(log(token_logprobs=[-0.5, -1.5], tokens=["a", "b"]), "sequence_logp")]
+    got = read(tmp_path, logs)
+    assert got.logs["sequence_logp"].tolist() == [-2.0]
+    words = refusal(tmp_path, logs=[log(sequence_logp=-0.2, token_logprobs=[-1, -1])])
+    assert "logs.jsonl:1: sequence_logp: -0.2 is not the sum of token_logprobs, -2" in words
+
+
+def test_without_ids_the_prompt_decides(tmp_path):
+    texts = ["Same?", "Other?", "Same?"]
+    logs = [without(log(prompt=text), "uid") for text in texts]
+    pairs = [("Same?", "1"), ("Other?", "2"), ("Same?", "3"), ("Same?", "4")]
+    draws = [without(draw(prompt=text, answer=answer), "uid") for text, answer in pairs]
+    got = read(tmp_path, logs, draws)
+    first, other, second = prompt_uids(texts)
+    assert got.logs["uid"].tolist() == [first, other, second]
+    assert got.draws[["uid", "draw", "answer"]].values.tolist() == [
+        [first, 0, "1"], [other, 0, "2"], [second, 0, "3"], [first, 1, "4"],
+    ]  # fmt: skip
+    numbered = [row | {"draw": 0} for row in draws[:3]]
+    assert read(tmp_path, logs, numbered).draws["uid"].tolist() == [first, other, second]
+    assert "clone.jsonl:4: draw: 0 of uid" in refusal(
+        tmp_path, logs=logs, draws=[*numbered, numbered[0]]
+    )
+
+
+def test_ids_are_kept_numbers_too_and_draws_are_counted(tmp_path):
+    logs = [without(log(prompt_id=7, prompt="é?"), "uid")]
+    draws = [{"metadata": {"prompt_id": "7"}, "response": "", "score": 1, "prompt": "e\u0301?"}] * 2
+    got = read(tmp_path, logs, draws)
+    assert got.draws[["uid", "prompt", "draw", "answer"]].values.tolist() == [
+        ["7", "é?", 0, ""],
+        ["7", "é?", 1, ""],
+    ]
+
+
+def test_validation_labels_find_their_draws(tmp_path):
+    draws = [draw(draw=0), draw(draw=1, answer="Second."), draw("p2", oracle_score=0.5)]
+    labels = [
+        {"prompt_id": "p1", "draw_idx": 1, "response": "Second.", "oracle_label": 0.75},
+        {"prompt": "Prompt p2?", "oracle_score": 0.5},
+    ]
+    got = read(tmp_path, [log(), log("p2")], draws, labels)
+    columns = ["uid", "policy", "draw", "oracle_score"]
+    assert got.validation_labels[columns].values.tolist() == [
+        ["p1", "clone", 1, 0.75],
+        ["p2", "clone", 0, 0.5],
+    ]
+    assert got.validation_labels["oracle_prob"].tolist() == [2 / 3, 2 / 3]
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        ({"uid": "p1", "draw": 1, "oracle_score": 1}, "draw: this policy has no draw 1 of uid"),
+        ({"uid": "p9", "oracle_score": 1}, 'uid: "p9" is in no good row of the logs'),
+        ({"uid": "p1", "response": "x", "oracle_score": 1}, "response: differs from the draw's, "),
+        ({"uid": "p1", "oracle_label": 1}, "oracle_label: 1, but 0.5 on the draw"),
+        ({"uid": "p1"}, "oracle_score: missing: a validation row is a label"),
+        ({"oracle_score": 1}, "uid: missing; give uid, prompt_id, metadata.prompt_id or prompt"),
+    ],
+)
+def test_a_validation_row_that_fits_no_draw(tmp_path, label, words):
+    message = refusal(tmp_path, draws=[draw(oracle_score=0.5)], labels=[label])
+    assert f"validation/clone.jsonl:1: {words}" in message
+
+
+def test_inclusion_probabilities_are_given_for_all_labels_or_none(tmp_path):
+    logs = [log(oracle_score=1, oracle_prob=0.1), log("p2", oracle_score=1)]
+    words = "logs.jsonl:2: oracle_prob: missing, though other labelled rows have it"
+    assert words in refusal(tmp_path, logs=logs)
+    logs = [logs[0], log("p2", oracle_score=1, oracle_prob=0.2), log("p3")]
+    assert read(tmp_path, logs).oracle_labels["oracle_prob"].tolist() == [0.1, 0.2]
+    label = [{"uid": "p2", "oracle_score": 1}]
+    draws = [draw(oracle_score=1, oracle_prob=0.5), draw("p2")]
+    words = "validation/clone.jsonl:1: oracle_prob: missing"
+    assert words in refusal(tmp_path, logs=logs, draws=draws, labels=label)
+    label[0]["oracle_prob"] = 0.25
+    got = read(tmp_path, logs, draws, label)
+    assert got.validation_labels["oracle_prob"].tolist() == [0.5, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ('{"uid": "p1", ', "row: not valid JSON: "),
+        ("[1, 2]", "row: [1, 2] is not an object of columns"),
+        ("[" * 100_000, "row: not valid JSON: "),
+        (without(log(), "uid"), "uid: missing, though other rows have it"),
+        (log(uid=""), "uid: empty"),
+        (log(uid=True), "uid: true is not text"),
+        (log(prompt_id="p2"), 'prompt_id: "p2", but uid is "p1"'),
+        (without(log(), "prompt"), "prompt: missing; give prompt"),
+        (log(prompt=""), "prompt: empty"),
+        (log(answer=None), "answer: missing; give answer or response"),
+        (log(answer=3), "answer: 3 is not text"),
+        (log(answer="half \ud800"), "answer: half a surrogate pair (U+D800) at character 5"),
+        (log(tokens=["\udc00"]), "tokens: half a surrogate pair"),
+        (log(tokens="yes"), 'tokens: "yes" is not a list'),
+        (log(token_logprobs=[-1, 0.5]), "token_logprobs: 0.5 is above 0"),
+        (log(judge_score="high"), 'judge_score: "high" is not a number'),
+        (log(judge_score=True), "judge_score: true is not a number"),
+        (log(judge_score=math.nan), "judge_score: NaN is not a number; leave the column out"),
+        (log(judge_score=math.inf), "judge_score: inf is outside judge_range"),
+        (
+            log(judge_score=85),
+            "judge_score: 85 is outside judge_range [0, 1]; set judge_range=[0,100]?",
+        ),
+        (log(judge_score=-1), "judge_range [0, 1]; set judge_range to the scores' scale"),
+        (
+            log(oracle_label=7),
+            "oracle_label: 7 is outside oracle_range [0, 1]; set oracle_range=[0,10]?",
+        ),
+        (log(oracle_score=10**400), "is too large"),
+        (log(oracle_prob=0), "oracle_prob: 0 is not above 0 and at most 1"),
+        (log(score=0.4), "score: 0.4, but judge_score is 0.5"),
+        (log(sequence_logp=0.1), "sequence_logp: 0.1 is above 0"),
+        (log(sequence_logp=-math.inf), "sequence_logp: -inf: an answer cannot come from"),
+        (log(sequence_logp=math.nan), "sequence_logp: NaN is not a number"),
+        (log(base_policy_logprob=-2.5), "base_policy_logprob: -2.5, but sequence_logp is -2.0"),
+        (log(target_policy_logprobs=-3), "target_policy_logprobs: -3 is not an object"),
+        (log(target_policy_logprobs={"a": 1}), "target_policy_logprobs.a: 1 is above 0"),
+        (log(target_policy_logprobs={"a": "x"}), 'target_policy_logprobs.a: "x" is not a number'),
+        (log(finish_reason="eos"), 'finish_reason: "eos" is not stop or length'),
+        (log(logprob_kind="exact"), 'logprob_kind: "exact" is not sampling or raw'),
+        (log(prompt_tokens=1.5), "prompt_tokens: 1.5 is not a whole number, 0 or more"),
+        (log("p0"), 'uid: "p0" is on line 1 already'),
+    ],
+)
+def test_a_bad_log_row_is_named_or_left_out(tmp_path, row, words):
+    logs = [log("p0"), row, log("p2")]
+    draws = [draw("p0"), draw("p2")]
+    message = refusal(tmp_path, logs=logs, draws=draws)
+    assert f"{tmp_path}/logs.jsonl:2: " in message
+    assert words in message
+    assert message.splitlines()[-1] == "1 bad row in all: mend them, or set on_bad_row=skip"
+    got = read(tmp_path, logs, draws, on_bad_row="skip")
+    assert got.logs["uid"].tolist() == ["p0", "p2"]
+    assert got.bad_rows[["file", "line"]].values.tolist() == [[f"{tmp_path}/logs.jsonl", 2]]
+    assert words in f"{got.bad_rows['column'][0]}: {got.bad_rows['reason'][0]}"
+    assert got.summary["bad_rows"] == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (draw("p9"), 'uid: "p9" is in no good row of the logs'),
+        (without(draw(prompt="New?"), "uid"), "prompt: no good row of the logs has this prompt"),
+        (draw(prompt="Other?"), 'prompt: differs from the log\'s prompt of uid "p1"'),
+        (without(draw(), "uid", "prompt"), "uid: missing; give uid, prompt_id, metadata.prompt_id"),
+        (draw(draw=-1), "draw: -1 is not a whole number, 0 or more"),
+        (draw(draw=0.5), "draw: 0.5 is not a whole number"),
+        (draw(draw=0), 'draw: 0 of uid "p1" is on line 1 already'),
+        (draw(draw=1, answer=None), "answer: missing"),
+        (draw(draw=1, judge_score=2), "judge_score: 2 is outside judge_range [0, 1]"),
+    ],
+)
+def test_a_bad_draw_is_named_or_left_out(tmp_path, row, words):
+    draws = [draw(draw=0), row]
+    assert f"draws/clone.jsonl:2: {words}" in refusal(tmp_path, draws=draws)
+    got = read(tmp_path, draws=draws, on_bad_row="skip")
+    assert len(got.draws) == len(got.bad_rows) == 1
+
+
+def test_all_files_are_read_before_the_error_and_it_stays_short(tmp_path):
+    logs = [log(), log("p2", judge_score=9), log("p3", judge_score=9)]
+    draws = [draw(), draw(judge_score=9), draw("nowhere")]
+    lines = refusal(tmp_path, logs=logs, draws=draws).splitlines()
+    assert [line.split(":")[0].removeprefix(f"{tmp_path}/") for line in lines[:3]] == [
+        "logs.jsonl", "logs.jsonl", "draws/clone.jsonl",
+    ]  # fmt: skip
+    assert lines[3:] == ["4 bad rows in all: mend them, or set on_bad_row=skip"]
+
+
+def test_a_draw_of_a_prompt_whose_log_was_left_out_is_left_out_too(tmp_path):
+    logs = [log(), log("p2", judge_score=9)]
+    got = read(tmp_path, logs, [draw(), draw("p2")], on_bad_row="skip")
+    assert got.draws["uid"].tolist() == ["p1"]
+    assert got.bad_rows["column"].tolist() == ["judge_score", "uid"]
+
+
+def test_byte_order_mark_blank_lines_and_crlf(tmp_path):
+    read(tmp_path)
+    path = tmp_path / "logs.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(log()).encode() + b"\r\n\r\n \n")
+    assert read_inputs(tmp_path, chosen()).logs["uid"].tolist() == ["p1"]
+    path.write_bytes(path.read_bytes() + b'{"prompt": "\xff"}')
+    with pytest.raises(CJEError, match=r"logs\.jsonl:4: row: not UTF-8 text"):
+        read_inputs(tmp_path, chosen())
+
+
+def test_parquet_files_are_read_like_json(tmp_path):
+    logs = [log(oracle_score=0.5, tokens=["a"], token_logprobs=[-2.0]), log("p2")]
+    draws = [draw(draw=1), draw("p2")]
+    one = read(tmp_path / "json", logs, draws)
+    folder = tmp_path / "parquet"
+    (folder / "fresh_draws").mkdir(parents=True)
+    pd.DataFrame(logs).to_parquet(folder / "logs.parquet")
+    pd.DataFrame(draws).to_parquet(folder / "fresh_draws" / "clone_responses.parquet")
+    two = read_inputs(folder, chosen())
+    assert two.targets == one.targets == ["clone"]
+    for name in FRAMES:
+        pd.testing.assert_frame_equal(getattr(one, name), getattr(two, name))
+    pd.DataFrame([log(judge_score=9)]).to_parquet(folder / "logs.parquet")
+    with pytest.raises(CJEError, match=r"logs\.parquet:1: judge_score: 9 is outside"):
+        read_inputs(folder, chosen())
+    (folder / "logs.parquet").write_text("no")
+    with pytest.raises(CJEError, match=r"logs\.parquet: cannot be read as parquet"):
+        read_inputs(folder, chosen())
+
+
+def test_max_samples_keeps_a_seeded_part_in_the_order_of_the_file(tmp_path):
+    uids = [f"p{i}" for i in range(50)]
+    rows = {"logs": [log(u) for u in uids], "draws": [draw(u) for u in uids]}
+    ten = read(tmp_path, **rows, max_samples=10)
+    kept = ten.logs["uid"].tolist()
+    assert len(kept) == 10
+    assert kept == [u for u in uids if u in kept] == ten.draws["uid"].tolist()
+    assert set(ten.target_logps["uid"]) == set(kept)
+    assert ten.summary["prompts_left_out"] == 40
+    assert set(kept) < set(read(tmp_path, **rows, max_samples=20).logs["uid"])
+    assert kept != read(tmp_path, **rows, max_samples=10, seed=1).logs["uid"].tolist()
+    assert len(read(tmp_path, **rows, max_samples=50).logs) == 50
+    rows["draws"] = [draw(next(u for u in uids if u not in kept))]
+    assert "raise max_samples" in refusal(tmp_path, **rows, max_samples=10)
+
+
+def test_files_that_are_missing_doubled_or_of_no_use(tmp_path):
+    def words() -> str:
+        with pytest.raises(CJEError) as caught:
+            read_inputs(tmp_path, chosen())
+        return str(caught.value)
+
+    assert "none of logs.jsonl, logs.parquet" in words()
+    write(tmp_path / "logs.jsonl", [log()])
+    assert "draws: no draws; give fresh answers of each target policy in <policy>.jsonl" in words()
+    write(tmp_path / "draws" / "clone.jsonl", [])
+    assert "draws/clone.jsonl: no good row" in words()
+    write(tmp_path / "draws" / "clone.jsonl", [draw(judge_score=None)])
+    assert "draws/clone.jsonl: no row has a judge_score" in words()
+    write(tmp_path / "draws" / "clone.jsonl", [draw()])
+    (tmp_path / "draws" / "README.md").write_text("mine")
+    assert read_inputs(tmp_path, chosen()).targets == ["clone"]
+    write(tmp_path / "validation" / "clon.jsonl", [{"uid": "p1", "oracle_score": 1}])
+    assert "validation/clon.jsonl: clon has no draws" in words()
+    write(tmp_path / "fresh_draws" / "clone_responses.jsonl", [draw()])
+    assert "clone is in " in words()
+    write(tmp_path / "fresh_draws" / "my own.jsonl", [draw()])
+    (tmp_path / "fresh_draws" / "clone_responses.jsonl").unlink()
+    assert "my own.jsonl: the name of a policy has no white space" in words()
+    write(tmp_path / "draws" / "a.csv", ["uid"])
+    assert "a.csv: neither .jsonl nor .parquet" in words()
+    write(tmp_path / "logged_data.jsonl", [log()])
+    assert "keep one of logs.jsonl, logged_data.jsonl" in words()
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=3,
+)
+extra = "prompt_id metadata tokens token_logprobs model draw score action oracle_score"
+columns = [*log(), *draw(), *extra.split(), "oracle_prob", "finish_reason", "logprob_kind"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.dictionaries(st.sampled_from(columns), json_values, max_size=3), max_size=3))
+def test_any_row_is_read_or_listed(tmp_path, changes):
+    rows = [log(f"q{i}") | change for i, change in enumerate(changes)]
+    fresh = [draw(f"q{i}") | change for i, change in enumerate(changes)]
+    got = read(tmp_path, [log(), *rows], [draw(), *fresh], on_bad_row="skip")
+    bad_logs = got.bad_rows["file"].str.endswith("logs.jsonl").sum()
+    assert len(got.logs) + bad_logs == len(rows) + 1
+    assert len(got.draws) + len(got.bad_rows) - bad_logs == len(fresh) + 1
+    for name in FRAMES:
+        assert list(getattr(got, name).columns) == [c.name for c in TABLES[name].columns]
+    assert all(math.isfinite(value) for value in got.summary.values())
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.text(min_size=1), st.text())
+def test_any_unicode_is_kept_as_it_is(tmp_path, prompt, answer):
+    row = without(log(prompt=prompt, answer=answer), "uid")
+    fresh = without(draw(prompt=prompt, answer=answer), "uid")
+    got = read(tmp_path, [row], [fresh])
+    assert got.logs[["prompt", "answer"]].values.tolist() == [[prompt, answer]]
+    assert got.draws[["uid", "prompt", "answer"]].values.tolist() == [
+        [*prompt_uids([prompt]), prompt, answer]
+    ]

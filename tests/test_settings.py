@@ -1,0 +1,229 @@
+"""Settings: the defaults, what each key allows, and the words of the errors."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cje.errors import CJEError
+from cje.settings import Policy, Settings, load_settings, parse_settings, policy_name_problem
+
+SHIPPED = Path(__file__).resolve().parents[1] / "params.yaml"
+MINIMAL = {
+    "policies": {"base": {"model": "sim/base"}, "better": {"model": "sim/better"}},
+    "base_model": "base",
+    "target_models": ["better"],
+}
+THRESHOLDS = {
+    "min_oracle_labels": 50,
+    "min_proxy_correlation": 0.3,
+    "caution_ess": 0.3,
+    "refuse_ess": 0.05,
+    "max_extreme_weight_share": 0.01,
+    "max_out_of_range": 0.05,
+    "max_truncated": 0.2,
+    "max_unparsed": 0.02,
+    "min_truth_coverage": 0.8,
+}
+
+
+def problem(changes: dict) -> str:
+    with pytest.raises(CJEError) as caught:
+        parse_settings(MINIMAL | changes)
+    return str(caught.value)
+
+
+def test_the_shipped_file_states_every_key_and_its_default():
+    shipped = load_settings(SHIPPED)
+    assert shipped.model_fields_set == set(Settings.model_fields)
+    chosen = {"base_model", "target_models", "policies"}
+    defaults = parse_settings(MINIMAL)
+    assert shipped.model_dump(exclude=chosen) == defaults.model_dump(exclude=chosen)
+    assert [p.name for p in shipped.targets] == [
+        "clone", "better", "flattering", "cooler", "unhelpful",
+    ]  # fmt: skip
+    assert shipped.policy("cooler").temperature == 0.6
+
+
+def test_thresholds_are_exactly_the_guard_rail_keys():
+    assert parse_settings(MINIMAL).thresholds == THRESHOLDS
+    assert parse_settings(MINIMAL | {"refuse_ess": 0.1}).thresholds["refuse_ess"] == 0.1
+
+
+def test_a_policy_inherits_what_its_entry_leaves_out():
+    policies = {
+        "base": {"model": "sim/base"},
+        "own": {"model": "gpt-4o", "temperature": 0, "max_tokens": 7, "system_prompt": "Be brief."},
+        "silent": {"model": "claude-x", "temperature": None, "top_p": None},
+    }
+    settings = parse_settings(
+        {
+            "policies": policies,
+            "base_model": "base",
+            "target_models": ["own", "silent", "openai/gpt-4o"],
+            "temperature": 0.4,
+            "top_p": 1,
+        }
+    )
+    assert settings.base == Policy(
+        name="base", model="sim/base", temperature=0.4, top_p=1, max_tokens=40
+    )
+    own, silent, reference = settings.targets
+    assert (own.temperature, own.top_p, own.max_tokens) == (0, 1, 7)
+    assert own.system_prompt == "Be brief."
+    assert (silent.temperature, silent.top_p, silent.max_tokens) == (None, None, 40)
+    assert (reference.name, reference.model) == ("openai/gpt-4o", "openai/gpt-4o")
+    assert (reference.temperature, reference.top_p) == (0.4, 1)
+
+
+def test_settings_are_frozen():
+    settings = parse_settings(MINIMAL)
+    with pytest.raises(ValueError, match="frozen"):
+        settings.seed = 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"temprature": 0.4}, "settings: temprature: unknown key; did you mean 'temperature'?"),
+        ({"zzz": 1}, "unknown key; the keys are source, prompts,"),
+        ({5: 1}, "settings: 5: unknown key"),
+        ({"temperature": 3}, "temperature: 3 is not allowed; give a number from 0 to 2, or null"),
+        ({"temperature": True}, "temperature: true is not allowed"),
+        ({"temperature": "0.7"}, 'temperature: "0.7" is not allowed'),
+        ({"temperature": float("nan")}, "temperature: NaN is not allowed"),
+        ({"top_p": 0}, "top_p: 0 is not allowed; give a number above 0 and at most 1"),
+        ({"seed": -1}, "seed: -1 is not allowed; give a whole number from 0 to 2^63 - 1"),
+        ({"seed": 2**63}, "seed: 9223372036854775808 is not allowed"),
+        ({"seed": 1.0}, "seed: 1.0 is not allowed"),
+        ({"max_samples": 0}, "max_samples: 0 is not allowed; give a whole number, 1 or more"),
+        ({"max_tokens": None}, "max_tokens: null is not allowed"),
+        ({"oracle_fraction": 0}, "oracle_fraction: 0 is not allowed"),
+        ({"oracle_samples": -1}, "oracle_samples: -1 is not allowed"),
+        ({"folds": 1}, "folds: 1 is not allowed; give a whole number from 2 to 50"),
+        ({"folds": 51}, "folds: 51 is not allowed"),
+        ({"alpha": 1}, "alpha: 1 is not allowed"),
+        ({"source": "file"}, 'source: "file" is not allowed; give models or files'),
+        ({"estimator": "drcpo"}, "give dr-cpo, direct, ips, snips or calibrated-ips"),
+        ({"weights": None}, "weights: null is not allowed; give auto, sequence or marginal"),
+        ({"on_bad_row": "ignore"}, "give error or skip"),
+        ({"prompts": "prompts.txt"}, 'prompts: "prompts.txt" is not allowed; give sim/arena'),
+        ({"oracle_model": "human"}, 'oracle_model: "human" is not allowed; give a model:'),
+        ({"judge_range": [0]}, "judge_range: [0] is not allowed; give two numbers [low, high]"),
+        ({"judge_range": [1, 0]}, "judge_range: [1.0, 0.0] is not allowed"),
+        ({"judge_range": [0, float("inf")]}, "judge_range: [0, Infinity] is not allowed"),
+        ({"judge_range": [-1e308, 1e308]}, "judge_range: [-1e+308, 1e+308] is not allowed"),
+        ({"oracle_range": [False, 1]}, "oracle_range: [false, 1] is not allowed"),
+        ({"refuse_ess": 0.4}, "refuse_ess: 0.4 is not allowed; give at most caution_ess, 0.3"),
+        ({"target_models": []}, "target_models: [] is not allowed; name at least one"),
+        ({"target_models": "better"}, 'target_models: "better" is not allowed; give a list'),
+        ({"target_models": ["better", "better"]}, 'target_models: "better" is listed twice'),
+        (
+            {"target_models": ["bettr"]},
+            'target_models: "bettr" is not defined; did you mean "better"? '
+            "Give a defined policy (base, better), or a model such as openai/gpt-4o",
+        ),
+        ({"target_models": ["a/ b"]}, 'target_models: "a/ b" is not defined'),
+        ({"base_model": "xyz"}, 'base_model: "xyz" is not defined; give a defined policy'),
+        ({"policies": {"base": "sim/base"}}, 'policies.base: "sim/base" is not allowed; give {mod'),
+        ({"policies": {"base": {}}}, "policies.base.model: missing; give a model:"),
+        ({"policies": {"base": {"model": "sim/"}}}, 'policies.base.model: "sim/" is not allowed'),
+        ({"policies": {"a b": {"model": "sim/x"}}}, '"a b" is not allowed; the name of a policy'),
+        ({"policies": {5: {"model": "sim/x"}}}, "policies: 5 is not allowed as a name"),
+        (
+            {"policies": {"base": {"model": "sim/base", "topp": 1}}},
+            "policies.base.topp: unknown key; did you mean 'top_p'?",
+        ),
+        (
+            {"policies": {"base": {"model": "sim/base", "max_tokens": 0}}},
+            "policies.base.max_tokens: 0 is not allowed; give a whole number, 1 or more",
+        ),
+    ],
+)
+def test_an_error_names_key_value_and_what_is_allowed(changes, words):
+    assert words in problem(changes)
+
+
+def test_missing_keys_are_named():
+    with pytest.raises(CJEError) as caught:
+        parse_settings({})
+    lines = str(caught.value).splitlines()
+    assert [line.split(":")[1].strip() for line in lines] == ["base_model", "target_models"]
+
+
+def test_all_problems_are_listed_on_at_most_five_lines():
+    five = {"seed": -1, "folds": 1, "alpha": 0, "weights": "x", "temprature": 1}
+    assert len(problem(five).splitlines()) == 5
+    lines = problem(five | {"max_tokens": 0, "caution_ess": 2}).splitlines()
+    assert len(lines) == 5
+    assert lines[-1] == "and 3 more"
+
+
+@pytest.mark.parametrize(
+    ("name", "fine"),
+    [("clone", True), ("openai/gpt-4o", True), ("höflich", True), ("", False), ("a b", False),
+     ("a\n", False), ("/a", False), ("a//b", False), ("../a", False)],
+)  # fmt: skip
+def test_policy_names(name, fine):
+    assert (policy_name_problem(name) is None) == fine
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("seed: 1\nseed: 2\n", ':2:1: duplicate key "seed"; keep one of them'),
+        ("folds: [1\nseed: 2", "not valid YAML"),
+        ("", "must hold settings"),
+        ("- seed", "must hold settings"),
+        ("a: &a [*a]\n? [1, 2]\n: 3\n", "a: unknown key"),
+        (b"\xff\xfe\x00", "not UTF-8 text"),
+    ],
+)
+def test_a_file_that_is_no_settings(tmp_path, text, words):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(CJEError) as caught:
+        load_settings(path)
+    assert words in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder(tmp_path):
+    for path in (tmp_path / "params.yaml", tmp_path):
+        with pytest.raises(CJEError, match="cannot be read"):
+            load_settings(path)
+
+
+def test_numbers_and_words_are_read_as_dvc_reads_them(tmp_path):
+    path = tmp_path / "params.yaml"
+    text = "policies: {on: {model: sim/x}}\nbase_model: on\ntarget_models: [on]\nalpha: 1e-2\n"
+    path.write_text("\ufeff" + text, encoding="utf-8")
+    settings = load_settings(path)
+    assert settings.alpha == 0.01
+    assert settings.base.name == "on"
+
+
+@given(st.text(max_size=30).filter(lambda key: key not in Settings.model_fields))
+def test_no_unknown_key_is_ever_accepted(key):
+    message = problem({key: 1})
+    assert "unknown key" in message
+    assert len(message.splitlines()) == 1
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+values = scalars | st.lists(scalars, max_size=3) | st.dictionaries(st.text(max_size=5), scalars)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(Settings.model_fields)), values, max_size=4))
+def test_any_value_is_accepted_or_refused_in_our_words(changes):
+    try:
+        settings = parse_settings(MINIMAL | changes)
+    except CJEError as error:
+        lines = str(error).splitlines()
+        assert len(lines) <= 5
+        assert all(line.startswith(("settings: ", "and ")) for line in lines)
+        assert any(key in str(error) for key in changes)
+    else:
+        assert settings.judge_range[0] < settings.judge_range[1]
+        assert [p.name for p in settings.targets] == list(settings.target_models)
