@@ -1,0 +1,262 @@
+"""Guard rails: when not to believe a number, why, and what would mend it.
+
+A violation has a code, a severity, a message and a remedy. A policy with a critical violation is
+refused, one with a warning is given with caution; a violation without a policy counts for all.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cje.estimators import LOST_MASS, LOST_Z, STANDS_TAIL
+
+THRESHOLDS = {
+    "min_oracle_labels": 50,
+    "min_proxy_correlation": 0.3,
+    "caution_ess": 0.3,
+    "refuse_ess": 0.05,
+    "max_extreme_weight_share": 0.01,
+    "max_out_of_range": 0.05,
+    "max_truncated": 0.2,
+    "max_unparsed": 0.02,
+    "min_truth_coverage": 0.8,
+}
+TOO_FEW_LABELS = 10
+MOSTLY_ZERO = 0.9
+HALF_WIDTH = 0.05  # of the interval that a remedy's number of labels would give
+DIFFERENT = 3.0  # standard errors
+SAME_POLICY_SD = 0.01  # of the log-ratio between a policy and itself
+VERDICTS = ("reliable", "caution", "refuse")
+COLUMNS = ["policy", "code", "severity", "message", "remedy"]
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One guard rail passed; `policy` is None where it concerns all of them."""
+
+    policy: str | None
+    code: str
+    severity: str
+    message: str
+    remedy: str
+
+
+def violations_frame(violations: Iterable[Violation]) -> pd.DataFrame:
+    """The violations as the table of that name."""
+    return pd.DataFrame([vars(v) for v in violations], columns=COLUMNS)
+
+
+def verdict(policy: str, violations: Iterable[Violation]) -> str:
+    """refuse with a critical violation of the policy or of all, caution with a warning."""
+    severities = {v.severity for v in violations if v.policy in (policy, None)}
+    if "critical" in severities:
+        return "refuse"
+    return "caution" if severities else "reliable"
+
+
+def labels_needed(spread: float) -> int:
+    """Oracle labels on a policy's own draws that give a 95 % half width of 0.05, at least 30."""
+    return max(30, int(np.ceil((1.96 * spread / HALF_WIDTH) ** 2)))
+
+
+def oracle_violations(
+    report: Mapping[str, float | None], thresholds: Mapping[str, float]
+) -> list[Violation]:
+    """What the calibration's report gives reason to doubt."""
+    found = []
+    labels, wanted = int(report["labels"]), int(thresholds["min_oracle_labels"])
+    if labels < wanted:
+        severity = "critical" if labels < TOO_FEW_LABELS else "warning"
+        found.append(
+            Violation(
+                None,
+                "insufficient_oracle",
+                severity,
+                f"{labels} oracle labels on the logs; {wanted} are the least for a calibration",
+                "raise oracle_fraction or max_samples",
+            )
+        )
+    rank, least = report["spearman"], thresholds["min_proxy_correlation"]
+    if rank is None or rank < least:
+        words = "is not defined (constant scores)" if rank is None else f"is {rank:.2f}"
+        found.append(
+            Violation(
+                None,
+                "low_proxy_correlation",
+                "warning",
+                f"the rank correlation of judge and oracle {words}; {least:g} is the least",
+                "use a better proxy_model or rubric; until then more labels must do its work",
+            )
+        )
+    return found
+
+
+def weight_status(summary: Mapping[str, float], thresholds: Mapping[str, float]) -> str:
+    """GOOD, WARNING or CRITICAL."""
+    if summary["ess"] < thresholds["refuse_ess"]:
+        return "CRITICAL"
+    lost = summary["mean_weight"] < LOST_MASS and summary["mean_weight_z"] < LOST_Z
+    if summary["ess"] < thresholds["caution_ess"] or summary["tail_index"] > STANDS_TAIL or lost:
+        return "WARNING"
+    return "GOOD"
+
+
+def policy_violations(
+    policy: str, facts: Mapping[str, object], thresholds: Mapping[str, float]
+) -> list[Violation]:
+    """The guard rails that a policy's diagnostics `facts` pass.
+
+    `facts`: a row of `Analysis.diagnostics`, with `estimator` and `spread` (of the utilities).
+    """
+    found: list[Violation] = []
+
+    def add(code: str, severity: str, message: str, remedy: str) -> None:
+        found.append(Violation(policy, code, severity, message, remedy))
+
+    label_draws = (
+        f"label {labels_needed(facts['spread'])} of its fresh draws with the oracle "
+        "(the audited estimate needs no overlap)"
+    )
+    ess, kind = facts["ess"], facts["weights"]
+    exact = facts.get("sequence_ess")
+    if kind != "none" and ess < thresholds["caution_ess"]:
+        severity = "critical" if ess < thresholds["refuse_ess"] else "warning"
+        add(
+            "poor_overlap",
+            severity,
+            f"the logs' effective sample for it is {100 * ess:.2g} % of them ({kind} weights)",
+            label_draws,
+        )
+    elif kind in ("marginal", "combination") and exact is not None:
+        if exact < thresholds["caution_ess"]:
+            seen = "judge score and length" if facts["covariates"] else "judge score"
+            add(
+                "poor_overlap",
+                "warning",
+                f"exact weights reach {100 * exact:.2g} % of the logs; the learned ones that "
+                f"stand in see a shift only in {seen}",
+                label_draws,
+            )
+    if kind != "none" and facts["extreme_share"] > thresholds["max_extreme_weight_share"]:
+        add(
+            "extreme_weights",
+            "warning",
+            f"{100 * facts['extreme_share']:.2g} % of its weights are above 1000 or below 0.001",
+            "log with a policy nearer to it, or " + label_draws,
+        )
+    mean, z = facts.get("sequence_mean_weight"), facts.get("sequence_mean_weight_z")
+    if mean is not None and mean < LOST_MASS and z < LOST_Z:
+        severity = "critical" if kind == "sequence" and mean < LOST_MASS / 2 else "warning"
+        add(
+            "missing_support",
+            severity,
+            f"its mean weight is {mean:.2g}, not 1: the base policy cannot give part of its answers",
+            "log wider than you evaluate (top_p 1, a warmer base), or " + label_draws,
+        )
+    zeros = facts.get("sequence_zero_share")
+    if zeros is not None and zeros >= MOSTLY_ZERO and kind in ("sequence", "combination"):
+        severity = "critical" if zeros == 1 else "warning"
+        add(
+            "zero_weights",
+            severity,
+            f"{100 * zeros:.3g} % of the logged answers are impossible under it",
+            "log with a policy whose answers it can give, or " + label_draws,
+        )
+    if facts["identical"] and facts.get("log_ratio_sd") is not None:
+        if facts["log_ratio_sd"] > SAME_POLICY_SD:
+            severity = "warning" if kind == "marginal" else "critical"
+            add(
+                "identical_policy_weights",
+                severity,
+                "it is the base policy, yet its log-ratios vary with standard deviation "
+                f"{facts['log_ratio_sd']:.2g}: the log-probabilities cannot be right",
+                "score the very tokens that were sampled, at the same settings; or weights: marginal",
+            )
+    if facts["out_of_range"] > thresholds["max_out_of_range"]:
+        add(
+            "calibration_out_of_range",
+            "warning",
+            f"{100 * facts['out_of_range']:.2g} % of its judge scores lie outside those labelled",
+            "raise oracle_fraction, or " + label_draws,
+        )
+    if facts["estimator"] == "direct" and abs(facts["transport_z"]) > DIFFERENT:
+        add(
+            "transport_failure",
+            "critical",
+            f"judged as under the base policy it is off by {facts['transport']:+.3f} "
+            f"({abs(facts['transport_z']):.1f} standard errors)",
+            "estimator: dr-cpo, or " + label_draws,
+        )
+    if facts["estimator"] != "direct":
+        if facts["unscored_share"] == 1 and not facts["raw_logprobs"]:
+            add(
+                "no_teacher_forcing",
+                "warning",
+                "no log-probability of the logged answers under it and the base policy",
+                "serve it where text can be scored, or " + label_draws,
+            )
+        elif 0 < facts["unscored_share"] < 1:
+            add(
+                "no_teacher_forcing",
+                "warning",
+                f"{100 * facts['unscored_share']:.2g} % of the logged answers have no "
+                "log-probability under it; the others stand for them",
+                "score the missing ones again",
+            )
+    if facts["raw_logprobs"]:
+        add(
+            "raw_logprobs",
+            "warning",
+            "its log-probabilities, or the base policy's, are raw, not of what really sampled",
+            "sample at temperature 1 and top_p 1, or with a model that gives full logits",
+        )
+    if facts["audit_z"] is not None and abs(facts["audit_z"]) > DIFFERENT:
+        add(
+            "transport_failure",
+            "critical",
+            f"oracle labels on its own draws say otherwise by {abs(facts['audit_z']):.1f} "
+            "standard errors",
+            "read the audited estimate in place of this one",
+        )
+    if not facts["draws"]:
+        add(
+            "no_fresh_draws",
+            "warning",
+            "it has no scored fresh draws: the logs alone carry its estimate",
+            "draw answers of it and score them",
+        )
+    return found
+
+
+def reply_violations(
+    policy: str | None, truncated: float, unparsed: float, thresholds: Mapping[str, float]
+) -> list[Violation]:
+    """Guard rails on the answers and judgements themselves; shares of a policy's draws or logs."""
+    found = []
+    if truncated > thresholds["max_truncated"]:
+        whose = "logged answers" if policy is None else "its answers"
+        found.append(
+            Violation(
+                policy,
+                "truncated_answers",
+                "warning",
+                f"{100 * truncated:.3g} % of the {whose}".replace("the its", "its")
+                + " were cut at max_tokens",
+                "raise max_tokens",
+            )
+        )
+    if unparsed > thresholds["max_unparsed"]:
+        whose = "logged answers" if policy is None else "its answers"
+        found.append(
+            Violation(
+                policy,
+                "unparsed_judgements",
+                "warning",
+                f"{100 * unparsed:.3g} % of the {whose}".replace("the its", "its")
+                + " have no judge score",
+                "see column reason of the proxy scores; mend the rubric or the judge",
+            )
+        )
+    return found

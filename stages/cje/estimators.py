@@ -1,0 +1,339 @@
+"""Estimators of a target policy's utility, each a function from samples to an `Influence`.
+
+The samples are arrays. For log i: s_i its judge score, f_i its calibrated reward by a fit without
+its prompt, y_i its oracle utility (NaN where unlabelled), omega_i = delta_i / p_i scaled to mean 1,
+w_i its importance weight, mean 1. For draw j of the target: f_j its calibrated reward.
+
+    direct          V = mean_j f_j
+    dr-cpo          V = mean_j f_j + mean_i w_i (m_i + omega_i (y_i - f_i - m_i))
+    snips           V = mean_i w_i q_i,   q_i = f_i + omega_i (y_i - f_i)
+    ips             the same with the weights as they are, not normalised
+    calibrated-ips  the same with weights made monotone in the judge score
+
+dr-cpo's correction takes the residual of the *oracle*, so it undoes what the calibrator gets wrong
+about the target. m_i is a cross-fitted guess of the residual y_i - f_i from what is known of every
+log, labelled or not: any guess leaves the correction unbiased, and a good one removes the noise of
+which logs happened to be labelled (Robins, Rotnitzky and Zhao 1994, for label sampling).
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import stdtrit
+
+from cje.calibration import CrossFit, index_basis, ridge_fit
+from cje.inference import Influence, mean_influence
+from cje.weights import (
+    MarginalWeights,
+    SequenceWeights,
+    filled,
+    marginal_features,
+    marginal_weights,
+    project_monotone,
+    weight_summary,
+)
+
+RESIDUAL_RIDGE = 0.1
+LABELS_A_TERM = 5  # training labels that each term of the residual's guess needs
+RATIO_CLIP = 4.0  # standard deviations of the log-ratio that the guess may use
+STANDS_ESS = 0.2  # sequence weights above this share of n, and with a tail
+STANDS_TAIL = 0.7  # index below this, carry an estimate by themselves
+FALLS_ESS = 0.05  # below this share they carry nothing
+LOST_MASS, LOST_Z = 0.9, -3.0  # a mean weight so far below 1: the logs miss part of the target
+
+
+@dataclass(frozen=True)
+class Logs:
+    """The logged answers, n rows: prompt index in 0..N-1, fold, judge score, calibrated reward,
+    oracle utility (NaN where unlabelled), label weight omega (0 where unlabelled, mean 1), and
+    covariates (n, d) or None."""
+
+    prompts: int
+    folds: int
+    prompt: np.ndarray
+    fold: np.ndarray
+    score: np.ndarray
+    reward: np.ndarray
+    utility: np.ndarray
+    label_weight: np.ndarray
+    covariates: np.ndarray | None
+
+    @property
+    def labelled(self) -> np.ndarray:
+        return self.label_weight > 0
+
+    @property
+    def residual(self) -> np.ndarray:
+        """y - f, (n,), 0 where unlabelled."""
+        return np.where(self.labelled, self.utility - self.reward, 0.0)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """A target's scored fresh draws, m rows: as in `Logs`; `share` (m,) sums to 1 and gives every
+    prompt the same weight; `utility` is NaN where the oracle did not see the draw."""
+
+    prompt: np.ndarray
+    fold: np.ndarray
+    score: np.ndarray
+    reward: np.ndarray
+    utility: np.ndarray
+    label_weight: np.ndarray
+    share: np.ndarray
+    covariates: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What the logs add to the direct estimate, and the weights that it took.
+
+    `kind` is sequence, marginal, combination or none; `weight` (n,) the mean-one weights;
+    `sequence_share` the part of the sequence correction in it; `why` a sentence.
+    """
+
+    kind: str
+    weight: np.ndarray | None
+    influence: Influence
+    sequence_share: float
+    why: str
+
+
+def direct(logs: Logs, draws: Draws, calibration: CrossFit | None = None) -> Influence:
+    """The calibrated judge's mean on the target's draws.
+
+    With `calibration`, widened by its uncertainty: the delete-one-fold jackknife of the mean
+    (Efron and Stein 1981), (K - 1) / K sum_k (V_(-k) - mean)^2. Nothing here corrects a judge that
+    the target fools: calibration on the base policy leaves that bias in.
+    """
+    estimate = mean_influence(draws.reward, draws.prompt, logs.prompts, draws.share)
+    if calibration is None:
+        return estimate
+    folds = calibration.by_fold
+    means = np.array([draws.share @ c.predict(draws.score, draws.covariates) for c in folds])
+    jackknife = (len(folds) - 1) / len(folds) * ((means - means.mean()) ** 2).sum()
+    return estimate.widened(variance=float(jackknife))
+
+
+def weighted_mean(
+    logs: Logs, values: np.ndarray, weight: np.ndarray, used: np.ndarray
+) -> Influence:
+    """The Hajek mean sum w v / sum w over the `used` rows (n,), with each row's influence.
+
+    Rows are jackknifed: leaving out row i moves the mean by w_i (v_i - V) / (sum w - w_i), so a
+    row of much weight counts for more than its linear influence.
+    """
+    total = weight.sum()
+    if total <= 0:
+        return Influence(0.0, np.zeros(logs.prompts))
+    value = float(weight @ values / total)
+    alone = np.where(used, weight, 0.0) >= total * (1 - 1e-9)
+    left = np.where(alone, total, total - weight)
+    influence = weight * (values - value) / left
+    return Influence(value, logs.prompts * np.bincount(logs.prompt, influence, logs.prompts))
+
+
+def sequence_correction(logs: Logs, weights: SequenceWeights, log_ratio: np.ndarray) -> Influence:
+    """mean_i w_i (m_i + omega_i (y_i - f_i - m_i)) under exact weights."""
+    finite = np.isfinite(log_ratio)
+    signal = None
+    if finite.any() and np.ptp(log_ratio[finite]) > 1e-9:
+        spread, centre = log_ratio[finite].std(), log_ratio[finite].mean()
+        unit = np.where(finite, (np.where(finite, log_ratio, 0) - centre) / spread, -RATIO_CLIP)
+        signal = np.clip(unit, -RATIO_CLIP, RATIO_CLIP)
+    residual = augmented_residual(logs, weights.weight, signal)
+    return weighted_mean(logs, residual, weights.weight, weights.scored)
+
+
+def marginal_correction(logs: Logs, draws: Draws, weights: MarginalWeights) -> Influence:
+    """mean_i w_i (m_i + omega_i (y_i - f_i - m_i)) under learned weights.
+
+    The influence function holds what learning them adds: by the tilt's first-order condition,
+    replacing the weights moves the mean as the regression of the residual on the balanced
+    features says (Hainmueller's weights as a calibration estimator; Deville and Sarndal 1992).
+    """
+    residual = augmented_residual(logs, weights.weight, None)
+    everything = np.ones(len(residual), dtype=bool)
+    mean = weighted_mean(logs, residual, weights.weight, everything)
+    weighted = weights.logs * weights.weight[:, None]
+    gram = weighted.T @ weights.logs / len(residual)
+    gram[np.diag_indices_from(gram)] += 1e-6
+    slope = np.linalg.solve(gram, weighted.T @ (residual - mean.value) / len(residual))
+    balance = (weights.logs @ slope) * weights.weight / len(residual)
+    target = draws.share * (weights.draws @ slope)
+    psi = np.bincount(draws.prompt, target, logs.prompts)
+    psi -= np.bincount(logs.prompt, balance, logs.prompts)
+    return replace(mean, psi=mean.psi + logs.prompts * psi)
+
+
+def augmented_residual(
+    logs: Logs, weight: np.ndarray, signal: np.ndarray | None
+) -> np.ndarray:
+    """m_i + omega_i (y_i - f_i - m_i), (n,), of expectation E[y - f | log i].
+
+    m is a ridge regression of the labelled residuals on [1, s, s^2, covariates, signal], weighted
+    as the target weighs them and cross-fitted by fold; scaled by tau in [0, 1], which minimises
+    the variance over label draws, so that a guess without merit is not used.
+    """
+    basis = index_basis(filled(logs.score), logs.covariates)
+    if signal is not None:
+        basis = np.column_stack([basis, signal])
+    residual, labelled = logs.residual, logs.labelled
+    guess = np.zeros(len(residual))
+    importance = weight * logs.label_weight
+    for k in range(logs.folds):
+        train = labelled & (logs.fold != k) & (weight > 0)
+        if train.sum() < LABELS_A_TERM * basis.shape[1]:
+            continue
+        held = logs.fold == k
+        fit = ridge_fit(basis[train], residual[train], importance[train], RESIDUAL_RIDGE)
+        guess[held] = basis[held] @ fit
+    loss = (weight * logs.label_weight) ** 2
+    merit = loss @ guess**2
+    tau = float(np.clip(loss @ (residual * guess) / merit, 0, 1)) if merit > 0 else 0.0
+    guess *= tau
+    return guess + logs.label_weight * (residual - guess)
+
+
+def sequence_stands(summary: dict[str, float]) -> bool:
+    """Whether sequence weights of this summary carry an estimate by themselves."""
+    lost = summary["mean_weight"] < LOST_MASS and summary["mean_weight_z"] < LOST_Z
+    return summary["ess"] >= STANDS_ESS and summary["tail_index"] <= STANDS_TAIL and not lost
+
+
+def correction(
+    logs: Logs, draws: Draws | None, log_ratio: np.ndarray | None, kind: str
+) -> Correction:
+    """The correction of the direct estimate under `kind` of weights: sequence, marginal, auto.
+
+    `log_ratio` (n,) is None where this policy cannot score text. `auto` takes the exact weights
+    where they carry an estimate (`sequence_stands`), the learned ones where there are none or
+    they have collapsed, and between the two the combination that `combined` describes.
+    """
+    sequence = None if log_ratio is None else SequenceWeights.from_log_ratio(log_ratio)
+    if kind == "sequence" or draws is None:
+        if sequence is None:
+            nothing = Influence(0.0, np.zeros(logs.prompts))
+            return Correction("none", None, nothing, 0.0, "there are no log-probabilities")
+        influence = sequence_correction(logs, sequence, log_ratio)
+        return Correction("sequence", sequence.weight, influence, 1.0, "asked for")
+    if kind == "auto" and sequence is not None:
+        summary = weight_summary(sequence.weight, sequence.ratio[sequence.scored])
+        if sequence_stands(summary):
+            influence = sequence_correction(logs, sequence, log_ratio)
+            why = f"exact weights reach {100 * summary['ess']:.3g} % of the logs"
+            return Correction("sequence", sequence.weight, influence, 1.0, why)
+    marginal = marginal_weights(
+        marginal_features(logs.score, logs.covariates),
+        marginal_features(draws.score, draws.covariates),
+        draws.share,
+    )
+    learned = marginal_correction(logs, draws, marginal)
+    if kind == "marginal" or sequence is None:
+        why = "asked for" if kind == "marginal" else "there are no log-probabilities"
+        return Correction("marginal", marginal.weight, learned, 0.0, why)
+    if summary["ess"] < FALLS_ESS:
+        why = f"exact weights reach only {100 * summary['ess']:.2g} % of the logs"
+        return Correction("marginal", marginal.weight, learned, 0.0, why)
+    exact = sequence_correction(logs, sequence, log_ratio)
+    influence, share = combined(exact, learned)
+    weight = share * sequence.weight + (1 - share) * marginal.weight
+    why = f"exact weights reach {100 * summary['ess']:.2g} % of the logs, tail index "
+    why += f"{summary['tail_index']:.2f}, mean {summary['mean_weight']:.2f}"
+    return Correction("combination", weight, influence, share, why)
+
+
+def combined(exact: Influence, learned: Influence) -> tuple[Influence, float]:
+    """learned + kappa (exact - learned), with the kappa of least estimated mean squared error.
+
+    The learned correction may be biased by b; D = learned - exact estimates it, so that
+    b^2 ~ max(0, D^2 - var D). kappa in [0, 1] minimises var(kappa) + (1 - kappa)^2 b^2, a
+    quadratic; the bias that it leaves, (1 - kappa) b, goes into the width.
+    """
+    gap = learned - exact
+    bias = max(0.0, gap.value**2 - gap.sampling_error**2) ** 0.5
+    n = len(gap.psi)
+    spread = gap.psi @ gap.psi / (n * max(n - 1, 1)) + bias**2
+    shared = learned.psi @ gap.psi / (n * max(n - 1, 1)) + bias**2
+    kappa = float(np.clip(shared / spread, 0, 1)) if spread > 0 else 1.0
+    mixed = learned - kappa * gap
+    return mixed.widened(bias=(1 - kappa) * bias), kappa
+
+
+def dr_cpo(logs: Logs, draws: Draws, part: Correction) -> Influence:
+    """Direct estimate plus the weighted oracle residual of the logs."""
+    return direct(logs, draws) + part.influence
+
+
+def weighted_logs(
+    logs: Logs, weight: np.ndarray, scored: np.ndarray, *, normalised: bool = True
+) -> Influence:
+    """mean_i w_i q_i with q_i = f_i + omega_i (y_i - f_i): ips, or snips where `normalised`."""
+    outcome = logs.reward + logs.label_weight * logs.residual
+    if normalised:
+        return weighted_mean(logs, outcome, weight, scored)
+    return mean_influence((weight * outcome)[scored], logs.prompt[scored], logs.prompts)
+
+
+def calibrated_ips(logs: Logs, weight: np.ndarray, scored: np.ndarray) -> Influence:
+    """snips under weights made monotone in the judge score.
+
+    The projected weights average within blocks of scores, so the estimate's influence is that of
+    the projected weights within blocks and of the weights as they were between them.
+    """
+    projected = np.zeros(len(weight))
+    projected[scored] = project_monotone(weight[scored], filled(logs.score)[scored])
+    outcome = logs.reward + logs.label_weight * logs.residual
+    estimate = weighted_mean(logs, outcome, projected, scored)
+    _, block = np.unique(projected, return_inverse=True)
+    mass = np.bincount(block, scored)
+    level = (np.bincount(block, np.where(scored, outcome, 0)) / np.maximum(mass, 1))[block]
+    between = np.where(scored, (weight - projected) * (level - estimate.value), 0) / scored.sum()
+    psi = logs.prompts * np.bincount(logs.prompt, between, logs.prompts)
+    return replace(estimate, psi=estimate.psi + psi)
+
+
+def audited(logs: Logs, draws: Draws, alpha: float) -> tuple[float, float, float, float] | None:
+    """Estimate, standard error and interval from oracle labels on the target's own draws.
+
+    Prediction-powered (Angelopoulos, Duchi and Zrnic 2023), power-tuned: the labels' mean plus
+    lambda times (mean of f over all draws - its mean over the labelled), lambda = Cov(f, y) /
+    Var(f). Unbiased whatever the judge and the weights do; where the judge does not help, it is
+    the labels' own mean and t interval. None with fewer than two labelled prompts.
+    """
+    labelled = draws.label_weight > 0
+    prompts = np.unique(draws.prompt[labelled])
+    m, total = len(prompts), len(np.unique(draws.prompt))
+    if m < 2:
+        return None
+    own = per_prompt(draws.utility, draws, labelled)[prompts]
+    seen = per_prompt(draws.reward, draws, labelled)[prompts]
+    weight = np.bincount(draws.prompt[labelled], draws.label_weight[labelled])[prompts]
+    weight = weight / weight.sum()
+    mean = weight @ own
+    residual = own - mean
+    correction_ = m / (m - 1)
+    variance = correction_ * (weight**2 @ residual**2)
+    half = stdtrit(m - 1, 1 - alpha / 2)
+    best = (float(mean), float(variance**0.5), half * variance**0.5)
+    centred = seen - weight @ seen
+    spread = weight @ centred**2
+    if spread > 0 and m > 3 and total > m:
+        power = float(weight @ (centred * residual) / spread)
+        everything = per_prompt(draws.reward, draws, np.ones(len(labelled), dtype=bool))
+        present = np.bincount(draws.prompt, minlength=len(everything)) > 0
+        everything = everything[present]
+        left = residual - power * centred
+        tuned = (m - 1) / (m - 2) * correction_ * (weight**2 @ left**2)
+        tuned += power**2 * everything.var(ddof=1) / total
+        if stdtrit(m - 2, 1 - alpha / 2) * tuned**0.5 < best[2]:
+            value = mean + power * (everything.mean() - weight @ seen)
+            best = (float(value), float(tuned**0.5), stdtrit(m - 2, 1 - alpha / 2) * tuned**0.5)
+    value, se, half = best
+    return value, se, float(value - half), float(value + half)
+
+
+def per_prompt(values: np.ndarray, draws: Draws, rows: np.ndarray) -> np.ndarray:
+    """Mean of `values` over a prompt's `rows`, (highest prompt index + 1,); 0 where it has none."""
+    size = int(draws.prompt.max()) + 1
+    count = np.bincount(draws.prompt[rows], minlength=size)
+    return np.bincount(draws.prompt[rows], values[rows], size) / np.maximum(count, 1)
