@@ -26,6 +26,7 @@ from cje.inference import Influence, mean_influence
 from cje.weights import (
     MarginalWeights,
     SequenceWeights,
+    effective_sample_share,
     filled,
     marginal_features,
     marginal_weights,
@@ -140,8 +141,9 @@ def sequence_correction(logs: Logs, weights: SequenceWeights, log_ratio: np.ndar
         spread, centre = log_ratio[finite].std(), log_ratio[finite].mean()
         unit = np.where(finite, (np.where(finite, log_ratio, 0) - centre) / spread, -RATIO_CLIP)
         signal = np.clip(unit, -RATIO_CLIP, RATIO_CLIP)
-    residual = augmented_residual(logs, weights.weight, signal)
-    return weighted_mean(logs, residual, weights.weight, weights.scored)
+    residual, terms = augmented_residual(logs, weights.weight, signal)
+    mean = weighted_mean(logs, residual, weights.weight, weights.scored)
+    return fitted_terms_widened(mean, logs, weights.weight, terms)
 
 
 def marginal_correction(logs: Logs, draws: Draws, weights: MarginalWeights) -> Influence:
@@ -151,7 +153,7 @@ def marginal_correction(logs: Logs, draws: Draws, weights: MarginalWeights) -> I
     replacing the weights moves the mean as the regression of the residual on the balanced
     features says (Hainmueller's weights as a calibration estimator; Deville and Sarndal 1992).
     """
-    residual = augmented_residual(logs, weights.weight, None)
+    residual, terms = augmented_residual(logs, weights.weight, None)
     everything = np.ones(len(residual), dtype=bool)
     mean = weighted_mean(logs, residual, weights.weight, everything)
     weighted = weights.logs * weights.weight[:, None]
@@ -162,13 +164,28 @@ def marginal_correction(logs: Logs, draws: Draws, weights: MarginalWeights) -> I
     target = draws.share * (weights.draws @ slope)
     psi = np.bincount(draws.prompt, target, logs.prompts)
     psi -= np.bincount(logs.prompt, balance, logs.prompts)
-    return replace(mean, psi=mean.psi + logs.prompts * psi)
+    whole = replace(mean, psi=mean.psi + logs.prompts * psi)
+    return fitted_terms_widened(whole, logs, weights.weight, terms + weights.logs.shape[1])
+
+
+def fitted_terms_widened(
+    influence: Influence, logs: Logs, weight: np.ndarray, terms: int
+) -> Influence:
+    """The correction with the variance times m / (m - terms), m its effective number of labels.
+
+    The degrees-of-freedom correction of regression (HC1; MacKinnon and White 1985), with Kish's
+    size of the weighted labels: what was fitted to them makes their residuals look smaller.
+    """
+    labels = (weight * logs.label_weight)[logs.labelled]
+    size = effective_sample_share(labels) * len(labels)
+    extra = terms / max(size - terms, 1.0)
+    return influence.widened(variance=extra * influence.sampling_error**2)
 
 
 def augmented_residual(
     logs: Logs, weight: np.ndarray, signal: np.ndarray | None
-) -> np.ndarray:
-    """m_i + omega_i (y_i - f_i - m_i), (n,), of expectation E[y - f | log i].
+) -> tuple[np.ndarray, int]:
+    """m_i + omega_i (y_i - f_i - m_i), (n,), of expectation E[y - f | log i]; and m's terms.
 
     m is a ridge regression of the labelled residuals on [1, s, s^2, covariates, signal], weighted
     as the target weighs them and cross-fitted by fold; scaled by tau in [0, 1], which minimises
@@ -189,9 +206,12 @@ def augmented_residual(
         guess[held] = basis[held] @ fit
     loss = (weight * logs.label_weight) ** 2
     merit = loss @ guess**2
-    tau = float(np.clip(loss @ (residual * guess) / merit, 0, 1)) if merit > 0 else 0.0
-    guess *= tau
-    return guess + logs.label_weight * (residual - guess)
+    if merit == 0:
+        return logs.label_weight * residual, 1
+    best = loss @ (residual * guess) / merit
+    error = np.linalg.norm(loss * guess * (residual - best * guess)) / merit
+    guess *= np.clip(best - error, 0, 1)
+    return guess + logs.label_weight * (residual - guess), basis.shape[1]
 
 
 def sequence_stands(summary: dict[str, float]) -> bool:
