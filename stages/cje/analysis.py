@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cje import diagnostics, estimators
-from cje.calibration import CrossFit, calibration_report, cross_fit, prompt_folds
-from cje.diagnostics import Violation
+from cje.calibration import CrossFit, calibration_report, cross_fit
 from cje.errors import CJEError
 from cje.estimators import Correction, Draws, Logs
 from cje.inference import Influence, paired_differences
@@ -28,8 +27,8 @@ class Analysis:
     `ci_low_audited`, `ci_high_audited`. p_values, differences: square frames, policy by policy,
     p Holm-corrected, differences row minus column. diagnostics: indexed by policy. violations:
     `policy`, `code`, `severity`, `message`, `remedy`. influence: prompts (uid) by policies, the
-    contributions whose means are the estimates. importance_weights: by policy, (n,), mean 1, for
-    those that used any. calibration: the report on the labelled logs.
+    contributions whose means are the estimates before those are held to [0, 1].
+    importance_weights: by policy, (n,), mean 1, for those that used any. calibration: the report on the labelled logs.
     """
 
     estimates: pd.DataFrame
@@ -270,8 +269,8 @@ def _estimate_policy(
     """Method, correction and estimate of one policy."""
     if draws is None and log_ratio is None:
         raise CJEError(
-            f"policy {policy!r} has neither scored draws nor log-probabilities: nothing is known of "
-            "it.\nDraw and score answers of it, or leave it out"
+            f"policy {policy!r} has neither scored draws nor log-probabilities: nothing is known "
+            "of it.\nDraw and score answers of it, or leave it out"
         )
     part = estimators.correction(logs, draws, log_ratio, weights)
     if estimator in ("direct", "dr-cpo") and draws is None:
@@ -302,8 +301,9 @@ def _row(
     if interval is not None:
         se, low, high = interval
     ess = 0.0 if part.weight is None else weight_summary(part.weight)["ess"]
+    value, low, high = np.clip([result.value, low, high], 0.0, 1.0)  # where utilities are
     return {
-        "v_hat": result.value, "se": se, "ci_low": low, "ci_high": high, "method": method,
+        "v_hat": value, "se": se, "ci_low": low, "ci_high": high, "method": method,
         "weights": "none" if method == "direct" else part.kind, "ess": ess,
     }  # fmt: skip
 
@@ -385,8 +385,9 @@ def _bootstrap(
     """
     rng = np.random.default_rng(seed)
     values: dict[str, list[float]] = {policy: [] for policy in samples.draws}
+    prompts = samples.logs.prompts
     for _ in range(replicates):
-        count = rng.multinomial(samples.logs.prompts, np.full(samples.logs.prompts, 1 / samples.logs.prompts))
+        count = np.bincount(rng.integers(prompts, size=prompts), minlength=prompts)
         rows = np.repeat(np.arange(len(samples.logs.prompt)), count[samples.logs.prompt])
         logs = _take_logs(samples.logs, rows)
         if logs.labelled.sum() < 2:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cje.estimators import LOST_MASS, LOST_Z, STANDS_TAIL
+from cje.estimators import STANDS_TAIL, mean_weight_off
 
 THRESHOLDS = {
     "min_oracle_labels": 50,
@@ -25,6 +25,7 @@ THRESHOLDS = {
 }
 TOO_FEW_LABELS = 10
 MOSTLY_ZERO = 0.9
+HALF_LOST = 0.5  # mean weight below which the logs miss most of a target
 HALF_WIDTH = 0.05  # of the interval that a remedy's number of labels would give
 DIFFERENT = 3.0  # standard errors
 SAME_POLICY_SD = 0.01  # of the log-ratio between a policy and itself
@@ -97,8 +98,8 @@ def weight_status(summary: Mapping[str, float], thresholds: Mapping[str, float])
     """GOOD, WARNING or CRITICAL."""
     if summary["ess"] < thresholds["refuse_ess"]:
         return "CRITICAL"
-    lost = summary["mean_weight"] < LOST_MASS and summary["mean_weight_z"] < LOST_Z
-    if summary["ess"] < thresholds["caution_ess"] or summary["tail_index"] > STANDS_TAIL or lost:
+    off = mean_weight_off(summary["mean_weight"], summary["mean_weight_z"])
+    if summary["ess"] < thresholds["caution_ess"] or summary["tail_index"] > STANDS_TAIL or off:
         return "WARNING"
     return "GOOD"
 
@@ -121,7 +122,8 @@ def policy_violations(
     )
     ess, kind = facts["ess"], facts["weights"]
     exact = facts.get("sequence_ess")
-    if kind != "none" and ess < thresholds["caution_ess"]:
+    caution = thresholds["caution_ess"]
+    if kind != "none" and ess < caution:
         severity = "critical" if ess < thresholds["refuse_ess"] else "warning"
         add(
             "poor_overlap",
@@ -129,16 +131,15 @@ def policy_violations(
             f"the logs' effective sample for it is {100 * ess:.2g} % of them ({kind} weights)",
             label_draws,
         )
-    elif kind in ("marginal", "combination") and exact is not None:
-        if exact < thresholds["caution_ess"]:
-            seen = "judge score and length" if facts["covariates"] else "judge score"
-            add(
-                "poor_overlap",
-                "warning",
-                f"exact weights reach {100 * exact:.2g} % of the logs; the learned ones that "
-                f"stand in see a shift only in {seen}",
-                label_draws,
-            )
+    elif kind in ("marginal", "combination") and exact is not None and exact < caution:
+        seen = "judge score and length" if facts["covariates"] else "judge score"
+        add(
+            "poor_overlap",
+            "warning",
+            f"exact weights reach {100 * exact:.2g} % of the logs; the learned ones that "
+            f"stand in see a shift only in {seen}",
+            label_draws,
+        )
     if kind != "none" and facts["extreme_share"] > thresholds["max_extreme_weight_share"]:
         add(
             "extreme_weights",
@@ -147,12 +148,21 @@ def policy_violations(
             "log with a policy nearer to it, or " + label_draws,
         )
     mean, z = facts.get("sequence_mean_weight"), facts.get("sequence_mean_weight_z")
-    if mean is not None and mean < LOST_MASS and z < LOST_Z:
-        severity = "critical" if kind == "sequence" and mean < LOST_MASS / 2 else "warning"
+    off = 0 if mean is None else mean_weight_off(mean, z)
+    if off > 0:
+        add(
+            "extreme_weights",
+            "warning",
+            f"its mean weight is {mean:.2f}, {z:.1f} standard errors above 1: no true ratio has "
+            "such a mean, so the log-probabilities disagree with themselves",
+            "score all answers with one version of the server and its settings, or " + label_draws,
+        )
+    if off < 0:
+        severity = "critical" if kind == "sequence" and mean < HALF_LOST else "warning"
         add(
             "missing_support",
             severity,
-            f"its mean weight is {mean:.2g}, not 1: the base policy cannot give part of its answers",
+            f"its mean weight is {mean:.2g}, not 1: the logs cannot reach all of its answers",
             "log wider than you evaluate (top_p 1, a warmer base), or " + label_draws,
         )
     zeros = facts.get("sequence_zero_share")
@@ -164,16 +174,15 @@ def policy_violations(
             f"{100 * zeros:.3g} % of the logged answers are impossible under it",
             "log with a policy whose answers it can give, or " + label_draws,
         )
-    if facts["identical"] and facts.get("log_ratio_sd") is not None:
-        if facts["log_ratio_sd"] > SAME_POLICY_SD:
-            severity = "warning" if kind == "marginal" else "critical"
-            add(
-                "identical_policy_weights",
-                severity,
-                "it is the base policy, yet its log-ratios vary with standard deviation "
-                f"{facts['log_ratio_sd']:.2g}: the log-probabilities cannot be right",
-                "score the very tokens that were sampled, at the same settings; or weights: marginal",
-            )
+    if facts["identical"] and (facts["log_ratio_sd"] or 0.0) > SAME_POLICY_SD:
+        severity = "warning" if kind == "marginal" else "critical"
+        add(
+            "identical_policy_weights",
+            severity,
+            "it is the base policy, yet its log-ratios vary with standard deviation "
+            f"{facts['log_ratio_sd']:.2g}: the log-probabilities cannot be right",
+            "score the very tokens that were sampled, with the same settings; or weights: marginal",
+        )
     if facts["out_of_range"] > thresholds["max_out_of_range"]:
         add(
             "calibration_out_of_range",

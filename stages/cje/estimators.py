@@ -40,7 +40,7 @@ RATIO_CLIP = 4.0  # standard deviations of the log-ratio that the guess may use
 STANDS_ESS = 0.2  # sequence weights above this share of n, and with a tail
 STANDS_TAIL = 0.7  # index below this, carry an estimate by themselves
 FALLS_ESS = 0.05  # below this share they carry nothing
-LOST_MASS, LOST_Z = 0.9, -3.0  # a mean weight so far below 1: the logs miss part of the target
+MEAN_SLACK, MEAN_Z = 0.1, 3.0  # a mean weight further from 1, in both measures, is wrong
 
 
 @dataclass(frozen=True)
@@ -214,10 +214,19 @@ def augmented_residual(
     return guess + logs.label_weight * (residual - guess), basis.shape[1]
 
 
+def mean_weight_off(mean: float, z: float) -> int:
+    """-1 where the mean weight is below 1 beyond chance, 1 where it is above, else 0.
+
+    Below: the base policy cannot give part of the target's answers. Above: no ratio of two
+    distributions has a mean above 1, so the log-probabilities cannot be right.
+    """
+    return int(np.sign(z)) if abs(mean - 1) > MEAN_SLACK and abs(z) > MEAN_Z else 0
+
+
 def sequence_stands(summary: dict[str, float]) -> bool:
     """Whether sequence weights of this summary carry an estimate by themselves."""
-    lost = summary["mean_weight"] < LOST_MASS and summary["mean_weight_z"] < LOST_Z
-    return summary["ess"] >= STANDS_ESS and summary["tail_index"] <= STANDS_TAIL and not lost
+    off = mean_weight_off(summary["mean_weight"], summary["mean_weight_z"])
+    return summary["ess"] >= STANDS_ESS and summary["tail_index"] <= STANDS_TAIL and not off
 
 
 def correction(
@@ -227,7 +236,8 @@ def correction(
 
     `log_ratio` (n,) is None where this policy cannot score text. `auto` takes the exact weights
     where they carry an estimate (`sequence_stands`), the learned ones where there are none or
-    they have collapsed, and between the two the combination that `combined` describes.
+    they have collapsed or cannot be right, and between the two the combination of `combined`.
+    Learned weights that the collapsed ones contradict are widened by as much.
     """
     sequence = None if log_ratio is None else SequenceWeights.from_log_ratio(log_ratio)
     if kind == "sequence" or draws is None:
@@ -251,15 +261,29 @@ def correction(
     if kind == "marginal" or sequence is None:
         why = "asked for" if kind == "marginal" else "there are no log-probabilities"
         return Correction("marginal", marginal.weight, learned, 0.0, why)
-    if summary["ess"] < FALLS_ESS:
+    mean = summary["mean_weight"]
+    wrong = mean_weight_off(mean, summary["mean_weight_z"]) > 0
+    if wrong or summary["ess"] < FALLS_ESS:
         why = f"exact weights reach only {100 * summary['ess']:.2g} % of the logs"
+        if wrong:
+            return Correction(
+                "marginal", marginal.weight, learned, 0.0,
+                f"exact weights have mean {mean:.2f}, which no true ratio has",
+            )  # fmt: skip
+        gap = learned - sequence_correction(logs, sequence, log_ratio)
+        learned = learned.widened(bias=excess(gap))
         return Correction("marginal", marginal.weight, learned, 0.0, why)
     exact = sequence_correction(logs, sequence, log_ratio)
     influence, share = combined(exact, learned)
     weight = share * sequence.weight + (1 - share) * marginal.weight
     why = f"exact weights reach {100 * summary['ess']:.2g} % of the logs, tail index "
-    why += f"{summary['tail_index']:.2f}, mean {summary['mean_weight']:.2f}"
+    why += f"{summary['tail_index']:.2f}, mean {mean:.2f}"
     return Correction("combination", weight, influence, share, why)
+
+
+def excess(gap: Influence) -> float:
+    """What of a gap sampling does not explain: sqrt(max(0, D^2 - var D))."""
+    return max(0.0, gap.value**2 - gap.sampling_error**2) ** 0.5
 
 
 def combined(exact: Influence, learned: Influence) -> tuple[Influence, float]:
@@ -270,7 +294,7 @@ def combined(exact: Influence, learned: Influence) -> tuple[Influence, float]:
     quadratic; the bias that it leaves, (1 - kappa) b, goes into the width.
     """
     gap = learned - exact
-    bias = max(0.0, gap.value**2 - gap.sampling_error**2) ** 0.5
+    bias = excess(gap)
     n = len(gap.psi)
     spread = gap.psi @ gap.psi / (n * max(n - 1, 1)) + bias**2
     shared = learned.psi @ gap.psi / (n * max(n - 1, 1)) + bias**2

@@ -633,7 +633,7 @@ def _weight_numbers(
     for place, (name, row) in enumerate(summary.iterrows()):
         if name in weights:
             shares = [f"{100 * row[key]:.2g} %" for key in ("max_share", "zero_share")]
-            for x, words in zip(columns.values(), [f"{row['mean_weight']:.3g}", *shares]):
+            for x, words in zip(columns.values(), [f"{row['mean_weight']:.3g}", *shares], strict=True):
                 axes.text(x, place, words, transform=right, ha="right", va="center", fontsize=size)
     axes.set_axis_off()
 

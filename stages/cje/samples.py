@@ -119,7 +119,7 @@ def _unit(
         setting = "judge_range" if column == "judge_raw" else "oracle_range"
         raise CJEError(
             f"{name}: row {row}: {column}: {frame[column].iloc[row]:g} is outside {setting} "
-            f"[{lo:g}, {hi:g}] ({int(bad.sum())} of {len(bad)} rows); correct the score or the range"
+            f"[{lo:g}, {hi:g}] ({int(bad.sum())} of {len(bad)} rows); mend the score or the range"
         )
     return np.clip(unit, 0.0, 1.0)
 

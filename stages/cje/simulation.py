@@ -38,7 +38,7 @@ WORDS = {
     "comma": ",",
 }
 END = "<end>"
-VOCABULARY = tuple(" ".join(WORDS.values()).split()) + (END,)
+VOCABULARY = (*" ".join(WORDS.values()).split(), END)
 TOKEN_ID = {token: i for i, token in enumerate(VOCABULARY)}
 SIZE = len(VOCABULARY)
 END_ID = SIZE - 1  # as the token before, it is the start of an answer
@@ -224,9 +224,9 @@ def prompt_features(prompts: Sequence[str]) -> np.ndarray:
     return np.column_stack([2 * uniforms(keys, k) - 1 for k in range(TOPICS)])
 
 
-def sampling_keys(seed: int, prompts: Sequence[str], policy: str, draw: int) -> np.ndarray:
+def sampling_keys(seed: int, uids: Sequence[str], policy: str, draw: int) -> np.ndarray:
     """The random numbers' names, (n,) uint64: of the seed, the prompt, the policy, the draw."""
-    keys = [_hash(text, f"{seed}/{policy}/{draw}") for text in prompts]
+    keys = [_hash(uid, f"{seed}/{policy}/{draw}") for uid in uids]
     return np.array(keys, dtype=np.uint64)
 
 

@@ -13,7 +13,7 @@ from scipy.optimize import isotonic_regression
 
 HIGHEST = 1e12  # a ratio above this counts as this much; its policy is refused anyway
 EXTREME_LOW, EXTREME_HIGH = 1e-3, 1e3  # mean-one weights beyond these are extreme
-TILT_RIDGE = 1e-6  # keeps the tilt finite where the draws lie outside the logs
+TILT_RIDGE = 1e-3  # keeps the tilt finite where the draws lie outside the logs
 ROWS_A_FEATURE = 10  # logs, and draws, that each feature of the tilt needs
 NEWTON_STEPS, NEWTON_TOLERANCE = 60, 1e-12
 
@@ -182,7 +182,7 @@ def project_monotone(weight: np.ndarray, score: np.ndarray) -> np.ndarray:
     Rising or falling, whichever is closer; the projection keeps the mean and never lowers the
     effective sample size (van der Laan et al., stacked isotonic calibration of weights).
     """
-    knots, place, count = np.unique(score, return_inverse=True, return_counts=True)
+    _, place, count = np.unique(score, return_inverse=True, return_counts=True)
     means = np.bincount(place, weight) / count
     fits = [isotonic_regression(means, weights=count, increasing=up).x for up in (True, False)]
     losses = [count @ (means - fit) ** 2 for fit in fits]

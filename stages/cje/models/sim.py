@@ -67,7 +67,7 @@ class SimulatedProvider:
         self, prompts: pd.DataFrame, policy: Policy, *, draw: int, seed: int
     ) -> pd.DataFrame:
         texts = prompts["prompt"].tolist()
-        keys = simulation.sampling_keys(seed, texts, policy.name, draw)
+        keys = simulation.sampling_keys(seed, prompts["uid"].tolist(), policy.name, draw)
         answers = _speaker(policy).sample(texts, keys, policy.max_tokens)
         tokens = simulation.token_strings(answers)
         return pd.DataFrame(
