@@ -1,17 +1,20 @@
 """One call from frames to estimates, intervals, comparisons and verdicts."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from cje import diagnostics, estimators
-from cje.calibration import CrossFit, calibration_report, cross_fit
+from cje.bootstrap import bootstrap_intervals
+from cje.calibration import CrossFit
+from cje.diagnostics import Violation
 from cje.errors import CJEError
-from cje.estimators import Correction, Draws, Logs
+from cje.estimators import Correction
 from cje.inference import Influence, paired_differences
-from cje.samples import Samples, add_folds, build_samples, check_frames, covariates
+from cje.rewards import calibrate, fit_labels
+from cje.samples import Draws, Logs, Samples, build_samples, check_frames, covariates
 from cje.weights import SequenceWeights, weight_summary
 
 ESTIMATORS = ("dr-cpo", "direct", "ips", "snips", "calibrated-ips")
@@ -28,7 +31,8 @@ class Analysis:
     p Holm-corrected, differences row minus column. diagnostics: indexed by policy. violations:
     `policy`, `code`, `severity`, `message`, `remedy`. influence: prompts (uid) by policies, the
     contributions whose means are the estimates before those are held to [0, 1].
-    importance_weights: by policy, (n,), mean 1, for those that used any. calibration: the report on the labelled logs.
+    importance_weights: by policy, (n,), mean 1, for those that used any. calibration: the report
+    on the labelled logs.
     """
 
     estimates: pd.DataFrame
@@ -39,6 +43,16 @@ class Analysis:
     influence: pd.DataFrame
     importance_weights: dict[str, np.ndarray]
     calibration: dict[str, float | str | None]
+
+    def with_violations(self, found: Iterable[Violation]) -> "Analysis":
+        """The same analysis with more violations, and the verdicts that follow."""
+        violations = [*diagnostics.violations_list(self.violations), *found]
+        verdicts = [diagnostics.verdict(policy, violations) for policy in self.estimates.index]
+        return replace(
+            self,
+            violations=diagnostics.violations_frame(violations),
+            estimates=self.estimates.assign(verdict=verdicts),
+        )
 
     @property
     def best_policy(self) -> str | None:
@@ -108,49 +122,6 @@ def analyze(
     )
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """The frames with `fold` and `calibrated_reward`, the fit, and its report."""
-
-    logs: pd.DataFrame
-    draws: pd.DataFrame
-    fit: CrossFit
-    report: dict[str, float | str | None]
-
-
-def calibrate(
-    logs: pd.DataFrame, draws: pd.DataFrame, *, folds: int = 5, seed: int = 42
-) -> Calibration:
-    """Cross-fit the judge's calibration on the labelled logs and apply it to logs and draws.
-
-    Frames as in `analyze`, checked, with scores on [0, 1].
-    """
-    log_columns, draw_columns = covariates(logs, draws)
-    logs, draws = add_folds(logs, folds, seed), add_folds(draws, folds, seed)
-    fit, report = _fit(logs, log_columns, folds)
-    for frame, columns in ((logs, log_columns), (draws, draw_columns)):
-        score, fold = frame["judge_raw"].to_numpy(), frame["fold"].to_numpy()
-        frame["calibrated_reward"] = fit.predict(score, fold, columns)
-    return Calibration(logs, draws, fit, report)
-
-
-def _fit(
-    logs: pd.DataFrame, columns: np.ndarray | None, folds: int
-) -> tuple[CrossFit, dict[str, float | str | None]]:
-    rows = logs["oracle_score"].notna().to_numpy()
-    score, utility, fold = (
-        logs[name].to_numpy()[rows] for name in ("judge_raw", "oracle_score", "fold")
-    )
-    weight = 1 / logs["oracle_prob"].to_numpy()[rows]
-    held = None if columns is None else columns[rows]
-    fit = cross_fit(score, utility, weight, fold, folds, held)
-    fitted = fit.predict(score, fold, held)
-    report = calibration_report(score, utility, fitted, weight)
-    report |= {"form": fit.form, "utility_sd": float(utility.std(ddof=1))}
-    report |= {f"cv_risk_{name.replace('-', '_')}": risk for name, risk in fit.cv_risk.items()}
-    return fit, report
-
-
 def estimate(
     logs: pd.DataFrame,
     target_logps: pd.DataFrame,
@@ -170,7 +141,7 @@ def estimate(
     raw = raw_policies(logs, target_logps)
     samples = build_samples(logs, target_logps, draws, folds, seed)
     log_columns, _ = covariates(logs, draws)
-    fit, report = _fit(logs, log_columns, folds)
+    fit, report = fit_labels(logs, log_columns, folds)
     violations = diagnostics.oracle_violations(report, limits)
     found = {}
     for policy in samples.draws:
@@ -180,7 +151,13 @@ def estimate(
         )
     intervals = {}
     if bootstrap:
-        intervals = _bootstrap(samples, fit.form, raw, estimator, weights, alpha, bootstrap, seed)
+
+        def again(logs: Logs, policy: str, draws: Draws | None, ratio, refit: CrossFit) -> float:
+            ratio = None if policy in raw else ratio
+            found = _estimate_policy(logs, draws, ratio, refit, estimator, weights, policy)
+            return found[2].value
+
+        intervals = bootstrap_intervals(samples, fit.form, again, alpha, bootstrap, seed)
     rows, facts, influence = {}, {}, {}
     for policy, (method, part, result) in found.items():
         drawn = samples.draws[policy]
@@ -366,92 +343,3 @@ def _facts(
         float(((draws.score < low) | (draws.score > high)).mean()) if outside else 0.0
     )
     return facts
-
-
-def _bootstrap(
-    samples: Samples,
-    form: str,
-    raw: set[str],
-    estimator: str,
-    weights: str,
-    alpha: float,
-    replicates: int,
-    seed: int,
-) -> dict[str, tuple[float, float, float]]:
-    """Standard error and percentile interval by policy, prompts drawn with replacement.
-
-    Everything is fitted again on each replicate; a prompt keeps its fold, so that no copy of it is
-    in its own training set.
-    """
-    rng = np.random.default_rng(seed)
-    values: dict[str, list[float]] = {policy: [] for policy in samples.draws}
-    prompts = samples.logs.prompts
-    for _ in range(replicates):
-        count = np.bincount(rng.integers(prompts, size=prompts), minlength=prompts)
-        rows = np.repeat(np.arange(len(samples.logs.prompt)), count[samples.logs.prompt])
-        logs = _take_logs(samples.logs, rows)
-        if logs.labelled.sum() < 2:
-            continue
-        fit = _refit(logs, form)
-        columns = logs.covariates
-        logs = replace(logs, reward=fit.predict(logs.score, logs.fold, columns))
-        for policy, drawn in samples.draws.items():
-            draws = None
-            if drawn is not None:
-                keep = np.repeat(np.arange(len(drawn.prompt)), count[drawn.prompt])
-                if not len(keep):
-                    continue
-                draws = _take_draws(drawn, keep, fit)
-            ratio = None if policy in raw else samples.log_ratios[policy]
-            ratio = None if ratio is None else ratio[rows]
-            if ratio is not None and np.isnan(ratio).all():
-                ratio = None
-            if draws is None and ratio is None:
-                continue
-            result = _estimate_policy(logs, draws, ratio, fit, estimator, weights, policy)[2]
-            values[policy].append(result.value)
-    intervals = {}
-    for policy, drawn in values.items():
-        if len(drawn) >= 2:
-            low, high = np.quantile(drawn, [alpha / 2, 1 - alpha / 2])
-            intervals[policy] = (float(np.std(drawn, ddof=1)), float(low), float(high))
-    return intervals
-
-
-def _refit(logs: Logs, form: str) -> CrossFit:
-    rows = logs.labelled
-    columns = None if logs.covariates is None else logs.covariates[rows]
-    return cross_fit(
-        logs.score[rows], logs.utility[rows], logs.label_weight[rows], logs.fold[rows],
-        logs.folds, columns, form,
-    )  # fmt: skip
-
-
-def _take_logs(logs: Logs, rows: np.ndarray) -> Logs:
-    weight = logs.label_weight[rows]
-    return replace(
-        logs,
-        prompt=logs.prompt[rows],
-        fold=logs.fold[rows],
-        score=logs.score[rows],
-        reward=logs.reward[rows],
-        utility=logs.utility[rows],
-        label_weight=weight / (weight.mean() or 1.0),
-        covariates=None if logs.covariates is None else logs.covariates[rows],
-    )
-
-
-def _take_draws(draws: Draws, rows: np.ndarray, fit: CrossFit) -> Draws:
-    columns = None if draws.covariates is None else draws.covariates[rows]
-    share = draws.share[rows]
-    return replace(
-        draws,
-        prompt=draws.prompt[rows],
-        fold=draws.fold[rows],
-        score=draws.score[rows],
-        reward=fit.predict(draws.score[rows], draws.fold[rows], columns),
-        utility=draws.utility[rows],
-        label_weight=draws.label_weight[rows],
-        share=share / share.sum(),
-        covariates=columns,
-    )

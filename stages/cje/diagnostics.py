@@ -25,7 +25,7 @@ THRESHOLDS = {
 }
 TOO_FEW_LABELS = 10
 MOSTLY_ZERO = 0.9
-HALF_LOST = 0.5  # mean weight below which the logs miss most of a target
+MOSTLY_LOST = 0.25  # mean weight below which the logs miss most of a target
 HALF_WIDTH = 0.05  # of the interval that a remedy's number of labels would give
 DIFFERENT = 3.0  # standard errors
 SAME_POLICY_SD = 0.01  # of the log-ratio between a policy and itself
@@ -47,6 +47,12 @@ class Violation:
 def violations_frame(violations: Iterable[Violation]) -> pd.DataFrame:
     """The violations as the table of that name."""
     return pd.DataFrame([vars(v) for v in violations], columns=COLUMNS)
+
+
+def violations_list(frame: pd.DataFrame) -> list[Violation]:
+    """The rows of such a table as violations."""
+    rows = frame.astype(object).where(frame.notna(), None)
+    return [Violation(**row) for row in rows.to_dict("records")]
 
 
 def verdict(policy: str, violations: Iterable[Violation]) -> str:
@@ -158,7 +164,7 @@ def policy_violations(
             "score all answers with one version of the server and its settings, or " + label_draws,
         )
     if off < 0:
-        severity = "critical" if kind == "sequence" and mean < HALF_LOST else "warning"
+        severity = "critical" if mean < MOSTLY_LOST else "warning"
         add(
             "missing_support",
             severity,
@@ -245,27 +251,40 @@ def reply_violations(
     """Guard rails on the answers and judgements themselves; shares of a policy's draws or logs."""
     found = []
     if truncated > thresholds["max_truncated"]:
-        whose = "logged answers" if policy is None else "its answers"
+        whose = "the logged answers" if policy is None else "its answers"
         found.append(
             Violation(
                 policy,
                 "truncated_answers",
                 "warning",
-                f"{100 * truncated:.3g} % of the {whose}".replace("the its", "its")
-                + " were cut at max_tokens",
+                f"{100 * truncated:.3g} % of {whose} were cut at max_tokens",
                 "raise max_tokens",
             )
         )
     if unparsed > thresholds["max_unparsed"]:
-        whose = "logged answers" if policy is None else "its answers"
+        whose = "the logged answers" if policy is None else "its answers"
         found.append(
             Violation(
                 policy,
                 "unparsed_judgements",
                 "warning",
-                f"{100 * unparsed:.3g} % of the {whose}".replace("the its", "its")
-                + " have no judge score",
+                f"{100 * unparsed:.3g} % of {whose} have no judge score",
                 "see column reason of the proxy scores; mend the rubric or the judge",
             )
         )
     return found
+
+
+def reply_shares(logs: pd.DataFrame, draws: pd.DataFrame) -> dict[str | None, tuple[float, float]]:
+    """Shares of truncated answers and of missing judgements: of the logs (None), by policy.
+
+    Frames with `finish_reason` (null: not known, counted as whole) and `judge_raw`.
+    """
+    groups = [(None, logs), *draws.groupby("policy")]
+    return {
+        policy: (
+            float((rows["finish_reason"] == "length").mean()),
+            float(rows["judge_raw"].isna().mean()),
+        )
+        for policy, rows in groups
+    }

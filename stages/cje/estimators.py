@@ -23,6 +23,7 @@ from scipy.special import stdtrit
 
 from cje.calibration import CrossFit, index_basis, ridge_fit
 from cje.inference import Influence, mean_influence
+from cje.samples import Draws, Logs
 from cje.weights import (
     MarginalWeights,
     SequenceWeights,
@@ -41,47 +42,6 @@ STANDS_ESS = 0.2  # sequence weights above this share of n, and with a tail
 STANDS_TAIL = 0.7  # index below this, carry an estimate by themselves
 FALLS_ESS = 0.05  # below this share they carry nothing
 MEAN_SLACK, MEAN_Z = 0.1, 3.0  # a mean weight further from 1, in both measures, is wrong
-
-
-@dataclass(frozen=True)
-class Logs:
-    """The logged answers, n rows: prompt index in 0..N-1, fold, judge score, calibrated reward,
-    oracle utility (NaN where unlabelled), label weight omega (0 where unlabelled, mean 1), and
-    covariates (n, d) or None."""
-
-    prompts: int
-    folds: int
-    prompt: np.ndarray
-    fold: np.ndarray
-    score: np.ndarray
-    reward: np.ndarray
-    utility: np.ndarray
-    label_weight: np.ndarray
-    covariates: np.ndarray | None
-
-    @property
-    def labelled(self) -> np.ndarray:
-        return self.label_weight > 0
-
-    @property
-    def residual(self) -> np.ndarray:
-        """y - f, (n,), 0 where unlabelled."""
-        return np.where(self.labelled, self.utility - self.reward, 0.0)
-
-
-@dataclass(frozen=True)
-class Draws:
-    """A target's scored fresh draws, m rows: as in `Logs`; `share` (m,) sums to 1 and gives every
-    prompt the same weight; `utility` is NaN where the oracle did not see the draw."""
-
-    prompt: np.ndarray
-    fold: np.ndarray
-    score: np.ndarray
-    reward: np.ndarray
-    utility: np.ndarray
-    label_weight: np.ndarray
-    share: np.ndarray
-    covariates: np.ndarray | None
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,52 @@ import pandas as pd
 
 from cje.calibration import answer_covariates, prompt_folds, prompt_hashes
 from cje.errors import CJEError
-from cje.estimators import Draws, Logs
 
 LOG_COLUMNS = ("uid", "judge_raw", "oracle_score")
 DRAW_COLUMNS = ("uid", "policy", "draw", "judge_raw")
 LOGP_COLUMNS = ("uid", "policy", "sequence_logp")
 SLACK = 1e-9  # a score may be this far outside its range: sums of rounded terms are
+
+
+@dataclass(frozen=True)
+class Logs:
+    """The logged answers, n rows: prompt index in 0..N-1, fold, judge score, calibrated reward,
+    oracle utility (NaN where unlabelled), label weight omega (0 where unlabelled, mean 1), and
+    covariates (n, d) or None."""
+
+    prompts: int
+    folds: int
+    prompt: np.ndarray
+    fold: np.ndarray
+    score: np.ndarray
+    reward: np.ndarray
+    utility: np.ndarray
+    label_weight: np.ndarray
+    covariates: np.ndarray | None
+
+    @property
+    def labelled(self) -> np.ndarray:
+        return self.label_weight > 0
+
+    @property
+    def residual(self) -> np.ndarray:
+        """y - f, (n,), 0 where unlabelled."""
+        return np.where(self.labelled, self.utility - self.reward, 0.0)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """A target's scored fresh draws, m rows: as in `Logs`; `share` (m,) sums to 1 and gives every
+    prompt the same weight; `utility` is NaN where the oracle did not see the draw."""
+
+    prompt: np.ndarray
+    fold: np.ndarray
+    score: np.ndarray
+    reward: np.ndarray
+    utility: np.ndarray
+    label_weight: np.ndarray
+    share: np.ndarray
+    covariates: np.ndarray | None
 
 
 def check_frames(

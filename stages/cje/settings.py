@@ -233,6 +233,14 @@ class Settings(BaseModel):
         return [self.policy(name) for name in self.target_models]
 
     @property
+    def identical_policies(self) -> set[str]:
+        """The targets that are the base policy under another name; none where files are read."""
+        if self.source == "files":
+            return set()
+        base = self.base
+        return {t.name for t in self.targets if t.model_copy(update={"name": base.name}) == base}
+
+    @property
     def thresholds(self) -> dict[str, float]:
         """The thresholds of the guard rails by key."""
         keys = list(type(self).model_fields)

@@ -162,7 +162,7 @@ TABLES = {
             Column("remedy"),
         ),
         key=("policy", "code", "message"),
-        stage="validate",
+        stage="estimate",
     ),
 }
 

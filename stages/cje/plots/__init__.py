@@ -1,0 +1,21 @@
+"""The four figures that people show, and the small tables behind them for DVC's templates.
+
+Each figure function takes arrays or frames and a path, and writes one PNG of about 1600 x 1000
+pixels. The same input gives the same bytes, whatever matplotlibrc says; pyplot is never imported.
+"""
+
+from cje.plots.calibration import calibration_curve, calibration_curve_data
+from cje.plots.comparison import comparison_data, comparison_heatmap
+from cje.plots.estimates import estimates, estimates_data
+from cje.plots.weights import weight_dashboard, weights_data
+
+__all__ = [
+    "calibration_curve",
+    "calibration_curve_data",
+    "comparison_data",
+    "comparison_heatmap",
+    "estimates",
+    "estimates_data",
+    "weight_dashboard",
+    "weights_data",
+]

@@ -1,0 +1,141 @@
+"""What all figures share: the look, the frame, and words for numbers."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 12,
+    "text.parse_math": False,  # a "$" in a policy's name is a character, not mathematics
+    "text.color": "#222222",
+    "axes.edgecolor": "#777777",
+    "axes.labelcolor": "#222222",
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+    "hatch.color": "#C8C8C8",
+    "hatch.linewidth": 0.8,
+    "legend.frameon": False,
+    "xtick.color": "#777777",
+    "xtick.labelcolor": "#222222",
+    "ytick.color": "#777777",
+    "ytick.labelcolor": "#222222",
+}
+WIDTH, HEIGHT, DPI = 10.0, 6.25, 160  # inches, inches, pixels per inch
+
+# Okabe and Ito's palette: told apart with every common form of colour blindness.
+BLUE, VERMILION, GREEN, AMBER = "#0072B2", "#D55E00", "#009E73", "#E69F00"
+INK, GREY, PALE = "#222222", "#8C8C8C", "#EFEFEF"
+POLICY_COLOURS = (BLUE, AMBER, GREEN, "#CC79A7", "#56B4E9", VERMILION, "#555555")
+STATUS_COLOURS = {"GOOD": GREEN, "WARNING": AMBER, "CRITICAL": VERMILION}
+VERDICT_STYLES = {
+    "reliable": {"color": BLUE, "marker": "o", "markerfacecolor": BLUE},
+    "caution": {"color": VERMILION, "marker": "o", "markerfacecolor": "white"},
+    "refuse": {"color": GREY, "marker": "x", "markerfacecolor": GREY},
+}
+VERDICT_WORDS = {"reliable": "reliable", "caution": "caution", "refuse": "refused"}
+ROW_BETTER = ("#08519C", "#6BAED6", "#C6DBEF")  # p below 0.001, 0.01, 0.05
+ROW_WORSE = ("#A63603", "#F08A4B", "#FDD0A2")
+P_LEVELS = (0.001, 0.01, 0.05)
+MAX_BINS, MAX_POINTS, CURVE_POINTS = 10, 2000, 50
+
+
+@contextmanager
+def drawing(path: str | os.PathLike, title: str, subtitle: str) -> Iterator[Figure]:
+    """A titled figure under the style, written to `path` at the end."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a user's matplotlibrc must not change the bytes
+        matplotlib.rcParams.update(STYLE)
+        figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, facecolor="white")
+        FigureCanvasAgg(figure)
+        figure.set_layout_engine("constrained", rect=(0.012, 0.012, 0.976, 0.868), hspace=0.04)
+        size = min(18.0, 1150 / max(len(title), 1))
+        figure.text(0.02, 0.965, title, fontsize=size, fontweight="bold", va="top")
+        figure.text(0.02, 0.905, subtitle, fontsize=12, color="#555555", va="top")
+        yield figure
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
+
+
+def message(figure: Figure, text: str) -> None:
+    figure.text(0.5, 0.45, text, ha="center", va="center", fontsize=16, color="#555555")
+
+
+def finite(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values, dtype=float)
+    return values[np.isfinite(values)]
+
+
+def finite_pairs(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    keep = np.isfinite(x) & np.isfinite(y)
+    return x[keep], y[keep]
+
+
+def rounded(frame: pd.DataFrame) -> pd.DataFrame:
+    """Floats to six significant digits."""
+    floats = frame.select_dtypes("float").columns
+    exact = {name: [float(f"{value:.6g}") for value in frame[name]] for name in floats}
+    return frame.assign(**exact).reset_index(drop=True)
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def number(value: float, form: str = ".3f") -> str:
+    return format(value, form).replace("-", "\N{MINUS SIGN}") if np.isfinite(value) else "n/a"
+
+
+def wrap(name: str, width: int, lines: int = 2) -> str:
+    """The name on at most `lines` lines of `width`, cut in its middle where that is too little."""
+    if len(name) > width * lines:
+        keep = (width * lines - 1) // 2
+        name = name[:keep] + "\N{HORIZONTAL ELLIPSIS}" + name[-keep:]
+    parts = []
+    while len(name) > width:
+        cut = max(name.rfind(mark, 0, width) for mark in "-_/. ") + 1
+        left = width * (lines - len(parts) - 1)
+        cut = cut if cut and len(name) - cut <= left else width
+        parts.append(name[:cut])
+        name = name[cut:]
+    return "\n".join([*parts, name])
+
+
+def row_font(rows: int, biggest: float = 13.0) -> float:
+    return float(np.clip(150 / max(rows, 1), 9.0, biggest))
+
+
+def policy_ticks(
+    axes: Axes, names: Sequence[str], size: float, *, width: int = 26, offset: float = 0.0
+) -> None:
+    labels = [wrap(name, width) for name in names]
+    axes.set_yticks(np.arange(len(names)) + offset, labels, fontsize=size, linespacing=0.95)
+
+
+def ridge(
+    axes: Axes,
+    place: float,
+    values: np.ndarray,
+    edges: np.ndarray,
+    colour: str,
+    like: np.ndarray | None = None,
+) -> None:
+    """A histogram that stands on row `place`, as high as the tallest bin of `like`."""
+    tallest = np.histogram(values if like is None else like, edges)[0].max()
+    heights = np.histogram(values, edges)[0] / max(tallest, 1)
+    base = place + 0.36
+    axes.stairs(base - 0.8 * heights, edges, baseline=base, fill=True, color=colour, linewidth=0)

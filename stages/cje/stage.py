@@ -1,0 +1,18 @@
+"""What every stage script shares: its folders, and how it ends."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from cje.errors import CJEError
+
+DATA, METRICS, PLOTS = Path("data"), Path("metrics"), Path("plots")
+DECIMALS = 9  # of derived numbers in tables: processors differ in the digits beyond
+
+
+def run(main: Callable[[], str]) -> None:
+    """Run a stage and print the sentence that it returns; an error of the user's ends in words."""
+    try:
+        print(main())
+    except CJEError as error:
+        sys.exit(f"error: {error}")

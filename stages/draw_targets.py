@@ -1,0 +1,22 @@
+"""Draw fresh answers of each target policy, and score the logged answers under each."""
+
+from cje.settings import load_settings
+from cje.sources import open_source
+from cje.stage import DATA, run
+from cje.tables import read_table, write_table
+
+
+def main() -> str:
+    source = open_source(load_settings())
+    prompts = read_table(DATA / "prompts.parquet", "prompts")
+    logs = read_table(DATA / "logs.parquet", "logs")
+    draws, target_logps = source.draws(prompts), source.target_logps(logs)
+    write_table(draws, "draws", DATA / "draws.parquet")
+    write_table(target_logps, "target_logps", DATA / "target_logps.parquet")
+    scored = target_logps["sequence_logp"].notna().sum()
+    policies = draws["policy"].nunique()
+    return f"Drew {len(draws):,} answers of {policies} policies; {scored:,} logged answers scored"
+
+
+if __name__ == "__main__":
+    run(main)

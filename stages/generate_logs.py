@@ -1,0 +1,18 @@
+"""Log the base policy's answers, with the log-probability of every token."""
+
+from cje.settings import load_settings
+from cje.sources import open_source
+from cje.stage import DATA, run
+from cje.tables import read_table, write_table
+
+
+def main() -> str:
+    source = open_source(load_settings())
+    prompts = read_table(DATA / "prompts.parquet", "prompts")
+    logs = source.logs(prompts)
+    write_table(logs, "logs", DATA / "logs.parquet")
+    return f"Logged {len(logs):,} answers of {', '.join(logs['action'].unique())}"
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,39 @@
+"""Load the prompts: from a provider's set, a file of prompts, or the user's own logs."""
+
+from cje.settings import load_settings
+from cje.sources import load_prompts, open_source, write_checked
+from cje.stage import DATA, METRICS, run
+from cje.tables import write_csv, write_metrics, write_table
+
+
+def main() -> str:
+    settings = load_settings()
+    if settings.source == "files":
+        return from_files(settings)
+    open_source(settings)  # a model that does not exist is found before any work
+    prompts = load_prompts(settings)
+    write_checked({})
+    write_table(prompts, "prompts", DATA / "prompts.parquet")
+    write_metrics({"prompts": len(prompts)}, METRICS / "inputs.json")
+    (METRICS / "bad_rows.csv").write_text("file,line,column,reason\n", encoding="utf-8")
+    return f"Loaded {len(prompts):,} prompts of {settings.prompts}"
+
+
+def from_files(settings) -> str:
+    """Read the user's files, with every row checked."""
+    from cje.inputs import read_inputs
+    from cje.sources import CHECKED_TABLES
+
+    inputs = read_inputs(DATA / "inputs", settings)
+    write_checked({name: getattr(inputs, name) for name in CHECKED_TABLES})
+    write_table(inputs.prompts, "prompts", DATA / "prompts.parquet")
+    write_metrics(inputs.summary, METRICS / "inputs.json")
+    write_csv(inputs.bad_rows, METRICS / "bad_rows.csv")
+    for note in inputs.notes:
+        print(f"note: {note}")
+    left_out = f", {len(inputs.bad_rows)} bad rows left out" if len(inputs.bad_rows) else ""
+    return f"Read {len(inputs.logs):,} logs and {len(inputs.draws):,} draws{left_out}"
+
+
+if __name__ == "__main__":
+    run(main)

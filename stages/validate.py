@@ -1,0 +1,66 @@
+"""Validate the estimates against the oracle's labels on fresh answers of each target."""
+
+import json
+
+import pandas as pd
+
+from cje.diagnostics import verdict, violations_frame, violations_list
+from cje.frames import KEY, rewarded_frames, unit_labels
+from cje.samples import build_samples, check_frames
+from cje.settings import load_settings
+from cje.sources import open_source
+from cje.stage import DATA, METRICS, run
+from cje.tables import read_table, write_csv, write_metrics, write_table
+from cje.validation import validate
+
+
+def main() -> str:
+    settings = load_settings()
+    columns = ["uid", "prompt", "policy", "draw", "answer"]
+    labels = open_source(settings).validation_labels(
+        read_table(DATA / "draws.parquet", "draws", columns)
+    )
+    write_table(labels, "validation_labels", DATA / "validation_labels.parquet")
+    labels = unit_labels(DATA / "validation_labels.parquet", "validation_labels", settings)
+    logs, draws = rewarded_frames(DATA, settings)
+    draws = draws.drop(columns=["oracle_score", "oracle_prob"]).merge(labels, how="left", on=KEY)
+    logs, no_logps, draws = check_frames(logs, None, draws, (0, 1), (0, 1))
+    samples = build_samples(logs, no_logps, draws, settings.folds, settings.seed)
+    results = json.loads((METRICS / "estimates.json").read_text(encoding="utf-8"))["results"]
+    estimates = pd.DataFrame.from_dict(results, orient="index")
+    found = validate(
+        estimates, samples.logs, samples.draws, settings.alpha, settings.min_truth_coverage
+    )
+    earlier = read_table(DATA / "violations.parquet", "violations")
+    every = [*violations_list(earlier), *found.violations]
+    verdicts = {policy: verdict(policy, every) for policy in estimates.index}
+    violations = violations_frame(every)
+    write_csv(violations, METRICS / "violations.csv")
+    write_metrics(validation_metrics(found, verdicts), METRICS / "validation.json")
+    write_metrics(guard_rail_metrics(violations), METRICS / "guard_rails.json")
+    covered = "no labels" if found.coverage is None else f"coverage {found.coverage:.0%}"
+    return f"Validated {len(found.results)} policies: {covered}; {len(violations)} violations"
+
+
+def validation_metrics(found, verdicts: dict[str, str]) -> dict:
+    """Coverage, mean absolute error, and everything by policy."""
+    by_policy = found.results.to_dict("index")
+    results = {p: by_policy.get(p, {}) | {"verdict": word} for p, word in verdicts.items()}
+    error = float(found.results["absolute_error"].mean()) if len(found.results) else None
+    return {"coverage": found.coverage, "mean_absolute_error": error, "results": results}
+
+
+def guard_rail_metrics(violations: pd.DataFrame) -> dict:
+    """Counts: of all violations, by severity, by code."""
+    counts = violations["code"].value_counts().sort_index()
+    severe = int((violations["severity"] == "critical").sum())
+    return {
+        "violations": len(violations),
+        "critical": severe,
+        "warning": len(violations) - severe,
+        "by_code": {code: int(n) for code, n in counts.items()},
+    }
+
+
+if __name__ == "__main__":
+    run(main)
