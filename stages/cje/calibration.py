@@ -190,9 +190,7 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float | None:
     return float(np.corrcoef(*ranks)[0, 1])
 
 
-def answer_covariates(
-    length: np.ndarray, reference: np.ndarray | None = None
-) -> np.ndarray:
+def answer_covariates(length: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
     """[log(1 + length), length], (n, 2), in standard units of the `reference` lengths."""
     reference = length if reference is None else reference
     columns = []

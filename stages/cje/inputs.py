@@ -91,9 +91,7 @@ def read_inputs(folder: str | PathLike, settings: Settings) -> Inputs:
 
     kept = _sample([row["uid"] for row in logs], settings)
     left_out = len(logs) - len(kept)
-    logs = [
-        row | {"policy": row["action"], "draw": LOGGED} for row in logs if row["uid"] in kept
-    ]
+    logs = [row | {"policy": row["action"], "draw": LOGGED} for row in logs if row["uid"] in kept]
     for policy in draws:
         draws[policy] = [row | {"policy": policy} for row in draws[policy] if row["uid"] in kept]
         if not draws[policy]:
@@ -375,8 +373,7 @@ def _labels(rows: list[Row]) -> list[Row]:
     labelled = [row for row in rows if row["oracle_score"] is not None]
     share = len(labelled) / len(rows)
     return [
-        row if row["oracle_prob"] is not None else row | {"oracle_prob": share}
-        for row in labelled
+        row if row["oracle_prob"] is not None else row | {"oracle_prob": share} for row in labelled
     ]
 
 

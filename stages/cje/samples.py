@@ -148,9 +148,7 @@ def _check_key(frame: pd.DataFrame, name: str, key: list[str]) -> None:
         raise CJEError(f"{name}: row {row}: {words}: a second row with this key; keep one of them")
 
 
-def _unit(
-    frame: pd.DataFrame, column: str, scale: tuple[float, float], name: str
-) -> np.ndarray:
+def _unit(frame: pd.DataFrame, column: str, scale: tuple[float, float], name: str) -> np.ndarray:
     lo, hi = scale
     unit = (frame[column].to_numpy() - lo) / (hi - lo)
     bad = (unit < -SLACK) | (unit > 1 + SLACK)

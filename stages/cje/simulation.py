@@ -238,9 +238,7 @@ def utilities(prompts: Sequence[str], tokens: np.ndarray, lengths: np.ndarray) -
     return 0.5 + 0.45 * latent / (1 + np.abs(latent)) * (1 + 1 / 4)
 
 
-def judged(
-    judge: str, prompts: Sequence[str], answers: Sequence[str], seed: int
-) -> np.ndarray:
+def judged(judge: str, prompts: Sequence[str], answers: Sequence[str], seed: int) -> np.ndarray:
     """Scores on [0, 1] that `judge` (a key of JUDGES) gives to texts; the same text, the same."""
     tokens, lengths = encode(answers)
     score = utilities(prompts, tokens, lengths)

@@ -164,7 +164,8 @@ def weight_summary(weight: np.ndarray, ratio: np.ndarray | None = None) -> dict[
     if ratio is not None:
         mean = float(ratio.mean())
         error = ratio.std(ddof=1) / np.sqrt(len(ratio)) if len(ratio) > 1 else 0.0
-        z = float((mean - 1) / error) if error > 0 else 0.0
+        if mean != 1:
+            z = float((mean - 1) / error) if error > 0 else float(np.copysign(np.inf, mean - 1))
     return {
         "ess": effective_sample_share(weight),
         "mean_weight": mean,
