@@ -14,6 +14,7 @@ from scipy.optimize import isotonic_regression
 HIGHEST = 1e12  # a ratio above this counts as this much; its policy is refused anyway
 EXTREME_LOW, EXTREME_HIGH = 1e-3, 1e3  # mean-one weights beyond these are extreme
 TILT_RIDGE = 1e-3  # keeps the tilt finite where the draws lie outside the logs
+COARSE, COARSE_ESS = 2, 0.05  # features balanced where all of them leave a smaller share of logs
 ROWS_A_FEATURE = 10  # logs, and draws, that each feature of the tilt needs
 NEWTON_STEPS, NEWTON_TOLERANCE = 60, 1e-12
 
@@ -52,10 +53,10 @@ class MarginalWeights:
 
 
 def marginal_features(score: np.ndarray, covariates: np.ndarray | None) -> np.ndarray:
-    """[s, s^2, covariates], (n, 2 + d)."""
+    """[s, covariates, s^2], (n, 2 + d), the most telling first."""
     score = filled(score)
-    columns = [score, score**2]
-    return np.column_stack(columns if covariates is None else [*columns, covariates])
+    columns = [score] if covariates is None else [score, covariates]
+    return np.column_stack([*columns, score**2])
 
 
 def filled(score: np.ndarray) -> np.ndarray:
@@ -71,8 +72,9 @@ def marginal_weights(
 
     logs (n, d), draws (m, d): features; draw_share (m,): weights of the draws, sum 1. Entropy
     balancing (Hainmueller 2012, equation 8), which for a logistic density ratio is the calibrated
-    classifier: weights exp(b'x), with b minimising log mean exp(b'x_i) - b'mean(x_draw). The first
-    features are kept where there are too few rows for all.
+    classifier: weights exp(b'x), with b minimising log mean exp(b'x_i) - b'mean(x_draw). Only the
+    first features are balanced where there are too few rows for all, or where balancing all of
+    them would leave less than 5 % of the logs.
     """
     keep = max(1, min(len(logs), len(draws)) // ROWS_A_FEATURE)
     logs, draws = logs[:, :keep], draws[:, :keep]
@@ -102,6 +104,8 @@ def marginal_weights(
         else:
             break
         tilt, value, weight = tilt - size * step, trial, trial_weight
+    if logs.shape[1] > COARSE and effective_sample_share(weight) < COARSE_ESS:
+        return marginal_weights(logs[:, :COARSE], draws[:, :COARSE], draw_share)
     return MarginalWeights(weight, logs - target, draws - target)
 
 
