@@ -20,7 +20,6 @@ from scipy.optimize import isotonic_regression
 TRUST_COVARIATES = 50  # training labels below which no index is fitted
 INDEX_RIDGE = 1e-3  # of the mean diagonal: it only keeps collinear covariates apart
 NO_LABELS = 0.5  # what an answer is worth to a fit that saw no label: the middle of the scale
-MAX_KNOTS = 20_000  # of a curve; more labels than this are binned to as many scores
 
 
 def prompt_folds(uids: np.ndarray, folds: int, seed: int) -> np.ndarray:
@@ -71,11 +70,6 @@ class Calibrator:
             index = ridge_fit(basis, utility, weight, INDEX_RIDGE)
             score = basis @ index
         knots, place = np.unique(score, return_inverse=True)
-        if len(knots) > MAX_KNOTS:
-            edges = np.quantile(knots, np.linspace(0, 1, MAX_KNOTS))
-            place = np.searchsorted(edges[1:-1], score, side="right")
-            mass = np.bincount(place, weight, len(edges) - 1)
-            knots = np.bincount(place, weight * score, len(edges) - 1) / mass
         mass = np.bincount(place, weight)
         means = np.bincount(place, weight * utility) / mass
         values = isotonic_regression(means, weights=mass).x

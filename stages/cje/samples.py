@@ -252,10 +252,11 @@ def build_samples(
     codes = pd.Categorical(draws["policy"], categories=policies).codes
     scored = draws["judge_raw"].notna().to_numpy()
     number = draws["draw"].to_numpy()
+    kept = draws[["fold", "judge_raw", "calibrated_reward", "oracle_score", "oracle_prob"]]
     for code, policy in enumerate(policies):
         rows = np.flatnonzero((codes == code) & scored)
         rows = rows[np.lexsort((number[rows], draw_prompt[rows]))]
-        drawn[policy] = _draws(draws.iloc[rows], draw_prompt[rows], draw_columns, rows)
+        drawn[policy] = _draws(kept.iloc[rows], draw_prompt[rows], draw_columns, rows)
     ratios = _log_ratios(logs, target_logps, hashes[0], order, policies, seed)
     return Samples(uids, sample, drawn, ratios)
 

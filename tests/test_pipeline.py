@@ -1,0 +1,270 @@
+"""The pipeline under DVC itself, in a temporary repository; and what dvc.yaml declares."""
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from arena import ARENA
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGES = (
+    "load_prompts generate_logs draw_targets proxy_score oracle_label calibrate estimate validate"
+).split()
+SMALL = {"max_samples": 120, "oracle_samples": 60, "target_models": "[clone,better,unhelpful]"}
+GRAPH = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+
+
+def imports(path: Path) -> set[Path]:
+    """The modules of the library that a file imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    found = set()
+    for name in names:
+        place = ROOT / "stages" / Path(*name.split("."))
+        if name.startswith("cje.") and place.with_suffix(".py").exists():
+            found.add(place.with_suffix(".py"))
+        elif name.startswith("cje.") and (place / "__init__.py").exists():
+            found.add(place / "__init__.py")
+    return found
+
+
+def closure(path: Path) -> set[Path]:
+    """All modules of the library that a file needs, those of its imports included."""
+    seen, todo = set(), [path]
+    while todo:
+        for module in imports(todo.pop()) - seen:
+            seen.add(module)
+            todo.append(module)
+    return seen
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_its_script_and_on_every_module_that_it_uses_and_no_other(stage):
+    script = ROOT / f"stages/{stage}.py"
+    needed = closure(script)
+    if ROOT / "stages/cje/models/__init__.py" in needed:  # finds its providers by name
+        needed |= {ROOT / "stages/cje/models/sim.py"} | closure(ROOT / "stages/cje/models/sim.py")
+    declared = {ROOT / dep for dep in GRAPH[stage]["deps"] if dep.startswith("stages/")}
+    files = {f for dep in declared for f in ([dep] if dep.is_file() else dep.glob("*.py"))}
+    assert files == needed | {script}
+
+
+def parameters_read(stage: str) -> set[str]:
+    """The settings whose names a stage's script and the modules beneath it name as attributes."""
+    known = set(YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8")))
+    return {p for p in GRAPH[stage]["params"] if p not in known}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_declared_params_exist(stage):
+    assert not parameters_read(stage)
+
+
+def test_every_setting_is_read_by_some_stage():
+    known = set(YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8")))
+    assert known == {p for stage in GRAPH.values() for p in stage["params"]}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_starts_in_under_two_seconds(stage):
+    """The imports alone; benchmarks are elsewhere, this is a bound that users were promised."""
+    code = f"import sys; sys.path.insert(0, 'stages'); import importlib; importlib.import_module({stage!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=10)
+
+
+def run(*command: str, cwd: Path, ok: bool = True) -> str:
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(cwd / "stages"),
+        "DVC_NO_ANALYTICS": "1",
+    }
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode == 0) == ok, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def ran(output: str) -> list[str]:
+    return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
+
+
+def experiment(repo: Path, **changes) -> str:
+    flags = [part for key, value in changes.items() for part in ("-S", f"{key}={value}")]
+    return run("dvc", "exp", "run", *flags, cwd=repo)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A copy of the project, small settings committed, run once."""
+    repo = tmp_path_factory.mktemp("project") / "cje"
+    keep = ("stages", "data/inputs/README.md", "data/prompts", "params.yaml", "dvc.yaml")
+    for name in (*keep, ".dvcignore", ".gitignore"):
+        source = ROOT / name
+        target = repo / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    run("git", "init", "-q", cwd=repo)
+    for key, value in (("user.name", "Tester"), ("user.email", "tester@example.org")):
+        run("git", "config", key, value, cwd=repo)
+    run("dvc", "init", "-q", cwd=repo)
+    experiment_output = experiment(repo, **SMALL)
+    assert ran(experiment_output) == STAGES
+    commit(repo)
+    return repo
+
+
+def commit(repo: Path) -> None:
+    run("git", "add", "-A", cwd=repo)
+    run("git", "commit", "-q", "-m", "state", cwd=repo)
+
+
+@pytest.fixture
+def repo(project: Path):
+    yield project
+    run("git", "checkout", "-q", ".", cwd=project)
+    run("git", "clean", "-fdq", cwd=project)
+    run("dvc", "checkout", "-q", "--force", cwd=project)
+
+
+def metrics(repo: Path, name: str) -> dict:
+    return json.loads((repo / f"metrics/{name}.json").read_text(encoding="utf-8"))
+
+
+def test_results_have_the_form_that_users_know(repo):
+    found = metrics(repo, "estimates")
+    assert list(found["results"]) == ["better", "clone", "unhelpful"]
+    for row in found["results"].values():
+        assert {"v_hat", "se", "ci_low", "ci_high", "method", "ess", "verdict"} <= set(row)
+        assert 0 <= row["ci_low"] <= row["v_hat"] <= row["ci_high"] <= 1
+    assert found["results"]["clone"]["ess"] == 1
+    assert set(found["p_values_corrected"]) == {
+        "better vs clone", "better vs unhelpful", "clone vs unhelpful"
+    }  # fmt: skip
+    validation = metrics(repo, "validation")
+    for row in validation["results"].values():
+        assert {"oracle_truth", "absolute_error", "covered", "v_audited", "se_audited"} <= set(row)
+    assert validation["results"]["unhelpful"]["verdict"] == "refuse"
+    assert found["best_policy"] != "unhelpful"
+    rails = metrics(repo, "guard_rails")
+    assert rails["violations"] == sum(rails["by_code"].values()) > 0
+    table = (repo / "metrics/violations.csv").read_text(encoding="utf-8").splitlines()
+    assert table[0] == "policy,code,severity,message,remedy"
+    assert len(table) == rails["violations"] + 1
+    for name in ("calibration_curve", "estimates", "comparison_heatmap", "weights"):
+        assert (repo / f"plots/{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_second_run_does_nothing_and_a_forced_one_changes_nothing(repo):
+    assert ran(run("dvc", "repro", cwd=repo)) == []
+    assert ran(run("dvc", "repro", "--force", "--no-run-cache", cwd=repo)) == STAGES
+    assert run("git", "status", "--short", cwd=repo) == ""
+
+
+@pytest.mark.parametrize(
+    "changes, stages",
+    [
+        ({"folds": 10}, STAGES[5:]),
+        ({"alpha": 0.1}, STAGES[6:]),
+        ({"oracle_samples": 40}, STAGES[7:]),
+        ({"oracle_fraction": 0.5}, STAGES[4:]),
+        ({"refuse_ess": 0.1}, STAGES[6:]),
+    ],
+)
+def test_a_changed_setting_runs_what_depends_on_it_and_nothing_before(repo, changes, stages):
+    found = ran(experiment(repo, **changes))
+    assert found == [stage for stage in stages if stage in found]
+    assert found[0] == stages[0]
+    assert set(stages) - set(found) <= {"validate"}  # which may find its inputs unchanged
+
+
+def test_another_temperature_touches_all_that_sampling_touches(repo):
+    before = metrics(repo, "estimates")["results"]["better"]["v_hat"]
+    found = ran(experiment(repo, temperature=0.4))
+    assert found == STAGES[1:]
+    assert metrics(repo, "estimates")["results"]["better"]["v_hat"] != before
+    assert "better.v_hat" in run("dvc", "metrics", "diff", cwd=repo)
+
+
+def test_more_labels_contain_the_fewer(repo):
+    from cje.tables import read_table
+
+    few = set(read_table(repo / "data/oracle_labels.parquet", "oracle_labels")["uid"])
+    experiment(repo, oracle_fraction=0.4)
+    more = read_table(repo / "data/oracle_labels.parquet", "oracle_labels")
+    assert few < set(more["uid"]) and (more["oracle_prob"] == 0.4).all()
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"target_models": "[clone,nobody]"}, '"nobody" is not defined'),
+        ({"estimator": "magic"}, 'estimator: "magic" is not allowed'),
+        ({"base_model": "sim/nope"}, "sim/nope is no simulated policy"),
+        ({"proxy_model": "acme/judge"}, "there is no provider 'acme'"),
+        ({"prompts": "elsewhere/p.jsonl"}, "is not under data/prompts"),
+        ({"prompts": "data/prompts/none.jsonl"}, "no such file"),
+        ({"source": "files"}, "data/inputs: no logs"),
+    ],
+)
+def test_a_bad_setting_stops_the_first_stage_with_words(repo, changes, words):
+    flags = [part for key, value in changes.items() for part in ("-S", f"{key}={value}")]
+    output = run("dvc", "exp", "run", *flags, cwd=repo, ok=False)
+    assert words in output
+    assert "Traceback" not in output
+    assert len(ran(output)) == 1
+
+
+def test_prompts_of_ones_own(repo):
+    rows = [json.dumps({"prompt": f"Say {i % 30}.", "checks": {"n": i}}) for i in range(60)]
+    (repo / "data/prompts/mine.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    experiment(repo, prompts="data/prompts/mine.jsonl")
+    assert metrics(repo, "inputs")["prompts"] == 60
+    (repo / "data/prompts/mine.jsonl").write_text(rows[0] + '\n{"prompt": ""}', encoding="utf-8")
+    assert "mine.jsonl:2: prompt: missing or empty" in run("dvc", "repro", cwd=repo, ok=False)
+
+
+def test_a_missing_or_foreign_table_is_named(repo):
+    (repo / "data/logs.parquet").unlink()
+    output = run(sys.executable, "stages/calibrate.py", cwd=repo, ok=False)
+    assert output.startswith("error: data/logs.parquet: no such file") and "dvc repro" in output
+    shutil.copy(repo / "data/draws.parquet", repo / "data/logs.parquet")
+    output = run(sys.executable, "stages/calibrate.py", cwd=repo, ok=False)
+    assert "data/logs.parquet: column action: missing" in output
+
+
+def test_the_summary_of_the_run(repo):
+    output = run(sys.executable, "-m", "cje.console", cwd=repo)
+    assert "Expected oracle utility by policy" in output and "remedy:" in output
+    assert "Best policy that is not refused: better" in output
+    assert max(map(len, output.splitlines())) <= 100
+
+
+@pytest.mark.skipif(not ARENA.exists(), reason="the arena sample is not here")
+def test_the_arena_sample_from_files(repo):
+    shutil.copytree(
+        ARENA, repo / "data/inputs", dirs_exist_ok=True, ignore=lambda d, names: ["README.md"]
+    )
+    scales = {"judge_range": "[0,1]", "oracle_range": "[0,1]", "max_samples": 1000}
+    assert ran(experiment(repo, source="files", **scales)) == STAGES
+    found = metrics(repo, "estimates")["results"]
+    for policy in ("clone", "parallel_universe_prompt"):
+        assert abs(found[policy]["v_hat"] - 0.765) < 1.5 * found[policy]["se"]
+    assert found["unhelpful"]["verdict"] == "refuse"
+    audited = metrics(repo, "validation")["results"]["parallel_universe_prompt"]
+    assert abs(audited["v_audited"] - 0.765) < 2 * audited["se_audited"]
+    assert audited["se_audited"] <= audited["se_truth"]
