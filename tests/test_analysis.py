@@ -249,7 +249,7 @@ EDGES = {
     "all labels": (all_labels, {"insufficient_oracle"} - {"insufficient_oracle"}),
     "two labels": (two_labels, {"insufficient_oracle"}),
     "constant judge": (set_cell("logs", "judge_raw", 0.5, slice(None)), {"low_proxy_correlation"}),
-    "constant oracle": (lambda t: t["logs"].__setitem__("oracle_score", 0.5), {"low_proxy_correlation"}),
+    "constant oracle": (set_cell("logs", "oracle_score", 0.5, slice(None)), set()),
     "no judge score at all": (
         lambda t: t["logs"].__setitem__("judge_raw", np.nan), {"low_proxy_correlation"}
     ),

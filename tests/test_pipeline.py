@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from arena import ARENA
+from arena import copy_arena_sample
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = (
@@ -60,27 +60,23 @@ def test_a_stage_depends_on_its_script_and_on_every_module_that_it_uses_and_no_o
     assert files == needed | {script}
 
 
-def parameters_read(stage: str) -> set[str]:
-    """The settings whose names a stage's script and the modules beneath it name as attributes."""
-    known = set(YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8")))
-    return {p for p in GRAPH[stage]["params"] if p not in known}
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_declared_params_exist(stage):
-    assert not parameters_read(stage)
-
-
-def test_every_setting_is_read_by_some_stage():
+def test_every_setting_is_read_by_some_stage_and_no_other_is_declared():
     known = set(YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8")))
     assert known == {p for stage in GRAPH.values() for p in stage["params"]}
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_starts_in_under_two_seconds(stage):
-    """The imports alone; benchmarks are elsewhere, this is a bound that users were promised."""
-    code = f"import sys; sys.path.insert(0, 'stages'); import importlib; importlib.import_module({stage!r})"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=10)
+    """What it imports, loaded; a promise to users, so a bound and not a benchmark."""
+    code = (
+        f"import sys, time; t = time.perf_counter(); sys.path.insert(0, 'stages'); import {stage}; "
+    )
+    code += "print(time.perf_counter() - t)"
+    done = [
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+        for _ in range(3)
+    ]
+    assert min(float(d.stdout) for d in done) < 2
 
 
 def run(*command: str, cwd: Path, ok: bool = True) -> str:
@@ -122,6 +118,7 @@ def project(tmp_path_factory) -> Path:
     for key, value in (("user.name", "Tester"), ("user.email", "tester@example.org")):
         run("git", "config", key, value, cwd=repo)
     run("dvc", "init", "-q", cwd=repo)
+    commit(repo)
     experiment_output = experiment(repo, **SMALL)
     assert ran(experiment_output) == STAGES
     commit(repo)
@@ -218,7 +215,7 @@ def test_more_labels_contain_the_fewer(repo):
         ({"proxy_model": "acme/judge"}, "there is no provider 'acme'"),
         ({"prompts": "elsewhere/p.jsonl"}, "is not under data/prompts"),
         ({"prompts": "data/prompts/none.jsonl"}, "no such file"),
-        ({"source": "files"}, "data/inputs: no logs"),
+        ({"source": "files"}, "error: data/inputs"),
     ],
 )
 def test_a_bad_setting_stops_the_first_stage_with_words(repo, changes, words):
@@ -254,17 +251,16 @@ def test_the_summary_of_the_run(repo):
     assert max(map(len, output.splitlines())) <= 100
 
 
-@pytest.mark.skipif(not ARENA.exists(), reason="the arena sample is not here")
 def test_the_arena_sample_from_files(repo):
-    shutil.copytree(
-        ARENA, repo / "data/inputs", dirs_exist_ok=True, ignore=lambda d, names: ["README.md"]
-    )
+    copy_arena_sample(repo / "data/inputs")
     scales = {"judge_range": "[0,1]", "oracle_range": "[0,1]", "max_samples": 1000}
     assert ran(experiment(repo, source="files", **scales)) == STAGES
     found = metrics(repo, "estimates")["results"]
-    for policy in ("clone", "parallel_universe_prompt"):
-        assert abs(found[policy]["v_hat"] - 0.765) < 1.5 * found[policy]["se"]
-    assert found["unhelpful"]["verdict"] == "refuse"
     audited = metrics(repo, "validation")["results"]["parallel_universe_prompt"]
-    assert abs(audited["v_audited"] - 0.765) < 2 * audited["se_audited"]
+    base = metrics(repo, "validation")["results"]["base"]
+    for policy, labels in (("parallel_universe_prompt", audited), ("clone", base)):
+        gap = found[policy]["v_hat"] - labels["oracle_truth"]
+        assert abs(gap) < 1.5 * (found[policy]["se"] ** 2 + labels["se_truth"] ** 2) ** 0.5
+    assert audited["covered"]
     assert audited["se_audited"] <= audited["se_truth"]
+    assert found["unhelpful"]["verdict"] == "refuse"

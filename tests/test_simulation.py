@@ -1,4 +1,4 @@
-"""The simulated world: its probabilities are exact, its answers depend on nothing but their name."""
+"""The simulated world: exact probabilities, and answers that depend on nothing but their name."""
 
 import numpy as np
 import pandas as pd
@@ -229,9 +229,9 @@ def test_a_models_name_tells_its_provider(model, parts):
 
 
 def test_what_no_provider_has_is_named_with_what_there_is():
-    with pytest.raises(CJEError, match="nope/x: there is no provider 'nope'; there are sim/..."):
+    with pytest.raises(CJEError, match=r"nope/x: there is no provider 'nope'; there are sim/..."):
         provider_for("nope/x")
-    with pytest.raises(CJEError, match="base_model: sim/judge is no simulated policy; .*sim/base"):
+    with pytest.raises(CJEError, match=r"base_model: sim/judge is no simulated policy; .*sim/base"):
         check_model("sim/judge", "policy", "base_model")
     with pytest.raises(CJEError, match="proxy_model: sim/base is no simulated judge"):
         check_model("sim/base", "judge", "proxy_model")

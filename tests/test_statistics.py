@@ -120,7 +120,7 @@ def test_the_mean_weight_is_tested_in_both_directions():
 def test_marginal_weights_balance_the_features_and_find_an_exponential_tilt(shift):
     rng = np.random.default_rng(3)
     logs = rng.normal(size=(4000, 2))
-    draws = rng.normal(size=(4000, 2)) + [shift, 0]
+    draws = rng.normal(size=(4000, 2)) + np.array([shift, 0])
     found = marginal_weights(logs, draws, np.full(4000, 1 / 4000))
     assert found.weight.mean() == pytest.approx(1)
     np.testing.assert_allclose(found.weight @ found.logs / 4000, 0, atol=5e-3)
