@@ -1,195 +1,179 @@
-"""Coverage in worlds of known truth: python benchmarks/coverage.py --write docs/coverage.md
+"""Coverage and error of the estimators in worlds of known truth: python benchmarks/coverage.py
 
-A world has 1,000 logs, a quarter of them labelled, and one target policy that shifts a normal
-trait z, its style, by `shift`; so the log-weights have standard deviation `shift`. The style may
-fool the judge (it raises the score and lowers the utility), and shows either in the answers'
-length or in nothing but the log-probabilities. The truth is the mean of a clipped normal.
+Each world has 1,000 prompts, 25 % of the logs labelled. An answer has a trait z, which the target
+policy shifts by sd: its log-weight is sd z - sd^2 / 2, of standard deviation sd. Judge and oracle
+see a common quality, each with noise; where the judge is fooled, z raises its score by 0.05 and
+lowers the oracle's by as much. The trait shows in the answer's length, or in nothing but the
+log-probabilities. `--write docs/coverage.md` puts the table there.
 """
 
 import argparse
 import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass
-from multiprocessing import Pool
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri
 
 import cje
-from cje.calibration import cross_fit, prompt_folds
+from cje.rewards import calibrate
+from cje.samples import build_samples, check_frames
 
 N, LABELLED = 1000, 0.25
+FOOL = 0.1
 SHIFTS = (0.0, 0.4, 1.0, 2.5)
-FOOLED = 0.1
-LEVEL, EASE, QUALITY = 0.6, 0.6, 0.12  # mean utility; correlation within a prompt^0.5; sd
-JUDGE_NOISE, ORACLE_NOISE = 0.06, 0.08
-LOG_LENGTH, LENGTH_SD = 4.0, 0.35
-MARKS = ("<!-- coverage: begin -->", "<!-- coverage: end -->")
-SCENES = {
-    ("length", True): "Style shows in the length, log-probabilities at hand",
-    ("hidden", True): "Style shows in nothing but the log-probabilities",
-    ("length", False): "Style shows in the length, no log-probabilities",
-    ("hidden", False): "Style shows in nothing at all",
-}
-METHODS = ("dr-cpo", "plain", "direct")
-Frames = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
+TRUTH_DRAWS = 4_000_000
+MARKS = ("<!-- table -->", "<!-- end of table -->")
+METHODS = ("dr-cpo", "dr-cpo, no log-probabilities", "plain", "direct")
 
 
-@dataclass(frozen=True)
-class World:
-    """`fool`: utility that a unit of style costs and score that it adds, together."""
-
-    shift: float
-    fool: float
-    style: str
-    logprobs: bool
-
-    @property
-    def truth(self) -> float:
-        """The target's expected utility: the mean of a normal clipped to [0, 1]."""
-        mean = LEVEL - self.fool / 2 * self.shift
-        sd = float(np.sqrt(QUALITY**2 + ORACLE_NOISE**2 + self.fool**2 / 4))
-        low, high = -mean / sd, (1 - mean) / sd
-        density = np.exp(-(low**2) / 2) - np.exp(-(high**2) / 2)
-        inside = mean * (ndtr(high) - ndtr(low)) + sd * density / np.sqrt(2 * np.pi)
-        return float(inside + ndtr(-high))
-
-    def frames(self, seed: int) -> Frames:
-        """Logs, target log-probabilities and draws; one seed gives all worlds the same noise."""
-        rng = np.random.default_rng(seed)
-        ease = rng.normal(size=N)
-
-        def answers(shift: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
-            z, own, oracle_noise, judge_noise, elsewhere = rng.normal(size=(5, N))
-            z = z + shift
-            quality = LEVEL + QUALITY * (EASE * ease + np.sqrt(1 - EASE**2) * own)
-            oracle = quality + ORACLE_NOISE * oracle_noise - self.fool / 2 * z
-            judge = quality + JUDGE_NOISE * judge_noise + self.fool / 2 * z
-            shown = z if self.style == "length" else elsewhere
-            length = np.maximum(1, np.round(np.exp(LOG_LENGTH + LENGTH_SD * shown))).astype(int)
-            return z, np.clip(oracle, 0, 1), np.clip(judge, 0, 1), ["x" * k for k in length]
-
-        z, oracle, judge, text = answers(0.0)
-        _, _, target_judge, target_text = answers(self.shift)
-        labelled = np.isin(np.arange(N), rng.permutation(N)[: round(LABELLED * N)])
-        uid = [f"prompt-{i}" for i in range(N)]
-        logp = -rng.gamma(100, 2, N)
-        logs = {"uid": uid, "judge_raw": judge, "answer": text, "sequence_logp": logp}
-        logs["oracle_score"] = np.where(labelled, oracle, np.nan)
-        ratio = self.shift * z - self.shift**2 / 2
-        target = {"uid": uid, "policy": "target", "sequence_logp": logp + ratio}
-        drawn = {"uid": uid, "policy": "target", "draw": 0, "judge_raw": target_judge}
-        drawn["answer"] = target_text
-        if not self.logprobs:
-            logs["sequence_logp"] = target["sequence_logp"] = np.nan
-        return pd.DataFrame(logs), pd.DataFrame(target), pd.DataFrame(drawn)
+def answers(
+    rng: np.random.Generator, ease: np.ndarray, shift: float, fool: float, style: str
+) -> dict[str, np.ndarray]:
+    """Trait, oracle utility, judge score and length of one answer to each prompt."""
+    n = len(ease)
+    z = rng.normal(size=n) + shift
+    quality = 0.6 + 0.12 * (0.6 * ease + 0.8 * rng.normal(size=n))
+    oracle = quality + 0.08 * rng.normal(size=n) - fool / 2 * z
+    judge = quality + 0.06 * rng.normal(size=n) + fool / 2 * z
+    shown = z if style == "length" else rng.normal(size=n)
+    length = np.maximum(1, np.round(np.exp(5.5 + 0.35 * shown))).astype(int)
+    return {"z": z, "oracle": oracle.clip(0, 1), "judge": judge.clip(0, 1), "length": length}
 
 
-def plain_form(logs: pd.DataFrame, target_logps: pd.DataFrame, draws: pd.DataFrame) -> np.ndarray:
-    """Estimate, interval ends of the textbook form, (3,): isotonic calibration, exact weights of
-    mean 1, the residual as it is, a normal interval. One row a prompt in every frame."""
-    fold = prompt_folds(logs["uid"].to_numpy(), 5, 42)
-    score, utility = logs["judge_raw"].to_numpy(), logs["oracle_score"].to_numpy()
-    rows = np.isfinite(utility)
-    fit = cross_fit(score[rows], utility[rows], np.ones(rows.sum()), fold[rows], 5)
-    weight = np.exp((target_logps["sequence_logp"] - logs["sequence_logp"]).to_numpy())
-    residual = np.where(rows, utility - fit.predict(score, fold), 0) / LABELLED
-    terms = fit.predict(draws["judge_raw"].to_numpy(), fold) + weight / weight.mean() * residual
-    half = ndtri(0.975) * terms.std(ddof=1) / np.sqrt(len(terms))
-    return terms.mean() + np.array([0, -half, half])
+def truth(shift: float, fool: float) -> float:
+    """The target's true utility, to within 1e-4."""
+    rng = np.random.default_rng(1)
+    ease = rng.normal(size=TRUTH_DRAWS)
+    return float(answers(rng, ease, shift, fool, "length")["oracle"].mean())
 
 
-def replication(task: tuple[World, int]) -> list[dict[str, object]]:
-    """What each method says of one data set."""
-    world, seed = task
-    frames, truth = world.frames(seed), world.truth
-    rows = []
-    for method in METHODS:
-        if method == "plain":
-            if not world.logprobs:
-                continue
-            value, low, high = plain_form(*frames)
-            verdict = ""
-        else:
-            found = cje.analyze(*frames, estimator=method).estimates.loc["target"]
-            value, low, high, verdict = found[["v_hat", "ci_low", "ci_high", "verdict"]]
-        row = {**vars(world), "method": method, "error": value - truth, "verdict": verdict}
-        rows.append(row | {"covered": low <= truth <= high, "half": (high - low) / 2})
-    return rows
-
-
-def study(replications: int, seed: int, processes: int) -> pd.DataFrame:
-    """A row a world and method: bias, RMSE, coverage, mean half width, shares of verdicts."""
-    worlds = [
-        World(shift, fool, style, logprobs)
-        for (style, logprobs), fool, shift in itertools.product(SCENES, (0.0, FOOLED), SHIFTS)
-    ]
-    tasks = [(world, seed + k) for world in worlds for k in range(replications)]
-    with Pool(processes) as pool:
-        parts = pool.imap(replication, tasks, chunksize=min(100, replications))
-        rows = pd.DataFrame(itertools.chain.from_iterable(parts))
-    keys = [*World.__dataclass_fields__, "method"]
-    table = rows.groupby(keys, sort=False).agg(
-        bias=("error", "mean"),
-        rmse=("error", lambda error: float(np.sqrt((error**2).mean()))),
-        coverage=("covered", "mean"),
-        half=("half", "mean"),
-        **{
-            name: ("verdict", lambda given, name=name: (given == name).mean())
-            for name in ("reliable", "caution", "refuse")
-        },
+def frames(seed: int, shift: float, fool: float, style: str) -> tuple[pd.DataFrame, ...]:
+    """Logs, target log-probabilities and draws of one replication."""
+    rng = np.random.default_rng(seed)
+    ease = rng.normal(size=N)
+    logged = answers(rng, ease, 0.0, fool, style)
+    fresh = answers(rng, ease, shift, fool, style)
+    labelled = np.isin(np.arange(N), rng.permutation(N)[: round(LABELLED * N)])
+    uid = [f"{i}" for i in range(N)]
+    logp = -rng.gamma(100, 2, N)
+    ratio = shift * logged["z"] - shift**2 / 2
+    logs = pd.DataFrame(
+        {
+            "uid": uid,
+            "judge_raw": logged["judge"],
+            "oracle_score": np.where(labelled, logged["oracle"], np.nan),
+            "sequence_logp": logp,
+            "answer": ["x" * k for k in logged["length"]],
+        }
     )
-    return table.reset_index()
+    target = pd.DataFrame({"uid": uid, "policy": "target", "sequence_logp": logp + ratio})
+    draws = pd.DataFrame(
+        {
+            "uid": uid,
+            "policy": "target",
+            "draw": 0,
+            "judge_raw": fresh["judge"],
+            "answer": ["x" * k for k in fresh["length"]],
+        }
+    )
+    return logs, target, draws
 
 
-def markdown(table: pd.DataFrame, replications: int) -> Iterator[str]:
-    """The study's lines: a table for each scene, a row a world and method."""
-    noise = 2 * np.sqrt(0.95 * 0.05 / replications)
-    yield f"{replications} replications a world; two Monte-Carlo standard errors of a coverage of"
-    yield f"95 % are {100 * noise:.1f} points."
-    for (style, logprobs), title in SCENES.items():
-        yield from ("", f"### {title}", "")
-        yield "| judge | sd | method | bias | RMSE | coverage | half width | verdicts r / c / x |"
-        yield "|---|---|---|---|---|---|---|---|"
-        rows = table[(table["style"] == style) & (table["logprobs"] == logprobs)]
-        for row in rows.itertuples():
-            judge = "fooled" if row.fool else "fair"
-            verdicts = " / ".join(
-                f"{100 * share:.0f}" for share in (row.reliable, row.caution, row.refuse)
-            )
-            if row.method == "plain":
-                verdicts = "none given"
-            yield (
-                f"| {judge} | {row.shift:g} | {row.method} | {row.bias:+.4f} | {row.rmse:.4f} | "
-                f"{100 * row.coverage:.1f} % | {row.half:.3f} | {verdicts} |"
-            )
+def plain(logs: pd.DataFrame, target: pd.DataFrame, draws: pd.DataFrame) -> dict[str, object]:
+    """The textbook form: isotonic calibration, exact weights, lambda = 1, a normal interval."""
+    logs, draws = logs.drop(columns="answer"), draws.drop(columns="answer")
+    logs, target, draws = check_frames(logs, target, draws, (0, 1), (0, 1))
+    fitted = calibrate(logs, draws)
+    samples = build_samples(fitted.logs, target, fitted.draws, 5, 42)
+    own, drawn = samples.logs, samples.draws["target"]
+    weight = np.exp(samples.log_ratios["target"])
+    psi = np.empty(own.prompts)
+    psi[drawn.prompt] = drawn.reward
+    psi[own.prompt] += weight / weight.mean() * own.label_weight * own.residual
+    value, se = psi.mean(), psi.std(ddof=1) / np.sqrt(len(psi))
+    low, high = value - 1.96 * se, value + 1.96 * se
+    return {"v_hat": value, "ci_low": low, "ci_high": high, "verdict": "-"}
 
 
-def write_between_marks(path: Path, lines: list[str]) -> None:
-    """Replace what stands between the marks of `path`; an error where they are not there."""
-    text = path.read_text(encoding="utf-8")
-    if any(text.count(mark) != 1 for mark in MARKS):
-        raise SystemExit(f"{path}: needs the lines {MARKS[0]} and {MARKS[1]}, once each")
-    before, rest = text.split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
-    body = "\n".join([MARKS[0], "", *lines, "", MARKS[1]])
-    path.write_text(before + body + after, encoding="utf-8")
+def replicate(task: tuple[int, float, float, str]) -> list[tuple[str, float, float, float, str]]:
+    """Every method's estimate, interval and verdict in one replication."""
+    seed, shift, fool, style = task
+    logs, target, draws = frames(seed, shift, fool, style)
+    found = {
+        "dr-cpo": cje.analyze(logs, target, draws).estimates.iloc[0],
+        "plain": plain(logs, target, draws),
+        "direct": cje.analyze(logs, target, draws, estimator="direct").estimates.iloc[0],
+    }
+    if style == "length":
+        bare = cje.analyze(logs.drop(columns="sequence_logp"), None, draws)
+        found["dr-cpo, no log-probabilities"] = bare.estimates.iloc[0]
+    keys = ("v_hat", "ci_low", "ci_high", "verdict")
+    return [(method, *(row[key] for key in keys)) for method, row in found.items()]
+
+
+def summarise(rows: pd.DataFrame, true: float) -> dict[str, float]:
+    """Bias, RMSE, coverage, half width and verdict shares of one method in one world."""
+    error = rows["v_hat"] - true
+    return {
+        "bias": error.mean(),
+        "rmse": np.sqrt((error**2).mean()),
+        "coverage": rows["ci_low"].le(true).mul(rows["ci_high"].ge(true)).mean(),
+        "half width": (rows["ci_high"] - rows["ci_low"]).mean() / 2,
+        **{word: rows["verdict"].eq(word).mean() for word in ("reliable", "caution", "refuse")},
+    }
+
+
+def study(replications: int, processes: int) -> pd.DataFrame:
+    """The whole study, one row a world and method."""
+    table = []
+    with ProcessPoolExecutor(processes) as pool:
+        for style, fool, shift in itertools.product(("length", "hidden"), (0.0, FOOL), SHIFTS):
+            tasks = [(seed, shift, fool, style) for seed in range(replications)]
+            results = [row for rows in pool.map(replicate, tasks, chunksize=10) for row in rows]
+            columns = ["method", "v_hat", "ci_low", "ci_high", "verdict"]
+            found = pd.DataFrame(results, columns=columns)
+            true = truth(shift, fool)
+            world = {"style": style, "judge": "fooled" if fool else "fair", "sd": shift}
+            for method in METHODS:
+                rows = found[found["method"] == method]
+                if len(rows):
+                    table.append(world | {"method": method} | summarise(rows, true))
+                    print(table[-1], flush=True)
+    return pd.DataFrame(table)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The table in Markdown; verdicts in per cent."""
+    head = "| style shows in | judge | sd | method | bias | RMSE | coverage | half width "
+    head += "| reliable / caution / refuse |\n|---|---|---|---|---|---|---|---|---|\n"
+    lines = []
+    for row in table.to_dict("records"):
+        shown = "length" if row["style"] == "length" else "log-probabilities"
+        verdicts = " / ".join(f"{100 * row[v]:.0f}" for v in ("reliable", "caution", "refuse"))
+        verdicts = "-" if row["method"] == "plain" else verdicts + " %"
+        lines.append(
+            f"| {shown} | {row['judge']} | {row['sd']:g} | {row['method']} | {row['bias']:+.4f} "
+            f"| {row['rmse']:.4f} | {100 * row['coverage']:.1f} % | {row['half width']:.4f} "
+            f"| {verdicts} |"
+        )
+    return head + "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--replications", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=5000)
-    parser.add_argument("--processes", type=int, choices=(1, 2), default=2)
-    parser.add_argument("--write", type=Path, help="Markdown file whose table to replace")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--write", type=Path, help="a Markdown file with marks for the table")
     arguments = parser.parse_args()
-    table = study(arguments.replications, arguments.seed, arguments.processes)
-    lines = list(markdown(table, arguments.replications))
+    table = markdown(study(arguments.replications, arguments.processes))
+    print(table)
     if arguments.write:
-        write_between_marks(arguments.write, lines)
-    print("\n".join(lines))
+        text = arguments.write.read_text(encoding="utf-8")
+        before, rest = text.split(MARKS[0])
+        words = f"{arguments.replications} replications a world.\n\n"
+        new = f"{before}{MARKS[0]}\n{words}{table}\n{MARKS[1]}{rest.split(MARKS[1])[1]}"
+        arguments.write.write_text(new, encoding="utf-8")
 
 
 if __name__ == "__main__":

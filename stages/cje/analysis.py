@@ -324,7 +324,7 @@ def _facts(
         facts["status"] = "CRITICAL"
     else:
         used = exact if part.kind == "sequence" else weight_summary(part.weight)
-        facts["status"] = diagnostics.weight_status(used, limits)
+        facts["status"] = diagnostics.weight_status(used, exact, limits)
     facts |= used
     facts |= {f"sequence_{key}": exact.get(key) for key in ("ess", "mean_weight", "mean_weight_z")}
     facts["sequence_zero_share"] = exact.get("zero_share")

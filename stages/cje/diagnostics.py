@@ -100,12 +100,18 @@ def oracle_violations(
     return found
 
 
-def weight_status(summary: Mapping[str, float], thresholds: Mapping[str, float]) -> str:
-    """GOOD, WARNING or CRITICAL."""
-    if summary["ess"] < thresholds["refuse_ess"]:
+def weight_status(
+    used: Mapping[str, float], exact: Mapping[str, float], thresholds: Mapping[str, float]
+) -> str:
+    """GOOD, WARNING or CRITICAL, of the summaries of the weights used and of the exact ones.
+
+    `exact` is empty without log-probabilities.
+    """
+    off = mean_weight_off(exact["mean_weight"], exact["mean_weight_z"]) if exact else 0
+    if used["ess"] < thresholds["refuse_ess"] or (off < 0 and exact["mean_weight"] < MOSTLY_LOST):
         return "CRITICAL"
-    off = mean_weight_off(summary["mean_weight"], summary["mean_weight_z"])
-    if summary["ess"] < thresholds["caution_ess"] or summary["tail_index"] > STANDS_TAIL or off:
+    least = min(used["ess"], exact["ess"]) if exact else used["ess"]
+    if off or least < thresholds["caution_ess"] or used["tail_index"] > STANDS_TAIL:
         return "WARNING"
     return "GOOD"
 

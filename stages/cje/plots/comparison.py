@@ -147,7 +147,7 @@ def _p_value_key(axes: Axes, refused: bool) -> None:
     """The colours' meaning, from "row better" through "not told apart" to "row worse"."""
     limits = [f"p < {limit:g}" for limit in P_LEVELS]
     colours = [*ROW_BETTER, PALE, *reversed(ROW_WORSE)]
-    words = [*limits, "not told apart", *reversed(limits)]
+    words = [*limits, "p ≥ 0.05", *reversed(limits)]
     for place, (colour, word) in enumerate(zip(colours, words, strict=True)):
         ink = "white" if colour in (ROW_BETTER[0], ROW_WORSE[0]) else INK
         axes.add_patch(Rectangle((place, 0), 1, 1, facecolor=colour, edgecolor="white"))
@@ -156,8 +156,8 @@ def _p_value_key(axes: Axes, refused: bool) -> None:
     axes.text(7.1, 0.5, "row worse", ha="left", va="center", fontsize=11, color=ROW_WORSE[0])
     if refused:
         axes.add_patch(
-            Rectangle((8.25, 0), 0.9, 1, facecolor="white", edgecolor="white", hatch="////")
+            Rectangle((8.6, 0), 0.9, 1, facecolor="white", edgecolor="white", hatch="////")
         )
-        axes.text(9.25, 0.5, "refused", ha="left", va="center", fontsize=11, color=GREY)
-    axes.set(xlim=(-1.2, 10.1 if refused else 8.2), ylim=(0, 1))
+        axes.text(9.6, 0.5, "refused", ha="left", va="center", fontsize=11, color=GREY)
+    axes.set(xlim=(-1.2, 10.5 if refused else 8.2), ylim=(0, 1))
     axes.set_axis_off()

@@ -1,6 +1,7 @@
 """What all figures share: the look, the frame, and words for numbers."""
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,7 +68,9 @@ def drawing(path: str | os.PathLike, title: str, subtitle: str) -> Iterator[Figu
         figure.text(0.02, 0.905, subtitle, fontsize=12, color="#555555", va="top")
         yield figure
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
+        with warnings.catch_warnings():  # a name may have letters that the font lacks
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
 
 
 def message(figure: Figure, text: str) -> None:

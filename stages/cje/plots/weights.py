@@ -45,7 +45,7 @@ def weight_dashboard(
     shares = summary.loc[list(weights), "ess"].dropna()
     title = "Overlap: no policy's estimate uses weights"
     if len(shares):
-        low, high = (f"{100 * share:.2g} %" for share in (shares.min(), shares.max()))
+        low, high = (percent(share) for share in (shares.min(), shares.max()))
         title = "Overlap: effective sample size is "
         title += f"{low} of the logs" if low == high else f"{low} to {high} of the logs"
     words = [f"{(summary['status'] == s).sum()} {s.lower()}" for s in STATUS_COLOURS]
@@ -79,6 +79,11 @@ def weights_data(weights: Mapping[str, np.ndarray]) -> pd.DataFrame:
     return rounded(pd.concat(frames)) if frames else empty
 
 
+def percent(share: float) -> str:
+    """A share in two digits, three for all of them."""
+    return f"{100 * share:.2g} %" if share < 0.0995 else f"{100 * share:.0f} %"
+
+
 def _ess_bars(
     axes: Axes,
     summary: pd.DataFrame,
@@ -95,7 +100,7 @@ def _ess_bars(
         colour = STATUS_COLOURS.get(row["status"], GREY)
         axes.barh(place, share, height=0.62, color=colour)
         inside = share > 75
-        words = f"{share:.2g} %" if share < 10 else f"{share:.0f} %"
+        words = percent(row["ess"])
         axes.text(
             share + (-2 if inside else 2), place, words,
             ha="right" if inside else "left", va="center", fontsize=size,
@@ -103,8 +108,8 @@ def _ess_bars(
         )  # fmt: skip
     for threshold in thresholds:
         axes.axvline(100 * threshold, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=0.5)
-    axes.set(xlim=(0, 100), title="Effective sample size, % of logs")
-    axes.set_xticks([0, *(100 * np.array(thresholds)), 100])
+    axes.set(xlim=(0, 100), title="ESS, % of logs")
+    axes.set_xticks([*(100 * np.array(thresholds)), 100])
     axes.xaxis.set_major_formatter("{x:g}")
     axes.tick_params(axis="y", length=0)
 
@@ -130,13 +135,13 @@ def _weight_histograms(axes: Axes, order: Sequence[str], weights: Mapping[str, n
 def _weight_numbers(
     axes: Axes, summary: pd.DataFrame, weights: Mapping[str, np.ndarray], size: float
 ) -> None:
-    columns = {"mean": 0.3, "max share": 0.6, "zeros": 0.88}
+    columns = {"mean": 0.24, "max": 0.56, "zeros": 0.88}
     right = axes.get_yaxis_transform()
     for word, place in columns.items():
         axes.text(place, 1.02, word, transform=axes.transAxes, ha="right", fontweight="bold")
     for place, (name, row) in enumerate(summary.iterrows()):
         if name in weights:
-            shares = [f"{100 * row[key]:.2g} %" for key in ("max_share", "zero_share")]
+            shares = [percent(row[key]) for key in ("max_share", "zero_share")]
             for x, words in zip(
                 columns.values(), [f"{row['mean_weight']:.3g}", *shares], strict=True
             ):
@@ -176,7 +181,7 @@ def _concentration_curves(
     axes.set_ylabel("Weight they carry, %")
     names = sorted(carried, key=carried.get, reverse=True)
     handles = [Line2D([], [], linewidth=2.2, **_line(order, name)) for name in names]
-    labels = [f"{wrap(name, 24, 1)}: {100 * carried[name]:.2g} %" for name in names]
+    labels = [f"{wrap(name, 24, 1)}: {percent(carried[name])}" for name in names]
     handles.append(Line2D([], [], color=INK, linewidth=1, linestyle=(0, (4, 3))))
     labels.append("equal weights")
     key.set_axis_off()

@@ -1,0 +1,117 @@
+"""The figures: the same bytes every time, no case that breaks them, data that says the same."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cje import plots
+
+NAMES = ["better", "openai/gpt-4o-mini-2024-07-18-with-a-long-prompt", "策略 $x$", "d"]
+
+
+def table(count=4):
+    names = NAMES[:count]
+    v_hat = np.array([0.7, 0.6, 0.5, np.nan])[:count]
+    verdict = ["reliable", "caution", "refuse", "refuse"][:count]
+    interval = {"ci_low": v_hat - 0.05, "ci_high": v_hat + 0.05}
+    return pd.DataFrame({"v_hat": v_hat, **interval, "verdict": verdict}, index=names)
+
+
+def squares(count=4):
+    names = NAMES[:count]
+    p_values = pd.DataFrame(0.03, index=names, columns=names)
+    values = table(count)["v_hat"].fillna(0.4).to_numpy()
+    differences = pd.DataFrame(values[:, None] - values, index=names, columns=names)
+    return p_values, differences, table(count)["verdict"]
+
+
+def weights(count=4):
+    rng = np.random.default_rng(0)
+    by_policy = {name: rng.exponential(size=300) for name in NAMES[: count - 1]}
+    summary = pd.DataFrame(
+        {"ess": 0.5, "mean_weight": 1.0, "max_share": 0.02, "zero_share": 0.0, "status": "GOOD"},
+        index=NAMES[:count],
+    )
+    return by_policy, summary
+
+
+def labels():
+    rng = np.random.default_rng(1)
+    judge = rng.integers(0, 11, 80) / 10
+    return judge, np.clip(judge + 0.1 * rng.normal(size=80), 0, 1)
+
+
+def calibration(path, judge, oracle, **more):
+    arrays = {"judge_raw": judge, "oracle_score": oracle}
+    curve = {"curve_x": np.linspace(0, 1, 9), "curve_y": np.linspace(0.1, 0.9, 9)}
+    plots.calibration_curve(path, **arrays, **curve, spearman=0.8, **more)
+
+
+FIGURES = {
+    "calibration": lambda path: calibration(path, *labels()),
+    "calibration with draws": lambda path: calibration(
+        path, *labels(), draw_scores={"a": np.array([0.1, 0.5, np.nan]), "empty": np.array([])}
+    ),
+    "calibration without labels": lambda path: calibration(path, np.array([]), np.array([])),
+    "calibration of a constant": lambda path: calibration(path, np.full(9, 0.5), np.full(9, 0.5)),
+    "estimates": lambda path: plots.estimates(path, table()),
+    "one estimate": lambda path: plots.estimates(path, table(1)),
+    "only refused": lambda path: plots.estimates(path, table().iloc[2:]),
+    "comparisons": lambda path: plots.comparison_heatmap(path, *squares()),
+    "nothing to compare": lambda path: plots.comparison_heatmap(path, *squares(1)),
+    "weights": lambda path: plots.weight_dashboard(path, *weights()),
+    "no weights": lambda path: plots.weight_dashboard(path, {}, weights()[1]),
+}
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_a_figure_is_a_png_of_the_same_bytes_each_time(figure, tmp_path):
+    paths = [tmp_path / name / "figure.png" for name in "ab"]
+    for path in paths:
+        FIGURES[figure](path)
+    first, second = (path.read_bytes() for path in paths)
+    assert first == second and first.startswith(b"\x89PNG")
+    width, height = (int.from_bytes(first[i : i + 4], "big") for i in (16, 20))
+    assert (width, height) == (1600, 1000)
+
+
+def test_a_users_style_changes_nothing(tmp_path):
+    import matplotlib
+
+    plots.estimates(tmp_path / "a.png", table())
+    with matplotlib.rc_context({"font.size": 30, "figure.dpi": 20, "axes.facecolor": "red"}):
+        plots.estimates(tmp_path / "b.png", table())
+        assert matplotlib.rcParams["font.size"] == 30
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_data_of_the_estimates_and_comparisons():
+    data = plots.estimates_data(table(2))
+    assert data.columns.tolist() == ["policy", "v_hat", "ci_low", "ci_high", "verdict"]
+    assert data["v_hat"].tolist() == [0.7, 0.6] and data["ci_low"].tolist() == [0.65, 0.55]
+    pairs = plots.comparison_data(squares(2)[0])
+    assert pairs.values.tolist() == [[NAMES[0], NAMES[1], 0.03], [NAMES[1], NAMES[0], 0.03]]
+
+
+def test_data_of_the_weights_are_shares_of_the_heaviest():
+    data = plots.weights_data({"a": np.array([4.0, 1, 2, 1])})
+    np.testing.assert_allclose(data["rank_share"], [0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(data["weight_share"], [0.5, 0.75, 0.875, 1])
+
+
+def test_data_of_the_calibration_are_bin_means_and_the_curve():
+    judge = np.repeat([0.2, 0.8], 10)
+    oracle = np.concatenate([np.full(10, 0.1), np.linspace(0.6, 1, 10)])
+    data = plots.calibration_curve_data(judge, oracle, np.array([0.0, 1]), np.array([0.1, 0.9]))
+    bins = data[data["kind"] == "binned mean"]
+    np.testing.assert_allclose(bins["judge_raw"], [0.2, 0.8])
+    np.testing.assert_allclose(bins["oracle_score"], [0.1, 0.8])
+    assert data[data["kind"] == "fitted"]["oracle_score"].tolist() == [0.1, 0.9]
+
+
+def test_importing_the_figures_loads_no_pyplot():
+    code = "import sys, cje.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
