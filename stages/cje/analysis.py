@@ -138,10 +138,13 @@ def estimate(
 ) -> Analysis:
     """Estimate every policy from calibrated frames (`fold`, `calibrated_reward`, unit scores)."""
     limits = diagnostics.THRESHOLDS | dict(thresholds or {})
+    if unknown := sorted(set(limits) - set(diagnostics.THRESHOLDS)):
+        allowed = ", ".join(diagnostics.THRESHOLDS)
+        raise CJEError(f"thresholds: {', '.join(unknown)}: not known; there are {allowed}")
     raw = raw_policies(logs, target_logps)
-    samples = build_samples(logs, target_logps, draws, folds, seed)
     log_columns, _ = covariates(logs, draws)
     fit, report = fit_labels(logs, log_columns, folds)
+    samples = build_samples(logs, target_logps, draws, folds, seed, fit.overall.terms)
     violations = diagnostics.oracle_violations(report, limits)
     found = {}
     for policy in samples.draws:

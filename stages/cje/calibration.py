@@ -76,6 +76,12 @@ class Calibrator:
         low, high = utility.min(), utility.max()
         return cls(knots, np.clip(values, low, high), default, index)
 
+    @property
+    def terms(self) -> int:
+        """What was fitted: the levels of the curve (Meyer and Woodroofe 2000), and the index."""
+        levels = len(np.unique(self.values))
+        return levels + (0 if self.index is None else len(self.index) - 1)
+
     def predict(self, score: np.ndarray, covariates: np.ndarray | None = None) -> np.ndarray:
         """Utilities (m,) at the scores, linear between knots and level beyond them."""
         if self.index is not None:

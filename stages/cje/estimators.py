@@ -37,6 +37,7 @@ from cje.weights import (
 
 RESIDUAL_RIDGE = 0.1
 LABELS_A_TERM = 5  # training labels that each term of the residual's guess needs
+GUESS_ERRORS = 1.0  # standard errors by which the guess must be of use
 RATIO_CLIP = 4.0  # standard deviations of the log-ratio that the guess may use
 STANDS_ESS = 0.2  # sequence weights above this share of n, and with a tail
 STANDS_TAIL = 0.7  # index below this, carry an estimate by themselves
@@ -84,8 +85,8 @@ def weighted_mean(
     row of much weight counts for more than its linear influence.
     """
     total = weight.sum()
-    if total <= 0:
-        return Influence(0.0, np.zeros(logs.prompts))
+    if total <= 0:  # nothing is known of the mean of a policy that no log could be of
+        return Influence(0.0, np.zeros(logs.prompts), bias=1.0)
     value = float(weight @ values / total)
     alone = np.where(used, weight, 0.0) >= total * (1 - 1e-9)
     left = np.where(alone, total, total - weight)
@@ -134,11 +135,13 @@ def fitted_terms_widened(
     """The correction with the variance times m / (m - terms), m its effective number of labels.
 
     The degrees-of-freedom correction of regression (HC1; MacKinnon and White 1985), with Kish's
-    size of the weighted labels: what was fitted to them makes their residuals look smaller.
+    size of the weighted labels: what was fitted to them makes their errors depend on each other.
+    Counted are `terms` here, and half of the calibration's: measured, all of them widen too much.
     """
     labels = (weight * logs.label_weight)[logs.labelled]
     size = effective_sample_share(labels) * len(labels)
-    extra = terms / max(size - terms, 1.0)
+    used = terms + logs.fitted_terms / 2
+    extra = used / max(size - used, 1.0)
     return influence.widened(variance=extra * influence.sampling_error**2)
 
 
@@ -170,7 +173,7 @@ def augmented_residual(
         return logs.label_weight * residual, 1
     best = loss @ (residual * guess) / merit
     error = np.linalg.norm(loss * guess * (residual - best * guess)) / merit
-    guess *= np.clip(best - error, 0, 1)
+    guess *= np.clip(best - GUESS_ERRORS * error, 0, 1)
     return guess + logs.label_weight * (residual - guess), basis.shape[1]
 
 

@@ -22,7 +22,7 @@ SLACK = 1e-9  # a score may be this far outside its range: sums of rounded terms
 class Logs:
     """The logged answers, n rows: prompt index in 0..N-1, fold, judge score, calibrated reward,
     oracle utility (NaN where unlabelled), label weight omega (0 where unlabelled, mean 1), and
-    covariates (n, d) or None."""
+    covariates (n, d) or None. `fitted_terms`: what the calibration fitted to the labels."""
 
     prompts: int
     folds: int
@@ -33,6 +33,7 @@ class Logs:
     utility: np.ndarray
     label_weight: np.ndarray
     covariates: np.ndarray | None
+    fitted_terms: int
 
     @property
     def labelled(self) -> np.ndarray:
@@ -226,9 +227,17 @@ class Samples:
 
 
 def build_samples(
-    logs: pd.DataFrame, target_logps: pd.DataFrame, draws: pd.DataFrame, folds: int, seed: int
+    logs: pd.DataFrame,
+    target_logps: pd.DataFrame,
+    draws: pd.DataFrame,
+    folds: int,
+    seed: int,
+    fitted_terms: int = 0,
 ) -> Samples:
-    """Arrays from checked frames that have `fold` and `calibrated_reward`."""
+    """Arrays from checked frames that have `fold` and `calibrated_reward`.
+
+    `fitted_terms` are those of the calibration, for the degrees of freedom.
+    """
     log_columns, draw_columns = covariates(logs, draws)
     hashes = [prompt_hashes(frame["uid"].to_numpy(), seed) for frame in (logs, draws)]
     union, first = np.unique(np.concatenate(hashes), return_index=True)
@@ -245,6 +254,7 @@ def build_samples(
         utility=logs["oracle_score"].to_numpy()[order],
         label_weight=label_weight[order],
         covariates=None if log_columns is None else log_columns[order],
+        fitted_terms=fitted_terms,
     )
     policies = sorted(set(draws["policy"]) | set(target_logps["policy"]))
     draw_prompt = np.searchsorted(union, hashes[1])
