@@ -12,7 +12,7 @@ from cje.settings import Policy
 PROVIDERS = {"sim": "cje.models.sim"}  # imported when first asked for
 IMPLIED = ((r"gpt-|o\d", "openai"), (r"claude-", "anthropic"))
 
-Role = Literal["policy", "judge"]
+
 
 
 class Provider(Protocol):

@@ -1,0 +1,68 @@
+"""What a provider that is asked over a wire, or model by model, does for single requests.
+
+`cje.models.asked` turns tables into requests and replies into tables, keeps every reply, and runs
+the calls; a backend knows its SDK, and nothing of tables, stores or other calls.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from cje.models.requests import Reply, Request
+from cje.settings import Policy
+
+Role = Literal["policy", "judge"]
+
+
+@dataclass(frozen=True)
+class Wire:
+    """How calls are made: seconds that one attempt may take, and retries that the SDK makes."""
+
+    timeout: float = 120.0
+    max_retries: int = 6
+    concurrency: int = 16
+
+
+class Backend(Protocol):
+    """A provider by its SDK."""
+
+    keys: tuple[str, ...]  # environment variables that must hold a key before a call
+    free: bool  # whether its calls cost nothing
+
+    def can(self, name: str) -> frozenset[str]:
+        """What the model can do: of `logprobs`, `score`, `seed`, `batch`, `judge`."""
+
+    def check(self, name: str, role: Role, policy: Policy | None) -> None:
+        """Raise CJEError, before any call, for a model, role or setting that cannot work.
+        `policy` is None where the model judges."""
+
+    def answer(self, policy: Policy, prompt: str) -> Request:
+        """The request for an answer of the policy, without `uid`, `seed` and `draw`."""
+
+    def score(self, policy: Policy, prompt: str, scoring: str | None) -> Request:
+        """The request for the log-probabilities of a given text under the policy, without
+        `answer`, `tokens`, `token_ids` and `ended`. `scoring`: what `probe` was answered."""
+
+    def probe(self, policy: Policy) -> Request | None:
+        """A request whose reply's text says how the policy's server scores given texts, or "none";
+        None where `can` tells."""
+
+    def connect(self, wire: Wire) -> "Connection | Batcher":
+        """An open way to ask."""
+
+
+class Connection(Protocol):
+    """One SDK client. Used inside one event loop."""
+
+    async def ask(self, request: Request) -> Reply:
+        """The reply; raises CallFailed with a reason in words, never a key in them. Retries of
+        what a network or a busy server does are the SDK's and are over when this raises."""
+
+    async def close(self) -> None: ...
+
+
+class Batcher(Protocol):
+    """A model that is asked many requests at once, in process."""
+
+    def ask_many(self, requests: Sequence[Request]) -> Iterator[tuple[Request, Reply]]:
+        """Each request with its reply, in any order, as they come."""
