@@ -2,20 +2,24 @@
 
 from cje.settings import load_settings
 from cje.sources import open_source
-from cje.stage import DATA, run
+from cje.stage import DATA, missing, run
 from cje.tables import read_table, write_table
 
 
 def main() -> str:
-    source = open_source(load_settings())
+    source = open_source(load_settings(), "draw_targets")
     prompts = read_table(DATA / "prompts.parquet", "prompts")
     logs = read_table(DATA / "logs.parquet", "logs")
     draws, target_logps = source.draws(prompts), source.target_logps(logs)
+    rescored = source.rescored(logs)
     write_table(draws, "draws", DATA / "draws.parquet")
     write_table(target_logps, "target_logps", DATA / "target_logps.parquet")
+    write_table(rescored, "rescored", DATA / "rescored.parquet")
+    write_table(source.call_table(), "calls", DATA / "draw_targets_calls.parquet")
     scored = target_logps["sequence_logp"].notna().sum()
     policies = draws["policy"].nunique()
-    return f"Drew {len(draws):,} answers of {policies} policies; {scored:,} logged answers scored"
+    drew = f"Drew {len(draws):,} answers of {policies} policies{missing(draws)}"
+    return f"{drew}; {scored:,} log-probabilities of logged answers"
 
 
 if __name__ == "__main__":

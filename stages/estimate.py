@@ -4,7 +4,7 @@ from math import isfinite
 
 from cje import plots
 from cje.analysis import Analysis, best_policy, estimate
-from cje.diagnostics import reply_shares, reply_violations
+from cje.diagnostics import reply_shares, reply_violations, rescored_violations
 from cje.frames import rewarded_frames
 from cje.samples import check_frames
 from cje.settings import Settings, load_settings
@@ -25,7 +25,9 @@ def main() -> str:
     )  # fmt: skip
     shares = reply_shares(logs, draws)
     replies = [v for p, s in shares.items() for v in reply_violations(p, *s, settings.thresholds)]
-    result = result.with_violations(replies)
+    rescored = read_table(DATA / "rescored.parquet", "rescored")
+    same = rescored_violations(rescored, result.estimates["weights"].to_dict())
+    result = result.with_violations([*replies, *same])
     write_results(result, settings)
     draw_figures(result, settings)
     return f"Estimated {len(result.estimates)} policies; best: {best_policy(result.estimates)}"

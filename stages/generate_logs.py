@@ -2,16 +2,17 @@
 
 from cje.settings import load_settings
 from cje.sources import open_source
-from cje.stage import DATA, run
+from cje.stage import DATA, missing, run
 from cje.tables import read_table, write_table
 
 
 def main() -> str:
-    source = open_source(load_settings())
+    source = open_source(load_settings(), "generate_logs")
     prompts = read_table(DATA / "prompts.parquet", "prompts")
     logs = source.logs(prompts)
     write_table(logs, "logs", DATA / "logs.parquet")
-    return f"Logged {len(logs):,} answers of {', '.join(logs['action'].unique())}"
+    write_table(source.call_table(), "calls", DATA / "generate_logs_calls.parquet")
+    return f"Logged {len(logs):,} answers of {', '.join(logs['action'].unique())}" + missing(logs)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ def main() -> str:
     settings = load_settings()
     if settings.source == "files":
         return from_files(settings)
-    open_source(settings)  # a model that does not exist is found before any work
+    source = open_source(settings, "load_prompts")  # what cannot work is found before any call
     prompts = load_prompts(settings)
+    source.check_prompts(prompts)
     write_checked({})
     write_table(prompts, "prompts", DATA / "prompts.parquet")
     write_metrics({"prompts": len(prompts)}, METRICS / "inputs.json")

@@ -7,12 +7,13 @@ from cje.tables import read_table, write_table
 
 
 def main() -> str:
-    source = open_source(load_settings())
-    logs = read_table(DATA / "logs.parquet", "logs", ["uid", "prompt", "answer", "action"])
-    columns = ["uid", "prompt", "policy", "draw", "answer"]
-    draws = read_table(DATA / "draws.parquet", "draws", columns)
-    scores = source.proxy_scores(logs, draws)
+    source = open_source(load_settings(), "proxy_score")
+    prompts = read_table(DATA / "prompts.parquet", "prompts")
+    logs = read_table(DATA / "logs.parquet", "logs", ["uid", "answer", "action"])
+    draws = read_table(DATA / "draws.parquet", "draws", ["uid", "policy", "draw", "answer"])
+    scores = source.proxy_scores(prompts, logs, draws)
     write_table(scores, "proxy_scores", DATA / "proxy_scores.parquet")
+    write_table(source.call_table(), "calls", DATA / "proxy_score_calls.parquet")
     missing = scores["judge_raw"].isna().sum()
     return f"Judged {len(scores):,} answers, {missing:,} without a score"
 

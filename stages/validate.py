@@ -16,11 +16,12 @@ from cje.validation import validate
 
 def main() -> str:
     settings = load_settings()
-    columns = ["uid", "prompt", "policy", "draw", "answer"]
-    labels = open_source(settings).validation_labels(
-        read_table(DATA / "draws.parquet", "draws", columns)
-    )
+    source = open_source(settings, "validate")
+    prompts = read_table(DATA / "prompts.parquet", "prompts")
+    answers = read_table(DATA / "draws.parquet", "draws", ["uid", "policy", "draw", "answer"])
+    labels = source.validation_labels(prompts, answers)
     write_table(labels, "validation_labels", DATA / "validation_labels.parquet")
+    write_table(source.call_table(), "calls", DATA / "validate_calls.parquet")
     labels = unit_labels(DATA / "validation_labels.parquet", "validation_labels", settings)
     logs, draws = rewarded_frames(DATA, settings)
     draws = draws.drop(columns=["oracle_score", "oracle_prob"]).merge(labels, how="left", on=KEY)

@@ -252,10 +252,25 @@ def policy_violations(
 
 
 def reply_violations(
-    policy: str | None, truncated: float, unparsed: float, thresholds: Mapping[str, float]
+    policy: str | None,
+    truncated: float,
+    missing: float,
+    unparsed: float,
+    thresholds: Mapping[str, float],
 ) -> list[Violation]:
     """Guard rails on the answers and judgements themselves; shares of a policy's draws or logs."""
     found = []
+    if missing > thresholds["max_unparsed"]:
+        whose = "the logged answers" if policy is None else "its answers"
+        found.append(
+            Violation(
+                policy,
+                "missing_answers",
+                "warning",
+                f"{100 * missing:.3g} % of {whose} are missing: their calls failed",
+                "see column reason of the answers; run again, and only these are asked",
+            )
+        )
     if truncated > thresholds["max_truncated"]:
         whose = "the logged answers" if policy is None else "its answers"
         found.append(
@@ -281,16 +296,53 @@ def reply_violations(
     return found
 
 
-def reply_shares(logs: pd.DataFrame, draws: pd.DataFrame) -> dict[str | None, tuple[float, float]]:
-    """Shares of truncated answers and of missing judgements: of the logs (None), by policy.
+def reply_shares(
+    logs: pd.DataFrame, draws: pd.DataFrame
+) -> dict[str | None, tuple[float, float, float]]:
+    """Shares of truncated answers, of missing answers, and of answers without a judgement: of the
+    logs (None), by policy.
 
-    Frames with `finish_reason` (null: not known, counted as whole) and `judge_raw`.
+    Frames with `answer`, `finish_reason` (null: not known, counted as whole) and `judge_raw`.
     """
     groups = [(None, logs), *draws.groupby("policy")]
     return {
         policy: (
             float((rows["finish_reason"] == "length").mean()),
-            float(rows["judge_raw"].isna().mean()),
+            float(rows["answer"].isna().mean()),
+            float((rows["judge_raw"].isna() & rows["answer"].notna()).mean()),
         )
         for policy, rows in groups
     }
+
+
+def rescored_violations(
+    rescored: pd.DataFrame, weights: Mapping[str, str]
+) -> list[Violation]:
+    """What the base policy's own answers, scored anew, say of the log-probabilities.
+
+    `rescored`: table of that name. `weights`: kind of weights by policy. A server that samples and
+    scores in different ways ruins a ratio over many tokens, so whoever is weighted by it is refused.
+    """
+    if not len(rescored):
+        return []
+    gaps = rescored["rescored_logp"] - rescored["sequence_logp"]
+    spread = float(np.sqrt((gaps**2).mean()))
+    if spread <= SAME_POLICY_SD:
+        return []
+    message = (
+        f"the base policy's own {len(rescored)} answers, scored anew, differ by {spread:.2g} each "
+        f"(root mean square; {rescored['largest_gap'].max():.2g} at the most in one token): the "
+        "server samples and scores in different ways"
+    )
+    remedy = "weights: marginal, or a server or a local/... model that scores as it samples"
+    return [
+        Violation(
+            policy,
+            "identical_policy_weights",
+            "critical" if kind in ("sequence", "combination") else "warning",
+            message,
+            remedy,
+        )
+        for policy, kind in weights.items()
+        if kind != "none"
+    ]

@@ -350,7 +350,7 @@ def _join(
 def _frame(rows: list[Row], name: str) -> pd.DataFrame:
     columns = [column.name for column in TABLES[name].columns]
     # As objects: pandas would else read a column of whole numbers and nulls as floats.
-    data = {c: pd.Series([row[c] for row in rows], dtype=object) for c in columns}
+    data = {c: pd.Series([row.get(c) for row in rows], dtype=object) for c in columns}
     return check_table(pd.DataFrame(data), name)
 
 

@@ -195,10 +195,17 @@ def add_folds(frame: pd.DataFrame, folds: int, seed: int) -> pd.DataFrame:
 
 
 def answer_lengths(frame: pd.DataFrame) -> np.ndarray | None:
-    """Characters of each `answer`, (n,); None where the frame lacks an answer."""
-    if "answer" not in frame or frame["answer"].isna().any():
+    """Characters of each `answer`, (n,); None where an answer that has a score is not there.
+
+    An answer that a failed call left out has no score either, and takes the mean length.
+    """
+    if "answer" not in frame:
         return None
-    return frame["answer"].str.len().to_numpy(dtype=float)
+    missing = frame["answer"].isna()
+    if (missing & frame["judge_raw"].notna()).any() or missing.all():
+        return None
+    lengths = frame["answer"].str.len()
+    return lengths.fillna(lengths.mean()).to_numpy(dtype=float)
 
 
 def covariates(

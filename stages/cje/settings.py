@@ -34,6 +34,8 @@ Temperature = Annotated[Real, Field(ge=0, le=2)]
 TopP = Annotated[Real, Field(gt=0, le=1)]
 Count = Annotated[Integer, Field(ge=0)]
 Positive = Annotated[Integer, Field(ge=1)]
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+\S*$")]
+Limit = Annotated[Real, Field(gt=0)]
 
 TEMPERATURE_WORDS = "a number from 0 to 2, or null to leave it out of the calls"
 TOP_P_WORDS = "a number above 0 and at most 1, or null to leave it out of the calls"
@@ -42,7 +44,18 @@ SHARE_WORDS = "a number from 0 to 1"
 COUNT_WORDS = "a whole number, 0 or more"
 POSITIVE_WORDS = "a whole number, 1 or more"
 RANGE_WORDS = "two numbers [low, high], low below high"
-POLICY_WORDS = "{model: ...} with, if wanted, system_prompt, temperature, top_p and max_tokens"
+POLICY_WORDS = (
+    "{model: ...} with, if wanted, system_prompt, temperature, top_p, max_tokens, base_url and "
+    "chat_template"
+)
+TEMPLATE_WORDS = "a tokenizer's folder, a .jinja file or the name of a template, or null"
+URL_WORDS = "an address such as http://localhost:8000/v1, or null"
+LIMIT_WORDS = "a number above 0, or null for no limit"
+LIMITS_WORDS = (
+    "limits by provider, {openai: {concurrency: 32, requests_per_minute: 500, "
+    "tokens_per_minute: 200000}}"
+)
+PRICES_WORDS = "US dollars per million tokens, {openai/my-model: {input: 1.0, output: 4.0}}"
 
 
 def show_value(value: Any) -> str:
@@ -101,6 +114,27 @@ class Policy(BaseModel):
     temperature: Temperature | None
     top_p: TopP | None
     max_tokens: Positive
+    base_url: Url | None = None
+    chat_template: str | None = None
+
+
+class Limits(BaseModel):
+    """How fast a provider may be called; None is no limit."""
+
+    model_config = FROZEN
+
+    concurrency: Positive | None = None
+    requests_per_minute: Limit | None = None
+    tokens_per_minute: Limit | None = None
+
+
+class Prices(BaseModel):
+    """What a model costs, in US dollars per million tokens."""
+
+    model_config = FROZEN
+
+    input: Annotated[Real, Field(ge=0)]
+    output: Annotated[Real, Field(ge=0)]
 
 
 class PolicyEntry(BaseModel):
@@ -116,6 +150,8 @@ class PolicyEntry(BaseModel):
     temperature: Temperature | None = Field(None, description=TEMPERATURE_WORDS)
     top_p: TopP | None = Field(None, description=TOP_P_WORDS)
     max_tokens: Positive = Field(None, description=POSITIVE_WORDS)
+    base_url: Url | None = Field(None, description=URL_WORDS)
+    chat_template: str | None = Field(None, description=TEMPLATE_WORDS)
 
 
 class Settings(BaseModel):
@@ -143,6 +179,24 @@ class Settings(BaseModel):
     top_p: TopP | None = Field(0.9, description=TOP_P_WORDS)
     max_tokens: Positive = Field(40, description=POSITIVE_WORDS)
     draws_per_prompt: Positive = Field(1, description=POSITIVE_WORDS)
+    base_url: Url | None = Field(None, description=URL_WORDS)
+    rubric: str = Field(
+        "default", description="the name of a shipped rubric, or a file under data/rubrics"
+    )
+
+    # How calls are made: nothing that a reply depends on.
+    concurrency: Positive = Field(16, description=POSITIVE_WORDS)
+    requests_per_minute: Limit | None = Field(None, description=LIMIT_WORDS)
+    tokens_per_minute: Limit | None = Field(None, description=LIMIT_WORDS)
+    limits: dict[str, Limits] = Field({}, description=LIMITS_WORDS)
+    timeout: Limit = Field(120.0, description="seconds, a number above 0")
+    max_retries: Count = Field(6, description=COUNT_WORDS)
+    max_failed_fraction: Share = Field(0.05, description=SHARE_WORDS)
+    max_cost_usd: Annotated[Real, Field(ge=0)] | None = Field(
+        None, description="US dollars, 0 or more, or null for no bound"
+    )
+    batch: bool = Field(False, description="true or false")
+    prices: dict[str, Prices] = Field({}, description=PRICES_WORDS)
 
     oracle_fraction: Annotated[Real, Field(gt=0, le=1)] = Field(
         0.25, description="a number above 0 and at most 1"
@@ -219,7 +273,9 @@ class Settings(BaseModel):
         """The policy of that name, with the global settings where its entry leaves them out."""
         entry = self.policies.get(name)
         own = entry.model_dump(exclude_unset=True) if entry else {"model": name}
-        inherited = {k: getattr(self, k) for k in ("temperature", "top_p", "max_tokens")}
+        keys = ["temperature", "top_p", "max_tokens"]
+        keys += ["base_url"] if own["model"].startswith("server/") else []
+        inherited = {k: getattr(self, k) for k in keys}
         return Policy(name=name, **(inherited | own))
 
     @property
@@ -231,6 +287,11 @@ class Settings(BaseModel):
     def targets(self) -> list[Policy]:
         """The policies to evaluate, in the order given."""
         return [self.policy(name) for name in self.target_models]
+
+    @property
+    def judges(self) -> dict[str, str]:
+        """The judging models by the setting that names them."""
+        return {"proxy_model": self.proxy_model, "oracle_model": self.oracle_model}
 
     @property
     def identical_policies(self) -> set[str]:
@@ -245,6 +306,12 @@ class Settings(BaseModel):
         """The thresholds of the guard rails by key."""
         keys = list(type(self).model_fields)
         return {k: getattr(self, k) for k in keys[keys.index("min_oracle_labels") :]}
+
+
+CALL_SETTINGS = (
+    "concurrency", "requests_per_minute", "tokens_per_minute", "limits", "timeout", "max_retries",
+    "max_failed_fraction", "max_cost_usd", "batch", "prices",
+)  # fmt: skip
 
 
 def load_settings(path: str | PathLike = "params.yaml") -> Settings:

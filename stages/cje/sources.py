@@ -15,11 +15,14 @@ import pandas as pd
 
 from cje.errors import CJEError
 from cje.models import check_model, provider_for, split_model
+from cje.models.calls import Calls
 from cje.settings import Policy, Settings
-from cje.tables import LOGGED, TABLES, prompt_uids, read_table, to_unit, write_table
+from cje.tables import LOGGED, empty_table, prompt_uids, read_table, to_unit, write_table
 
 CHECKED = Path("data/checked")
 PROMPT_FILES = Path("data/prompts")
+RESCORED = 16  # logged answers that the base policy is asked to score anew
+ANSWER_KEY = ["uid", "policy", "draw", "answer"]
 CHECKED_TABLES = (
     "logs", "draws", "target_logps", "proxy_scores", "oracle_labels", "validation_labels"
 )  # fmt: skip
@@ -31,14 +34,19 @@ class Source(Protocol):
     def logs(self, prompts: pd.DataFrame) -> pd.DataFrame: ...
     def draws(self, prompts: pd.DataFrame) -> pd.DataFrame: ...
     def target_logps(self, logs: pd.DataFrame) -> pd.DataFrame: ...
-    def proxy_scores(self, logs: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame: ...
-    def oracle_labels(self, logs: pd.DataFrame) -> pd.DataFrame: ...
-    def validation_labels(self, draws: pd.DataFrame) -> pd.DataFrame: ...
+    def rescored(self, logs: pd.DataFrame) -> pd.DataFrame: ...
+    def proxy_scores(
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame
+    ) -> pd.DataFrame: ...
+    def oracle_labels(self, prompts: pd.DataFrame, logs: pd.DataFrame) -> pd.DataFrame: ...
+    def validation_labels(self, prompts: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame: ...
+    def call_table(self) -> pd.DataFrame: ...
 
 
-def open_source(settings: Settings) -> Source:
-    """The source that the settings name; raises CJEError where one of its models does not exist."""
-    return FileSource() if settings.source == "files" else ModelSource(settings)
+def open_source(settings: Settings, stage: str) -> Source:
+    """The source that the settings name, for a stage; raises CJEError where one of its models does
+    not exist, cannot do what it should, or cannot be called."""
+    return FileSource() if settings.source == "files" else ModelSource(settings, stage)
 
 
 class FileSource:
@@ -53,30 +61,55 @@ class FileSource:
     def target_logps(self, logs: pd.DataFrame) -> pd.DataFrame:
         return _checked("target_logps")
 
-    def proxy_scores(self, logs: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
+    def rescored(self, logs: pd.DataFrame) -> pd.DataFrame:
+        return empty_table("rescored")
+
+    def proxy_scores(
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame
+    ) -> pd.DataFrame:
         return _checked("proxy_scores")
 
-    def oracle_labels(self, logs: pd.DataFrame) -> pd.DataFrame:
+    def oracle_labels(self, prompts: pd.DataFrame, logs: pd.DataFrame) -> pd.DataFrame:
         return _checked("oracle_labels")
 
-    def validation_labels(self, draws: pd.DataFrame) -> pd.DataFrame:
+    def validation_labels(self, prompts: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
         return _checked("validation_labels")
+
+    def call_table(self) -> pd.DataFrame:
+        return empty_table("calls")
 
 
 class ModelSource:
     """The models that the settings name, called through their providers."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings, stage: str):
         self.settings = settings
-        check_model(settings.base.model, "policy", f"base_model: {settings.base_model}")
+        self.calls = Calls(settings, stage)
+        base = settings.base
+        check_model(base.model, "policy", f"base_model: {settings.base_model}", base)
         for target in settings.targets:
-            check_model(target.model, "policy", f"target_models: {target.name}")
-        check_model(settings.oracle_model, "judge", "oracle_model")
-        check_model(settings.proxy_model, "judge", "proxy_model")
+            check_model(target.model, "policy", f"target_models: {target.name}", target)
+        for setting, model in settings.judges.items():
+            check_model(model, "judge", setting)
+        policies = [policy.model for policy in (base, *settings.targets)]
+        self.calls.require_ready([*policies, *settings.judges.values()])
+
+    def check_prompts(self, prompts: pd.DataFrame) -> None:
+        """Raise CJEError where a judge needs what a prompt does not bring."""
+        if any(split_model(model)[0] == "checks" for model in self.settings.judges.values()):
+            from cje.models.checks import check_prompts
+
+            check_prompts(prompts)
 
     def logs(self, prompts: pd.DataFrame) -> pd.DataFrame:
-        """One answer of the base policy to each prompt."""
+        """One answer of the base policy to each prompt.
+
+        Each policy is tried on the first prompt before, in a call that its draws then need no more:
+        a setting that a model refuses shows before the others are paid for.
+        """
         base = self.settings.base
+        for policy in self.settings.targets:
+            self._answers(prompts.head(1), policy, 0)
         return self._answers(prompts, base, LOGGED).assign(action=base.name)
 
     def draws(self, prompts: pd.DataFrame) -> pd.DataFrame:
@@ -91,61 +124,94 @@ class ModelSource:
     def target_logps(self, logs: pd.DataFrame) -> pd.DataFrame:
         """The log-probability of every logged answer under each target; null where the target's
         provider cannot score a given text."""
-        frames = []
-        for policy in self.settings.targets:
-            provider = provider_for(policy.model)
-            if "score" in provider.capabilities:
-                scored = provider.score(logs, policy)
-            else:
-                nothing = {"token_logprobs": None, "sequence_logp": np.nan, "logprob_kind": None}
-                scored = logs[["uid"]].assign(**nothing)
-            frames.append(scored.assign(policy=policy.name))
+        logs = logs[logs["answer"].notna()]
+        frames = [
+            provider_for(policy.model, self.calls)
+            .score(logs, policy, author=self.settings.base)
+            .assign(policy=policy.name)
+            for policy in self.settings.targets
+        ]
         return pd.concat(frames, ignore_index=True)
 
-    def proxy_scores(self, logs: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
+    def rescored(self, logs: pd.DataFrame) -> pd.DataFrame:
+        """The first logged answers scored anew under the base policy that gave them."""
+        base = self.settings.base
+        known = logs["answer"].notna() & logs["sequence_logp"].notna()
+        first = logs[known].head(RESCORED)
+        scored = provider_for(base.model, self.calls).score(first, base, author=base)
+        rows = []
+        for log, found in zip(first.itertuples(), scored.itertuples(), strict=True):
+            if pd.notna(found.sequence_logp):
+                gaps = np.abs(np.asarray(found.token_logprobs) - np.asarray(log.token_logprobs))
+                tokens, logp = len(log.token_logprobs), log.sequence_logp
+                largest = float(gaps.max(initial=0.0))
+                rows.append((log.uid, tokens, logp, found.sequence_logp, largest))
+        columns = ["uid", "tokens", "sequence_logp", "rescored_logp", "largest_gap"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def proxy_scores(
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame
+    ) -> pd.DataFrame:
         """The proxy's score of every answer, on [0, 1]."""
         settings = self.settings
-        columns = ["uid", "policy", "draw", "prompt", "answer"]
         logged = logs.rename(columns={"action": "policy"}).assign(draw=LOGGED)
-        answers = pd.concat([logged[columns], draws[columns]], ignore_index=True)
-        scores = self._judge(answers, settings.proxy_model, settings.judge_range)
+        answers = pd.concat([logged[ANSWER_KEY], draws[ANSWER_KEY]], ignore_index=True)
+        scores = self._judge(prompts, answers, settings.proxy_model, settings.judge_range)
         unit = to_unit(scores["score"].to_numpy(dtype=float), settings.judge_range)
-        return answers[columns[:3]].assign(judge_raw=unit, reason=scores["reason"].to_numpy())
+        reason = scores["reason"].to_numpy()
+        return answers[["uid", "policy", "draw"]].assign(judge_raw=unit, reason=reason)
 
-    def oracle_labels(self, logs: pd.DataFrame) -> pd.DataFrame:
+    def oracle_labels(self, prompts: pd.DataFrame, logs: pd.DataFrame) -> pd.DataFrame:
         """The oracle's score of a random `oracle_fraction` of the logs, at least one."""
         count = max(1, round(self.settings.oracle_fraction * len(logs)))
         chosen = logs[nested_sample(logs["uid"], count, self.settings.seed, "oracle")]
         chosen = chosen.rename(columns={"action": "policy"}).assign(draw=LOGGED)
-        return self._labels(chosen, count / len(logs))
+        return self._labels(prompts, chosen, count / len(logs))
 
-    def validation_labels(self, draws: pd.DataFrame) -> pd.DataFrame:
+    def validation_labels(self, prompts: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
         """The oracle's score of the first draw of `oracle_samples` random prompts, by target."""
         first = draws[draws["draw"] == 0]
-        prompts = first["uid"].nunique()
-        count = min(self.settings.oracle_samples, prompts)
-        frames = []
-        for policy, rows in first.groupby("policy", sort=False):
-            salt = f"validation/{policy}"
-            chosen = rows[nested_sample(rows["uid"], count, self.settings.seed, salt)]
-            frames.append(self._labels(chosen, count / prompts / self.settings.draws_per_prompt))
-        return pd.concat(frames, ignore_index=True)
+        drawn = first["uid"].nunique()
+        count = min(self.settings.oracle_samples, drawn)
+        share = count / drawn / self.settings.draws_per_prompt
+        chosen = [
+            rows[nested_sample(rows["uid"], count, self.settings.seed, f"validation/{policy}")]
+            for policy, rows in first.groupby("policy", sort=False)
+        ]
+        # All policies in one go, so that the calls run at full width.
+        labels = self._labels(prompts, pd.concat(chosen, ignore_index=True), share)
+        given = labels.groupby("policy")["uid"].transform("size") / count if len(labels) else 1.0
+        return labels.assign(oracle_prob=share * given)
+
+    def call_table(self) -> pd.DataFrame:
+        """The calls that the tables of this stage rest on."""
+        return self.calls.table()
 
     def _answers(self, prompts: pd.DataFrame, policy: Policy, draw: int) -> pd.DataFrame:
-        provider = provider_for(policy.model)
+        provider = provider_for(policy.model, self.calls)
         return provider.generate(prompts, policy, draw=draw, seed=self.settings.seed)
 
     def _judge(
-        self, answers: pd.DataFrame, model: str, score_range: tuple[float, float]
+        self,
+        prompts: pd.DataFrame,
+        answers: pd.DataFrame,
+        model: str,
+        score_range: tuple[float, float],
     ) -> pd.DataFrame:
+        """`score` and `reason` of answers, which get what their prompts bring for a judge."""
+        brought = prompts[["uid", "prompt", "checks", "reference"]]
+        known = answers.drop(columns="prompt", errors="ignore").merge(brought, how="left", on="uid")
         _, name = split_model(model)
-        seed = self.settings.seed
-        return provider_for(model).judge(answers, name, score_range=score_range, seed=seed)
+        provider = provider_for(model, self.calls)
+        return provider.judge(known, name, score_range=score_range, seed=self.settings.seed)
 
-    def _labels(self, answers: pd.DataFrame, probability: float) -> pd.DataFrame:
+    def _labels(
+        self, prompts: pd.DataFrame, answers: pd.DataFrame, probability: float
+    ) -> pd.DataFrame:
         """Labels of the answers; one that the oracle could not give is left out, and the others
         stand for it."""
-        scores = self._judge(answers, self.settings.oracle_model, self.settings.oracle_range)
+        settings = self.settings
+        scores = self._judge(prompts, answers, settings.oracle_model, settings.oracle_range)
         score = scores["score"].to_numpy(dtype=float)
         given = np.isfinite(score)
         labels = answers[["uid", "policy", "draw"]].assign(oracle_score=score)[given]
@@ -180,9 +246,9 @@ def load_prompts(settings: Settings) -> pd.DataFrame:
     texts = [_prompt_text(path, line, row) for line, row in rows]
     checks = [row.get("checks") for _, row in rows]
     checks = [c if c is None or isinstance(c, str) else json.dumps(c) for c in checks]
-    frame = pd.DataFrame(
-        {"uid": prompt_uids(texts), "prompt": texts, "source": str(path), "checks": checks}
-    )
+    references = [row.get("reference") or None for _, row in rows]
+    frame = pd.DataFrame({"uid": prompt_uids(texts), "prompt": texts, "source": str(path)})
+    frame = frame.assign(checks=checks, reference=references)
     kept = nested_sample(frame["uid"], settings.max_samples, settings.seed, "prompts")
     return frame[kept].reset_index(drop=True)
 
@@ -214,8 +280,8 @@ def _prompt_text(path: Path, line: int, row: object) -> str:
 def write_checked(tables: Mapping[str, pd.DataFrame]) -> None:
     """Write the tables of the user's files to data/checked; those not given are empty."""
     for name in CHECKED_TABLES:
-        empty = pd.DataFrame({column.name: [] for column in TABLES[name].columns})
-        write_table(tables.get(name, empty), name, CHECKED / f"{name}.parquet")
+        table = tables[name] if name in tables else empty_table(name)
+        write_table(table, name, CHECKED / f"{name}.parquet")
 
 
 def _checked(name: str) -> pd.DataFrame:

@@ -24,9 +24,10 @@ from cje.errors import CJEError
 
 LOGGED = -1  # `draw` of a logged answer, where logged and fresh answers share a table
 
-FINISH_REASONS = ("stop", "length")
+FINISH_REASONS = ("stop", "length", "refusal")
 LOGPROB_KINDS = ("sampling", "raw")
 SEVERITIES = ("warning", "critical")
+CALL_KINDS = ("answer", "judgement", "score")
 LOGP_ROUNDING = 1e-9  # a log-probability may exceed 0 by this much: sums of rounded terms do
 
 TEXT, INTEGER, REAL = pa.string(), pa.int64(), pa.float64()
@@ -46,6 +47,7 @@ FINITE = Rule("must be finite", np.isfinite)
 LOGP = Rule("must be at most 0 (-inf is allowed)", lambda v: v <= LOGP_ROUNDING)
 SAMPLED_LOGP = Rule("must be finite and at most 0", lambda v: np.isfinite(v) & (v <= LOGP_ROUNDING))
 COUNT = Rule("must be 0 or more", lambda v: v >= 0)
+COST = Rule("must be finite and 0 or more", lambda v: np.isfinite(v) & (v >= 0))
 COUNT_OR_LOGGED = Rule(f"must be {LOGGED} (the logged answer) or more", lambda v: v >= LOGGED)
 LOGGED_ONLY = Rule(f"must be {LOGGED} (the logged answer)", lambda v: v == LOGGED)
 
@@ -80,6 +82,11 @@ _DRAW = Column("draw", INTEGER, rule=COUNT)
 _ANY_ANSWER = Column("draw", INTEGER, rule=COUNT_OR_LOGGED)
 _JUDGE_RAW = Column("judge_raw", REAL, null=True, rule=UNIT)
 _LOGPROB_KIND = Column("logprob_kind", null=True, choices=LOGPROB_KINDS)
+_PROMPT_TOKENS = Column("prompt_tokens", INTEGER, null=True, rule=COUNT)
+_COMPLETION_TOKENS = Column("completion_tokens", INTEGER, null=True, rule=COUNT)
+_REASON = Column("reason", null=True)  # why an answer, a score or a reply is null
+_ANSWER = Column("answer", null=True)
+_REFERENCE = Column("reference", null=True)  # an answer that a judge may compare with
 _LABEL = (
     Column("oracle_score", REAL, rule=FINITE),
     Column("oracle_prob", REAL, rule=PROBABILITY),
@@ -91,23 +98,25 @@ _REPLY = (
     _LOGPROB_KIND,
     Column("finish_reason", null=True, choices=FINISH_REASONS),
     Column("model", null=True),
-    Column("prompt_tokens", INTEGER, null=True, rule=COUNT),
-    Column("completion_tokens", INTEGER, null=True, rule=COUNT),
+    _PROMPT_TOKENS,
+    _COMPLETION_TOKENS,
+    Column("token_ids", pa.list_(INTEGER), null=True, rule=COUNT),
+    _REASON,
 )
 
 TABLES = {
     "prompts": Table(
-        (_UID, _PROMPT, Column("source"), Column("checks", null=True)),
+        (_UID, _PROMPT, Column("source"), Column("checks", null=True), _REFERENCE),
         key=("uid",),
         stage="load_prompts",
     ),
     "logs": Table(
-        (_UID, _PROMPT, Column("answer"), Column("action"), *_REPLY),
+        (_UID, _PROMPT, _ANSWER, Column("action"), *_REPLY),
         key=("uid",),
         stage="generate_logs",
     ),
     "draws": Table(
-        (_UID, _PROMPT, _POLICY, _DRAW, Column("answer"), *_REPLY),
+        (_UID, _PROMPT, _POLICY, _DRAW, _ANSWER, *_REPLY),
         key=_KEY,
         stage="draw_targets",
     ),
@@ -123,7 +132,7 @@ TABLES = {
         stage="draw_targets",
     ),
     "proxy_scores": Table(
-        (_UID, _POLICY, _ANY_ANSWER, _JUDGE_RAW, Column("reason", null=True)),
+        (_UID, _POLICY, _ANY_ANSWER, _JUDGE_RAW, _REASON),
         key=_KEY,
         stage="proxy_score",
     ),
@@ -133,6 +142,31 @@ TABLES = {
         stage="oracle_label",
     ),
     "validation_labels": Table((_UID, _POLICY, _DRAW, *_LABEL), key=_KEY, stage="validate"),
+    "calls": Table(
+        (
+            Column("key"),
+            Column("stage"),
+            Column("kind", choices=CALL_KINDS),
+            Column("model"),
+            _PROMPT_TOKENS,
+            _COMPLETION_TOKENS,
+            Column("cost_usd", REAL, null=True, rule=COST),
+            _REASON,
+        ),
+        key=("key",),
+        stage="generate_logs",
+    ),
+    "rescored": Table(
+        (
+            _UID,
+            Column("tokens", INTEGER, rule=COUNT),
+            Column("sequence_logp", REAL, rule=LOGP),
+            Column("rescored_logp", REAL, rule=LOGP),
+            Column("largest_gap", REAL, rule=COUNT),
+        ),
+        key=("uid",),
+        stage="draw_targets",
+    ),
     "rewards": Table(
         (
             _UID,
@@ -195,6 +229,11 @@ def to_unit(score, scale: tuple[float, float]):
     """Scores on `scale` = (lo, hi) as utilities on [0, 1]: (score - lo) / (hi - lo)."""
     lo, hi = scale
     return (score - lo) / (hi - lo)
+
+
+def empty_table(name: str) -> pd.DataFrame:
+    """Table `name` without a row."""
+    return pd.DataFrame({column.name: [] for column in TABLES[name].columns})
 
 
 def check_table(df: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -2,30 +2,39 @@
 
 import importlib
 import re
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import pandas as pd
 
 from cje.errors import CJEError
 from cje.settings import Policy
 
-PROVIDERS = {"sim": "cje.models.sim"}  # imported when first asked for
+if TYPE_CHECKING:
+    from cje.models.calls import Calls
+
+# Imported when first asked for. Computed: exact, free, nothing to keep. Asked: every reply is kept.
+COMPUTED = {"sim": "cje.models.sim", "checks": "cje.models.checks"}
+ASKED = {
+    "openai": "cje.models.openai",
+    "anthropic": "cje.models.anthropic",
+    "server": "cje.models.server",
+    "local": "cje.models.local",
+}
+LIKELIHOOD = "likelihood"  # likelihood/<provider>/<name>: a judge made of a scoring model
 IMPLIED = ((r"gpt-|o\d", "openai"), (r"claude-", "anthropic"))
 
-
+Role = Literal["policy", "judge"]
 
 
 class Provider(Protocol):
-    """What a provider does. `capabilities` names what it can: logprobs, score, seed."""
+    """What a provider does, a table at a time."""
 
-    capabilities: frozenset[str]
-    logprob_kind: str | None
+    def can(self, name: str) -> frozenset[str]:
+        """What the model can do: of `logprobs`, `score`, `seed`, `batch`, `judge`."""
 
-    def check(self, name: str, role: Role) -> None:
-        """Raise CJEError unless the model `name` exists and can play the role."""
-
-    def prompts(self, name: str, n: int, seed: int) -> pd.DataFrame:
-        """`uid`, `prompt`, `source`, `checks` of n prompts of its own set `name`."""
+    def check(self, name: str, role: Role, policy: Policy | None) -> None:
+        """Raise CJEError unless the model `name` exists and can play the role with the settings
+        of `policy` (None for a judge)."""
 
     def generate(
         self, prompts: pd.DataFrame, policy: Policy, *, draw: int, seed: int
@@ -33,9 +42,10 @@ class Provider(Protocol):
         """One answer to each prompt (`uid`, `prompt`), row for row: the columns of table logs
         but `action`. `draw` tells answers to the same prompt apart."""
 
-    def score(self, answers: pd.DataFrame, policy: Policy) -> pd.DataFrame:
+    def score(self, answers: pd.DataFrame, policy: Policy, *, author: Policy) -> pd.DataFrame:
         """Teacher forcing: `uid`, `token_logprobs`, `sequence_logp`, `logprob_kind` of given
-        answers (`uid`, `prompt`, `answer`, `tokens`, `finish_reason`) under the policy."""
+        answers (rows of table logs, written by the policy `author`) under the policy; null where
+        it cannot be had."""
 
     def judge(
         self,
@@ -46,7 +56,7 @@ class Provider(Protocol):
         seed: int,
     ) -> pd.DataFrame:
         """`score` on `score_range` (NaN: none) and `reason` (why there is none) of each answer
-        (`prompt`, `answer`), row for row."""
+        (`prompt`, `answer`, and where the prompt has them `checks` and `reference`), row for row."""
 
 
 def split_model(model: str) -> tuple[str, str]:
@@ -58,18 +68,39 @@ def split_model(model: str) -> tuple[str, str]:
     return provider, name
 
 
-def provider_for(model: str) -> Provider:
-    """The provider of a model; raises CJEError where there is none of that name."""
-    name, _ = split_model(model)
-    if name not in PROVIDERS:
-        allowed = ", ".join(f"{known}/..." for known in PROVIDERS)
-        raise CJEError(f"{model}: there is no provider '{name}'; there are {allowed}")
-    return importlib.import_module(PROVIDERS[name]).PROVIDER
+def full_name(model: str) -> str:
+    """The model with its provider: gpt-4o is openai/gpt-4o."""
+    return "/".join(split_model(model))
 
 
-def check_model(model: str, role: Role, where: str) -> None:
+def provider_for(model: str, calls: "Calls | None" = None) -> Provider:
+    """The provider of a model; raises CJEError where there is none of that name.
+
+    `calls` makes and keeps the calls of the providers that are asked.
+    """
+    provider, name = split_model(model)
+    if provider in COMPUTED:
+        return importlib.import_module(COMPUTED[provider]).PROVIDER
+    if provider in ASKED:
+        from cje.models.asked import AskedProvider
+
+        return AskedProvider(backend_for(model), calls)
+    if provider == LIKELIHOOD:
+        from cje.models.likelihood import LikelihoodJudge
+
+        return LikelihoodJudge(provider_for(name, calls))
+    known = ", ".join(f"{known}/..." for known in (*COMPUTED, *ASKED, LIKELIHOOD))
+    raise CJEError(f"{model}: there is no provider '{provider}'; there are {known}")
+
+
+def backend_for(model: str):
+    """The backend (`cje.models.backend.Backend`) of a model that is asked."""
+    return importlib.import_module(ASKED[split_model(model)[0]]).BACKEND
+
+
+def check_model(model: str, role: Role, where: str, policy: Policy | None = None) -> None:
     """Raise CJEError, naming the setting `where`, unless the model exists and can play the role."""
     try:
-        provider_for(model).check(split_model(model)[1], role)
+        provider_for(model).check(split_model(model)[1], role, policy)
     except CJEError as error:
         raise CJEError(f"params.yaml: {where}: {error}") from None

@@ -27,7 +27,7 @@ class Backend(Protocol):
     """A provider by its SDK."""
 
     keys: tuple[str, ...]  # environment variables that must hold a key before a call
-    free: bool  # whether its calls cost nothing
+    in_process: bool  # whether `connect` gives a Batcher, not a Connection
 
     def can(self, name: str) -> frozenset[str]:
         """What the model can do: of `logprobs`, `score`, `seed`, `batch`, `judge`."""
@@ -36,12 +36,22 @@ class Backend(Protocol):
         """Raise CJEError, before any call, for a model, role or setting that cannot work.
         `policy` is None where the model judges."""
 
+    def ready(self, name: str) -> None:
+        """Raise CJEError where a call could not be made on this machine: a package or a file is
+        missing. Called before the first call, never where all replies are kept already."""
+
     def answer(self, policy: Policy, prompt: str) -> Request:
         """The request for an answer of the policy, without `uid`, `seed` and `draw`."""
 
     def score(self, policy: Policy, prompt: str, scoring: str | None) -> Request:
         """The request for the log-probabilities of a given text under the policy, without
         `answer`, `tokens`, `token_ids` and `ended`. `scoring`: what `probe` was answered."""
+
+    def judgement(
+        self, name: str, messages: tuple[tuple[str, str], ...], schema: str, base_url: str | None
+    ) -> Request:
+        """The request for a verdict by the model: temperature 0 where it takes one, and room for
+        a short reason, or for thought where the model thinks first."""
 
     def probe(self, policy: Policy) -> Request | None:
         """A request whose reply's text says how the policy's server scores given texts, or "none";

@@ -8,6 +8,7 @@ the environment sets) cannot change what is asked.
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 Kind = Literal["answer", "judgement", "score"]
@@ -50,7 +51,7 @@ class Request:
         fields = {k: v for k, v in asdict(self).items() if v is not None}
         return _json({"format": FORMAT, **fields})
 
-    @property
+    @cached_property
     def key(self) -> str:
         """32 hex digits: the 16-byte blake2b of the canonical request."""
         return request_key(self.canonical)
@@ -79,6 +80,13 @@ class Reply:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
+    def __post_init__(self) -> None:
+        # JSON can spell half a surrogate pair, which no file of text can hold.
+        if self.text is not None and not self.text.isascii():
+            object.__setattr__(self, "text", _whole(self.text))
+        if self.tokens is not None:
+            object.__setattr__(self, "tokens", [_whole(token) for token in self.tokens])
+
     @property
     def as_json(self) -> str:
         """The reply as JSON; -inf is "-inf", what is None is left out."""
@@ -100,16 +108,23 @@ class Reply:
 
 class CallFailed(Exception):
     """A call gave no usable reply. `again`: asking anew may help; `fatal`: no other call of this
-    model would fare better (a wrong key, an unknown model, a setting that it refuses)."""
+    model would fare better (a wrong key, an unknown model, a setting that it refuses);
+    `retried`: the SDK has tried it several times already."""
 
-    def __init__(self, reason: str, *, again: bool = False, fatal: bool = False):
+    def __init__(
+        self, reason: str, *, again: bool = False, fatal: bool = False, retried: bool = False
+    ):
         super().__init__(reason)
-        self.reason, self.again, self.fatal = reason, again, fatal
+        self.reason, self.again, self.fatal, self.retried = reason, again, fatal, retried
 
 
 def request_key(canonical: str) -> str:
     """The key of a canonical request."""
     return hashlib.blake2b(canonical.encode("utf-8"), digest_size=16).hexdigest()
+
+
+def _whole(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _json(value: Any) -> str:

@@ -41,10 +41,12 @@ TURNS = (
 class SimulatedProvider:
     """See `cje.models.Provider`."""
 
-    capabilities = frozenset({"logprobs", "score", "seed"})
     logprob_kind = "sampling"
 
-    def check(self, name: str, role: Role) -> None:
+    def can(self, name: str) -> frozenset[str]:
+        return frozenset({"logprobs", "score", "seed", "judge"})
+
+    def check(self, name: str, role: Role, policy: Policy | None = None) -> None:
         known = simulation.MODELS if role == "policy" else simulation.JUDGES
         simulation.check_known(name, known, role)
 
@@ -61,7 +63,7 @@ class SimulatedProvider:
             turn, subject = divmod(rest, len(SUBJECTS))
             texts.append(f"{TASKS[task]} {SUBJECTS[subject]}, {TURNS[turn]}.")
         frame = pd.DataFrame({"uid": prompt_uids(texts), "prompt": texts, "source": "sim/arena"})
-        return frame.assign(checks=None)
+        return frame.assign(checks=None, reference=None)
 
     def generate(
         self, prompts: pd.DataFrame, policy: Policy, *, draw: int, seed: int
@@ -83,10 +85,12 @@ class SimulatedProvider:
                 "model": policy.model,
                 "prompt_tokens": [len(text.split()) for text in texts],
                 "completion_tokens": answers.lengths,
+                "token_ids": None,
+                "reason": None,
             }
         )
 
-    def score(self, answers: pd.DataFrame, policy: Policy) -> pd.DataFrame:
+    def score(self, answers: pd.DataFrame, policy: Policy, *, author: Policy) -> pd.DataFrame:
         rows = [[TOKEN_ID.get(token, UNKNOWN) for token in row] for row in answers["tokens"]]
         tokens, lengths = simulation.pad(rows)
         logps = _speaker(policy).score(answers["prompt"].tolist(), tokens, lengths)

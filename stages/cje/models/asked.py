@@ -1,0 +1,199 @@
+"""Providers that are asked: tables into requests, and replies into tables.
+
+See `cje.models.Provider`. A backend says how one request of its provider looks; here is what all of
+them share: every reply is kept, equal requests are asked once, and what fails is null with a reason.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from cje.errors import CJEError
+from cje.judging import load_rubric, parse_score, score_schema
+from cje.models import Role, full_name, split_model
+from cje.models.backend import Backend
+from cje.models.calls import Calls, Outcome
+from cje.models.requests import CallFailed, Request
+from cje.settings import Policy
+
+NO_ANSWER = "there is no answer"
+SAID_NOTHING = "the model refused and said nothing"
+ANSWER_COLUMNS = (
+    "answer", "tokens", "token_logprobs", "sequence_logp", "logprob_kind", "finish_reason",
+    "model", "prompt_tokens", "completion_tokens", "token_ids", "reason",
+)  # fmt: skip
+SCORE_COLUMNS = ("token_logprobs", "sequence_logp", "logprob_kind")
+
+Verdict = tuple[float | None, str | None]  # the score, or why there is none
+
+
+class AskedProvider:
+    """The provider of one backend; `calls` is None where only `can` and `check` are wanted."""
+
+    def __init__(self, backend: Backend, calls: Calls | None):
+        self.backend, self.calls = backend, calls
+        self._strings: dict[str, str] = {}  # one object a token: answers share their strings
+
+    def can(self, name: str) -> frozenset[str]:
+        return self.backend.can(name)
+
+    def check(self, name: str, role: Role, policy: Policy | None) -> None:
+        self.backend.check(name, role, policy)
+
+    def generate(
+        self, prompts: pd.DataFrame, policy: Policy, *, draw: int, seed: int
+    ) -> pd.DataFrame:
+        own = {"model": full_name(policy.model), "seed": seed, "draw": draw}
+        requests = [
+            replace(self.backend.answer(policy, text), uid=uid, **own)
+            for uid, text in zip(prompts["uid"], prompts["prompt"], strict=True)
+        ]
+        outcomes = self._replies(requests, f"{policy.name}: answers")
+        frame = _frame([self._answer_row(outcome) for outcome in outcomes], ANSWER_COLUMNS)
+        given = {column: prompts[column].to_numpy() for column in ("uid", "prompt")}
+        return pd.concat([pd.DataFrame(given), frame], axis=1)
+
+    def score(self, answers: pd.DataFrame, policy: Policy, *, author: Policy) -> pd.DataFrame:
+        uids = pd.DataFrame({"uid": answers["uid"].to_numpy()})
+        scoring = self.scoring(policy) if len(answers) else "none"
+        if scoring == "none":
+            return pd.concat([uids, _frame([_NO_SCORE] * len(uids), SCORE_COLUMNS)], axis=1)
+        same_tokens = full_name(author.model) == full_name(policy.model)
+        requests = [
+            self._score_request(policy, row, scoring, same_tokens)
+            for row in answers.itertuples(index=False)
+        ]
+        outcomes = self._replies(requests, f"{policy.name}: log-probabilities")
+        return pd.concat([uids, _frame(map(_score_row, outcomes), SCORE_COLUMNS)], axis=1)
+
+    def judge(
+        self, answers: pd.DataFrame, name: str, *, score_range: tuple[float, float], seed: int
+    ) -> pd.DataFrame:
+        given = answers[answers["answer"].notna()]
+        requests = self._judgements(given, name, score_range)
+        verdicts = self._verdicts(requests, name, score_range)
+        unclear = [request for request in requests if verdicts[request.key][0] is None]
+        second = self._verdicts([request.again() for request in unclear], name, score_range)
+        verdicts |= {request.key: second[request.again().key] for request in unclear}
+        found = iter(requests)
+        rows = [
+            verdicts[next(found).key] if has else (None, NO_ANSWER)
+            for has in answers["answer"].notna()
+        ]
+        return _frame(rows, ("score", "reason"))
+
+    def scoring(self, policy: Policy) -> str | None:
+        """How the policy's server scores given texts: "none" where it cannot, None where it needs
+        no asking. It is found out by one request, whose reply is kept, and stated."""
+        if "score" not in self.can(split_model(policy.model)[1]):
+            return "none"
+        probe = self.backend.probe(policy)
+        if probe is None:
+            return None
+        probe = replace(probe, model=full_name(policy.model))
+        (outcome,) = self._replies([probe], f"{policy.name}: can it score a given text?")
+        if isinstance(outcome, CallFailed):
+            raise CJEError(f"{policy.model}: {outcome.reason}")
+        words = "it cannot score a given text" if outcome.text == "none" else outcome.text
+        print(f"{policy.name}: teacher forcing: {words}")
+        return outcome.text
+
+    def text_logprobs(
+        self, prompts: list[str], answers: list[str], policy: Policy, title: str
+    ) -> list[tuple[np.ndarray | None, str | None]]:
+        """Log-probabilities of each answer's tokens after its prompt, or None and the reason."""
+        scoring = self.scoring(policy)
+        if scoring == "none":
+            raise CJEError(f"{policy.model}: cannot score a given text")
+        model = full_name(policy.model)
+        requests = [
+            replace(self.backend.score(policy, prompt, scoring), model=model, answer=answer)
+            for prompt, answer in zip(prompts, answers, strict=True)
+        ]
+        return [
+            (None, outcome.reason)
+            if isinstance(outcome, CallFailed)
+            else (np.array(outcome.token_logprobs, dtype=float), None)
+            for outcome in self._replies(requests, title)
+        ]
+
+    def _replies(self, requests: list[Request], title: str) -> Iterator[Outcome]:
+        return self.calls.replies(requests, self.backend, title)
+
+    def _answer_row(self, outcome: Outcome) -> tuple:
+        if isinstance(outcome, CallFailed):
+            return (*(None,) * (len(ANSWER_COLUMNS) - 1), outcome.reason)
+        logprobs, tokens = outcome.token_logprobs, outcome.tokens
+        return (
+            outcome.text,
+            tokens and [self._strings.setdefault(token, token) for token in tokens],
+            None if logprobs is None else np.array(logprobs, dtype=float),
+            None if logprobs is None else float(np.sum(logprobs)),
+            None if logprobs is None else outcome.logprob_kind,
+            outcome.finish_reason,
+            outcome.model,
+            outcome.prompt_tokens,
+            outcome.completion_tokens,
+            None if outcome.token_ids is None else np.array(outcome.token_ids, dtype=np.int64),
+            SAID_NOTHING if outcome.text is None else None,
+        )
+
+    def _score_request(self, policy: Policy, row, scoring: str | None, same: bool) -> Request:
+        """The request to score a row of table logs; its token numbers mean something to the same
+        model only."""
+        return replace(
+            self.backend.score(policy, row.prompt, scoring),
+            model=full_name(policy.model),
+            answer=row.answer,
+            tokens=None if row.tokens is None else tuple(row.tokens),
+            token_ids=tuple(map(int, row.token_ids)) if same and row.token_ids is not None else None,
+            ended=row.finish_reason == "stop",
+        )
+
+    def _judgements(
+        self, answers: pd.DataFrame, name: str, score_range: tuple[float, float]
+    ) -> list[Request]:
+        rubric = load_rubric(self.calls.settings.rubric)
+        schema = score_schema(score_range)
+        references = answers["reference"] if "reference" in answers else [None] * len(answers)
+        return [
+            self.backend.judgement(
+                name, rubric.messages(prompt, answer, reference, score_range), schema,
+                self.calls.settings.base_url,
+            )
+            for prompt, answer, reference in zip(
+                answers["prompt"], answers["answer"], references, strict=True
+            )
+        ]  # fmt: skip
+
+    def _verdicts(
+        self, requests: list[Request], name: str, score_range: tuple[float, float]
+    ) -> dict[str, Verdict]:
+        """What each judgement said, by key."""
+        outcomes = self._replies(requests, f"{name}: judgements")
+        return {
+            request.key: (None, outcome.reason)
+            if isinstance(outcome, CallFailed)
+            else parse_score(outcome.text, score_range)
+            for request, outcome in zip(requests, outcomes, strict=True)
+        }
+
+
+_NO_SCORE = (None, np.nan, None)
+
+
+def _score_row(outcome: Outcome) -> tuple:
+    if isinstance(outcome, CallFailed):
+        return _NO_SCORE
+    logprobs = np.array(outcome.token_logprobs, dtype=float)
+    return logprobs, float(logprobs.sum()), outcome.logprob_kind
+
+
+def _frame(rows, columns: tuple[str, ...]) -> pd.DataFrame:
+    """The rows as objects: pandas would read whole numbers beside nulls as floats."""
+    values = list(rows)
+    return pd.DataFrame(
+        {c: pd.Series([row[i] for row in values], dtype=object) for i, c in enumerate(columns)}
+    )

@@ -1,0 +1,127 @@
+"""Asking: many calls at once through one connection, each kept as it comes.
+
+A fixed number of workers takes requests from one queue, so that memory does not grow with their
+number. The first request goes alone: a key, a model or a setting that is wrong shows before the
+others are sent. What another process is asking already is waited for.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from cje.errors import CJEError
+from cje.models.backend import Backend, Connection, Wire
+from cje.models.budget import Budget, BudgetSpent, prompt_bound, worst_cost
+from cje.models.pace import Pace
+from cje.models.prices import Price
+from cje.models.requests import CallFailed, Reply, Request
+from cje.models.store import ReplyStore
+
+WAIT_SECONDS = 0.2  # before looking again whether another process has its reply
+BYTES_PER_TOKEN = 4  # of a prompt, as rate limits count it
+
+
+class Asking:
+    """One run over the missing requests of a model; `run` returns the failures by key."""
+
+    def __init__(
+        self,
+        requests: Sequence[Request],
+        store: ReplyStore,
+        budget: Budget,
+        keep: Callable[[Request, Reply | CallFailed], None],
+        price: Price,
+        wire: Wire,
+        *,
+        requests_per_minute: float | None,
+        tokens_per_minute: float | None,
+        allowed: int,
+    ):
+        self.requests, self.store, self.budget, self.keep = requests, store, budget, keep
+        self.price, self.wire, self.allowed = price, wire, allowed
+        self.call_pace, self.token_pace = Pace(requests_per_minute), Pace(tokens_per_minute)
+        self.failed: dict[str, CallFailed] = {}
+        self.elsewhere: list[Request] = []  # what another process is asking
+        self.again: list[Request] = []  # what failed in a way that may pass
+        self.last_round = False
+        self.stopped: Exception | None = None
+        self.notes: list[str] = []
+
+    async def run(self, backend: Backend) -> dict[str, CallFailed]:
+        """Ask everything; failures that may pass are asked once more at the end."""
+        connection = backend.connect(self.wire)
+        try:
+            await self._pool(connection, self.requests[:1])
+            await self._pool(connection, self.requests[1:])
+            if not self.over:
+                self.last_round = True
+                await self._pool(connection, self.again)
+            while self.elsewhere and not self.over:
+                await asyncio.sleep(WAIT_SECONDS)
+                waiting, self.elsewhere = self.elsewhere, []
+                await self._pool(connection, waiting)
+        finally:
+            self.notes += getattr(connection, "notes", [])
+            await connection.close()
+        if self.stopped is not None:
+            raise self.stopped
+        return self.failed
+
+    @property
+    def over(self) -> bool:
+        """Whether no further call is to be made; those in flight are still waited for."""
+        if self.stopped is not None or len(self.failed) > self.allowed + self.wire.concurrency:
+            return True
+        return any(failure.fatal for failure in self.failed.values())
+
+    async def _pool(self, connection: Connection, requests: Sequence[Request]) -> None:
+        queue = deque(requests)
+        workers = min(self.wire.concurrency, len(queue))
+        await asyncio.gather(*(self._work(connection, queue) for _ in range(workers)))
+
+    async def _work(self, connection: Connection, queue: deque[Request]) -> None:
+        while queue and not self.over:
+            request = queue.popleft()
+            if not self.store.claim(request):
+                self.elsewhere.append(request)
+                continue
+            try:
+                self.store.refresh(request.model)
+                if self.store.holds(request):  # another process was quicker
+                    continue
+                await self._ask(connection, request)
+            except (BudgetSpent, CJEError) as error:
+                self.stopped = self.stopped or CJEError(str(error))
+            finally:
+                self.store.release(request)
+
+    async def _ask(self, connection: Connection, request: Request) -> None:
+        """One request until it has a reply, or has failed for good."""
+        worst = worst_cost(request, self.price)
+        await self.budget.reserve(worst)
+        try:
+            outcome = await self._attempts(connection, request)
+            if isinstance(outcome, CallFailed):
+                self.failed[request.key] = outcome
+                if outcome.again and not self.last_round:
+                    self.again.append(request)
+                    return
+            else:
+                self.failed.pop(request.key, None)
+            self.keep(request, outcome)
+        finally:
+            await self.budget.release(worst)
+
+    async def _attempts(self, connection: Connection, request: Request) -> Reply | CallFailed:
+        """Replies that make no sense are asked again here; what a network does, by the SDK."""
+        for _ in range(self.wire.max_retries + 1):
+            await self.call_pace.take()
+            tokens = prompt_bound(request) / BYTES_PER_TOKEN + (request.max_tokens or 0)
+            await self.token_pace.take(tokens)
+            try:
+                return await connection.ask(request)
+            except CallFailed as failure:
+                outcome = failure
+            if outcome.fatal or outcome.retried or not outcome.again or self.over:
+                break
+        return outcome

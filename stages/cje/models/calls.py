@@ -1,0 +1,237 @@
+"""Calls: requests answered from what is kept, and for the rest by asking, each of them once.
+
+A reply is kept the moment that it comes, so that neither a fault nor a kill loses more than the
+calls in flight, and nothing that was paid for is paid for twice.
+"""
+
+import asyncio
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import pandas as pd
+
+from cje.errors import CJEError
+from cje.models import ASKED, LIKELIHOOD, backend_for, full_name, split_model
+from cje.models.asking import WAIT_SECONDS, Asking
+from cje.models.backend import Backend, Batcher, Wire
+from cje.models.budget import Budget, experiment_name, reply_cost, worst_cost
+from cje.models.prices import Price, price_of
+from cje.models.progress import CallProgress
+from cje.models.recording import recordings
+from cje.models.requests import CallFailed, Reply, Request
+from cje.models.store import Kept, ReplyStore, store_folder
+from cje.settings import Settings
+
+CLAIMED_AT_ONCE = 1024  # requests that a model in process is asked in one go
+REASONS_SHOWN = 3
+
+Outcome = Reply | CallFailed
+
+
+class Calls:
+    """All calls of one stage, made as the settings say.
+
+    `rows` are those of table calls: each request that the stage's tables rest on, once.
+    """
+
+    def __init__(self, settings: Settings, stage: str, store: ReplyStore | None = None):
+        self.settings, self.stage = settings, stage
+        self.store = store or ReplyStore(store_folder(), recordings())
+        ledger = self.store.folder / "spent" / experiment_name(settings)
+        self.budget = Budget(settings.max_cost_usd, ledger)
+        self.rows: dict[str, dict] = {}
+        self.notes: list[str] = []
+
+    def replies(
+        self, requests: Sequence[Request], backend: Backend, title: str
+    ) -> Iterator[Outcome]:
+        """The outcome of each request, in their order; equal requests are asked once.
+
+        Raises CJEError, with a table of reasons, where more than `max_failed_fraction` fail, where
+        no call can succeed, and where the budget is spent.
+        """
+        unique = list({request.key: request for request in requests}.values())
+        missing = [request for request in unique if not self.store.holds(request)]
+        self.store.count(self.stage, len(unique) - len(missing), len(missing))
+        failed = self._ask(missing, backend, title, len(unique)) if missing else {}
+        self._report_damage()
+        for request in requests:
+            failure = failed.get(request.key)
+            kept = None if failure else self.store.get(request)
+            self._note(request, failure, kept)
+            yield failure or kept.reply
+
+    def require_ready(self, models: Iterable[str]) -> None:
+        """Raise CJEError where a model of which no reply is kept could not be called: a key, a
+        package or a file is missing. What is kept in part is taken for a replay, and found
+        lacking when a reply is."""
+        names = [model.removeprefix(f"{LIKELIHOOD}/") for model in models]
+        asked = {full_name(m): backend_for(m) for m in names if split_model(m)[0] in ASKED}
+        new = {m: backend for m, backend in asked.items() if not self.store.knows(m)}
+        require_keys(new.values())
+        for model, backend in new.items():
+            backend.ready(split_model(model)[1])
+
+    def table(self) -> pd.DataFrame:
+        """The table calls of this stage."""
+        columns = ["key", "stage", "kind", "model", "prompt_tokens", "completion_tokens"]
+        return pd.DataFrame(self.rows.values(), columns=[*columns, "cost_usd", "reason"])
+
+    def _note(self, request: Request, failure: CallFailed | None, kept: Kept | None) -> None:
+        facts = {"key": request.key, "stage": self.stage, "kind": request.kind}
+        facts |= {"model": request.model, "prompt_tokens": None, "completion_tokens": None}
+        if failure is not None:
+            self.rows[request.key] = facts | {"cost_usd": None, "reason": failure.reason}
+            return
+        facts |= {k: getattr(kept.reply, k) for k in ("prompt_tokens", "completion_tokens")}
+        self.rows[request.key] = facts | {"cost_usd": kept.usd, "reason": None}
+
+    def _ask(
+        self, missing: list[Request], backend: Backend, title: str, total: int
+    ) -> dict[str, CallFailed]:
+        """Ask what is missing; the failures by key."""
+        model = missing[0].model
+        provider, name = split_model(model)
+        require_keys([backend])
+        backend.ready(name)
+        price = self._price(model)
+        limits = self.settings.limits.get(provider)
+        concurrency = (limits and limits.concurrency) or self.settings.concurrency
+        wire = Wire(self.settings.timeout, self.settings.max_retries, concurrency)
+        allowed = int(self.settings.max_failed_fraction * total)
+        with CallProgress(title, total, total - len(missing)) as progress:
+            keep = _Keeper(self.store, self.budget, price, progress)
+            if self.settings.batch and "batch" in backend.can(name):
+                failed = self._in_batches(missing, provider, keep, price)
+            elif backend.in_process:
+                failed = self._in_process(missing, backend.connect(wire), keep)
+            else:
+                asking = Asking(
+                    missing, self.store, self.budget, keep, price, wire,
+                    requests_per_minute=(limits and limits.requests_per_minute)
+                    or self.settings.requests_per_minute,
+                    tokens_per_minute=(limits and limits.tokens_per_minute)
+                    or self.settings.tokens_per_minute,
+                    allowed=allowed,
+                )  # fmt: skip
+                failed = asyncio.run(asking.run(backend))
+                self.notes += asking.notes
+        self._stop_where_it_must(failed, model, allowed, total)
+        return failed
+
+    def _in_process(
+        self, missing: list[Request], model: Batcher, keep: Callable
+    ) -> dict[str, CallFailed]:
+        """A model in this process: large batches, each reply kept as it comes."""
+        failed: dict[str, CallFailed] = {}
+        later = list(missing)
+        while later:
+            held, later = later, []
+            for start in range(0, len(held), CLAIMED_AT_ONCE):
+                group = held[start : start + CLAIMED_AT_ONCE]
+                mine = [request for request in group if self.store.claim(request)]
+                taken = {request.key for request in mine}
+                later += [request for request in group if request.key not in taken]
+                self.store.refresh(missing[0].model)
+                try:
+                    wanted = [request for request in mine if not self.store.holds(request)]
+                    for request, outcome in model.ask_many(wanted) if wanted else ():
+                        if isinstance(outcome, CallFailed):
+                            failed[request.key] = outcome
+                        keep(request, outcome)
+                finally:
+                    for request in mine:
+                        self.store.release(request)
+            if later:
+                time.sleep(WAIT_SECONDS)
+        return failed
+
+    def _in_batches(
+        self, missing: list[Request], provider: str, keep: "_Keeper", price: Price
+    ) -> dict[str, CallFailed]:
+        """The provider's batch interface, at half the price, as much at once as the budget lets."""
+        from cje.models.batches import run_batches
+
+        keep.batch = True
+        failed: dict[str, CallFailed] = {}
+        journal = self.store.folder / "batches" / f"{provider}.jsonl"
+        left = [request for request in missing]
+        while left:
+            worst = [worst_cost(request, price, batch=True) for request in left]
+            room, count = 0.0, 0
+            while count < len(left) and self.budget.fits(room + worst[count]):
+                room, count = room + worst[count], count + 1
+            if count == 0:
+                raise CJEError(self.budget.words(worst[0]))
+            group, left = left[:count], left[count:]
+            for request, failure in run_batches(group, provider, journal, keep):
+                failed[request.key] = failure
+        return failed
+
+    def _price(self, model: str) -> Price:
+        price = price_of(model, self.settings.prices)
+        if price is not None:
+            return price
+        if self.settings.max_cost_usd is not None:
+            raise CJEError(
+                f"max_cost_usd: the price of {model} is not known, so no bound can be held; give "
+                f"it in `prices` ({{{model}: {{input: ..., output: ...}}}}), or max_cost_usd: null"
+            )
+        self.notes.append(f"the price of {model} is not known: its calls are counted as free")
+        return Price(0.0, 0.0)
+
+    def _stop_where_it_must(
+        self, failed: dict[str, CallFailed], model: str, allowed: int, total: int
+    ) -> None:
+        fatal = next((f for f in failed.values() if f.fatal), None)
+        if fatal is None and len(failed) <= allowed:
+            return
+        reasons = Counter(failure.reason for failure in failed.values())
+        shown = [f"{n:,} x {reason}" for reason, n in reasons.most_common(REASONS_SHOWN)]
+        if len(reasons) > REASONS_SHOWN:
+            shown.append(f"and {len(reasons) - REASONS_SHOWN} other reasons")
+        words = "all replies so far are kept: mend the cause and run again"
+        if fatal is not None:
+            raise CJEError(f"{model}: {fatal.reason}\n{words}")
+        share = self.settings.max_failed_fraction
+        head = f"{model}: {len(failed):,} of {total:,} calls failed (max_failed_fraction {share:g})"
+        raise CJEError("\n".join([head, *shown[: REASONS_SHOWN + 1], words]))
+
+    def _report_damage(self) -> None:
+        for path, count in self.store.damaged.items():
+            words = f"{path}: {count} damaged records passed over; their requests are asked again"
+            if words not in self.notes:
+                self.notes.append(words)
+                print(f"note: {words}", file=sys.stderr)
+
+
+class _Keeper:
+    """What is done with each reply as it comes: kept, paid, counted."""
+
+    def __init__(self, store: ReplyStore, budget: Budget, price: Price, progress: CallProgress):
+        self.store, self.budget, self.price, self.progress = store, budget, price, progress
+        self.batch = False
+
+    def __call__(self, request: Request, outcome: Outcome) -> None:
+        if isinstance(outcome, CallFailed):
+            self.progress.step(failed=True)
+            return
+        usd = reply_cost(request, outcome, self.price, self.batch)
+        self.store.keep(request, outcome, usd)
+        self.budget.pay(usd)
+        self.progress.step(usd)
+
+
+def require_keys(backends: Iterable[Backend]) -> None:
+    """Raise CJEError where the environment lacks a key that one of the backends needs."""
+    wanted = {key for backend in backends for key in backend.keys}
+    lacking = sorted(key for key in wanted if not os.environ.get(key, "").strip())
+    if lacking:
+        lacking.sort(key="OPENAI_API_KEY ANTHROPIC_API_KEY".find)
+        raise CJEError(
+            f"No provider API key found! Please set {' and '.join(lacking)} in the environment, "
+            "or name models that need none (local/..., server/..., sim/...)"
+        )

@@ -1,0 +1,73 @@
+"""The judge `likelihood/<model>`: how much likelier an answer is for its prompt than for a bland one.
+
+    score = mean_t log p(a_t | prompt, a_<t) - mean_t log p(a_t | bland prompt, a_<t)
+
+over the answer's tokens, under a model that can score a given text, at temperature 1. It asks the
+model for no opinion, so that a small one can judge and nothing in the answer can talk it round; what
+it measures is whether the answer belongs to the prompt. The difference, in nats a token, goes to the
+judge's scale by a logistic curve, which keeps ranks.
+"""
+
+import numpy as np
+import pandas as pd
+
+from cje.errors import CJEError
+from cje.models import Role
+from cje.models.asked import NO_ANSWER, AskedProvider
+from cje.settings import Policy
+
+BLAND_PROMPT = "Say something."
+
+
+class LikelihoodJudge:
+    """See `cje.models.Provider`; `scorer` is the provider of the model that scores."""
+
+    def __init__(self, scorer: AskedProvider):
+        self.scorer = scorer
+
+    def can(self, name: str) -> frozenset[str]:
+        return frozenset({"judge"})
+
+    def check(self, name: str, role: Role, policy: Policy | None) -> None:
+        if role != "judge":
+            raise CJEError(f"likelihood/{name} judges answers, it writes none")
+        if not isinstance(self.scorer, AskedProvider):
+            raise CJEError(
+                f"likelihood/{name}: {name} cannot score a text; give local/... or server/..."
+            )
+        inner = _scoring_policy(name, None)
+        if "score" not in self.scorer.can(inner.model.partition("/")[2]):
+            raise CJEError(
+                f"likelihood/{name}: {name} cannot score a text; give local/... or server/..."
+            )
+        self.scorer.check(name.partition("/")[2], "policy", inner)
+
+    def judge(
+        self, answers: pd.DataFrame, name: str, *, score_range: tuple[float, float], seed: int
+    ) -> pd.DataFrame:
+        policy = _scoring_policy(name, self.scorer.calls.settings.base_url)
+        given = answers[answers["answer"].fillna("").str.strip() != ""]
+        texts = given["answer"].tolist()
+        found = {}
+        for title, prompts in (
+            ("given the prompt", given["prompt"].tolist()),
+            ("given a bland one", [BLAND_PROMPT] * len(given)),
+        ):
+            found[title] = self.scorer.text_logprobs(prompts, texts, policy, f"{name}: {title}")
+        low, high = score_range
+        scores = pd.Series(np.nan, index=answers.index, dtype=float)
+        reasons = pd.Series(NO_ANSWER, index=answers.index, dtype=object)
+        for row, (own, why), (bland, why_not) in zip(given.index, *found.values(), strict=True):
+            reasons[row] = why or why_not
+            if reasons[row] is None:
+                gain = float(own.mean() - bland.mean())
+                scores[row] = low + (high - low) / (1 + np.exp(-gain))
+        frame = pd.DataFrame({"score": scores, "reason": reasons})
+        return frame.reset_index(drop=True)
+
+
+def _scoring_policy(name: str, base_url: str | None) -> Policy:
+    return Policy(
+        name=f"likelihood/{name}", model=name, temperature=1.0, top_p=1.0, max_tokens=1,
+        base_url=base_url if name.startswith("server/") else None,
+    )  # fmt: skip

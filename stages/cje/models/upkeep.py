@@ -1,0 +1,181 @@
+"""Upkeep of the reply store: what is in it, whether it is sound, out and in as recordings, and less."""
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cje.errors import CJEError
+from cje.models.recording import read_recording, recording_problems, write_recording
+from cje.models.requests import Reply, request_key
+from cje.models.store import ModelReplies, Record, line_of, model_file, read_records
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What the store holds of one model."""
+
+    model: str
+    path: Path
+    replies: int
+    repeats: int
+    damaged: int
+    size: int
+    usd: float
+    oldest: str
+    newest: str
+
+
+def holdings(folder: Path) -> list[Holding]:
+    """What the store holds, by model."""
+    return [found for path in model_files(folder) if (found := _holding(path)) is not None]
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files of replies under the store's folder."""
+    kept = ("batches", "spent")
+    return [path for path in sorted(folder.glob("*/*.jsonl")) if path.parent.name not in kept]
+
+
+def store_problems(folder: Path, recordings: Iterable[Path]) -> list[str]:
+    """What is wrong, a line each: damaged lines, keys that are not those of their requests, replies
+    that cannot be read; in the store and in the recordings."""
+    problems = []
+    for path in model_files(folder):
+        for number, record in enumerate(read_records(path), start=1):
+            if (words := _problem(record)) is not None:
+                problems.append(f"{path}: record {number}: {words}")
+    for path in recordings:
+        try:
+            problems += recording_problems(path)
+        except CJEError as error:
+            problems.append(str(error))
+    return problems
+
+
+def export_replies(
+    folder: Path,
+    recordings: Iterable[Path],
+    to: Path,
+    keys: Collection[str] | None,
+    settings: dict,
+) -> tuple[int, int]:
+    """Write a recording of the replies with these keys (None: all of the store); returns how many
+    it holds, and how many of the keys have no reply anywhere."""
+    found: dict[str, Record] = {}
+    for record in _all_records(folder, recordings if keys is not None else ()):
+        if keys is None or record.key in keys:
+            found.setdefault(record.key, record)
+    if not found:
+        raise CJEError(f"{folder}: holds none of the replies to export; run dvc repro first")
+    count = write_recording(to, found.values(), settings)
+    return count, 0 if keys is None else len(set(keys) - set(found))
+
+
+def import_replies(folder: Path, recording: Path) -> tuple[int, int]:
+    """Add a recording's replies to the store; returns how many were new, and how many it had."""
+    if problems := recording_problems(recording):
+        raise CJEError("\n".join([*problems[:3], f"{len(problems)} problems; nothing was added"]))
+    new, models = 0, {}
+    rows = read_recording(recording).to_pylist()
+    for row in rows:
+        model = row.pop("model")
+        if model not in models:
+            models[model] = ModelReplies(folder / model_file(model))
+            models[model].refresh()
+        if bytes.fromhex(row["key"]) not in models[model].places:
+            os.close(models[model].append(line_of(Record(**row))))
+            new += 1
+    return new, len(rows) - new
+
+
+def prune(folder: Path, drop: Callable[[Record], bool], really: bool) -> tuple[int, int]:
+    """Take records out of the store: those that `drop` names, repeats, and damaged ones.
+
+    Returns how many go and how many bytes; nothing is written unless `really`. Raises CJEError
+    while a run uses the store.
+    """
+    gone = size = 0
+    with _alone(folder):
+        for path in model_files(folder):
+            kept, seen = [], set()
+            for record in read_records(path):
+                if record is not None and record.key not in seen and not drop(record):
+                    seen.add(record.key)
+                    kept.append(line_of(record))
+                else:
+                    gone += 1
+            left = sum(map(len, kept))
+            size += path.stat().st_size - left
+            if really:
+                _replace(path, kept)
+    return gone, size
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the store's lock alone."""
+    if not folder.is_dir():
+        raise CJEError(f"{folder}: there is no reply store yet")
+    with (folder / "lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CJEError(f"{folder}: a run uses the store; wait for its end") from None
+        yield
+
+
+def _replace(path: Path, lines: list[bytes]) -> None:
+    if not lines:
+        path.unlink()
+        return
+    new = path.with_suffix(".new")
+    with new.open("wb") as file:
+        file.writelines(lines)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+
+
+def _all_records(folder: Path, recordings: Iterable[Path]) -> Iterator[Record]:
+    for path in recordings:
+        for row in read_recording(path).to_pylist():
+            del row["model"]
+            yield Record(**row)
+    for path in model_files(folder):
+        yield from (record for record in read_records(path) if record is not None)
+
+
+def _holding(path: Path) -> Holding | None:
+    seen: set[str] = set()
+    model, usd, damaged, lines, dates = "", 0.0, 0, 0, []
+    for record in read_records(path):
+        lines += 1
+        if record is None:
+            damaged += 1
+            continue
+        model = model or json.loads(record.request)["model"]
+        seen.add(record.key)
+        usd += record.usd
+        dates.append(record.at)
+    if not lines:
+        return None
+    return Holding(
+        model or path.stem, path, len(seen), lines - damaged - len(seen), damaged,
+        path.stat().st_size, usd, min(dates, default=""), max(dates, default=""),
+    )  # fmt: skip
+
+
+def _problem(record: Record | None) -> str | None:
+    if record is None:
+        return "damaged; its request will be asked again"
+    if request_key(record.request) != record.key:
+        return f"key {record.key} is not that of its request"
+    try:
+        Reply.from_json(record.reply)
+    except (ValueError, TypeError) as error:
+        return f"key {record.key}: its reply cannot be read: {error}"
+    return None
