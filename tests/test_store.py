@@ -29,7 +29,7 @@ def question(number: int = 0, model: str = MODEL) -> Request:
 
 
 def answer(number: int = 0) -> Reply:
-    return Reply(text=f"“{number}”\n,\"reply\":{{", tokens=["a", "b"], token_logprobs=[-0.5, -0.1])
+    return Reply(text=f'“{number}”\n,"reply":{{', tokens=["a", "b"], token_logprobs=[-0.5, -0.1])
 
 
 def filled(folder: Path, count: int) -> ReplyStore:

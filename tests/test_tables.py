@@ -44,6 +44,8 @@ def logs(**changes) -> pd.DataFrame:
             "model": None,
             "prompt_tokens": [3, None],
             "completion_tokens": [2, 7],
+            "token_ids": [[5, 0], None],
+            "reason": None,
         }
         | changes
     )
@@ -136,6 +138,8 @@ def test_any_unicode_round_trips_to_equal_values_and_bytes(tmp_path, rows):
             "model": None,
             "prompt_tokens": None,
             "completion_tokens": None,
+            "token_ids": None,
+            "reason": None,
         }
     )
     one, two = tmp_path / "one.parquet", tmp_path / "two.parquet"

@@ -36,7 +36,9 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(required=True, metavar="command")
     cost = commands.add_parser("cost", help="what a run of these settings would cost")
     cost.set_defaults(run=show_cost)
-    store = commands.add_parser("store", help="the reply store: show, export, import, verify, prune")
+    store = commands.add_parser(
+        "store", help="the reply store: show, export, import, verify, prune"
+    )
     store.set_defaults(run=show_store)
     actions = store.add_subparsers(metavar="action")
     actions.add_parser("show", help="size and hits, by model").set_defaults(run=show_store)
@@ -76,7 +78,9 @@ def show_store(given: argparse.Namespace, console: Console) -> None:
     console.print(table)
     total = sum(row.size for row in found)
     replies = sum(row.replies for row in found)
-    console.print(f"{replies:,} replies, {size_words(total)}, ${sum(r.usd for r in found):.4f} paid")
+    console.print(
+        f"{replies:,} replies, {size_words(total)}, ${sum(r.usd for r in found):.4f} paid"
+    )
     hits, asked = hit_counts(folder)
     if hits or asked:
         console.print(f"hits: {hits:,} of {hits + asked:,} wanted replies were kept already")
@@ -124,7 +128,9 @@ def verify_store(given: argparse.Namespace, console: Console) -> int:
     from cje.models.upkeep import model_files, store_problems
 
     only = given.recordings
-    problems = store_problems(Path("/nonexistent") if only else store_folder(), only or recordings())
+    problems = store_problems(
+        Path("/nonexistent") if only else store_folder(), only or recordings()
+    )
     for line in problems:
         console.print(line, style="red", markup=False, soft_wrap=True)
     files = len(only) or len(model_files(store_folder())) + len(recordings())
@@ -156,23 +162,28 @@ def prune_store(given: argparse.Namespace, console: Console) -> None:
 
 def show_cost(given: argparse.Namespace, console: Console) -> None:
     """Calls, tokens and dollars by stage, and the guide's rule of thumb."""
-    from cje.forecast import forecast, rule_of_thumb
+    from cje.forecast import dollars, forecast, rule_of_thumb
+    from cje.models.prices import price_date
 
     settings = load_settings()
     rows = forecast(settings)
-    table = Table(title="What this run would cost at most", title_justify="left")
+    table = Table(title="What this run would cost, with answers at full length", title_style="bold")
     for name in ("stage", "model", "calls", "kept", "tokens in", "tokens out", "dollars"):
         left = name in ("stage", "model")
         table.add_column(name, justify="left" if left else "right", overflow="fold")
-    for row in rows:
-        dollars = "price unknown" if row.usd is None else f"{row.usd:.2f}"
+    costs = {key: dollars(key[1], row, settings) for key, row in rows.items()}
+    for (stage, model), row in rows.items():
+        cost = costs[stage, model]
         table.add_row(
-            row.stage, row.model, f"{row.calls:,}", f"{row.kept:,}", f"{row.prompt_tokens:,}",
-            f"{row.completion_tokens:,}", dollars,
+            stage, model, f"{row.calls:,}", f"{row.kept:,}", f"{row.prompt_tokens:,}",
+            f"{row.completion_tokens:,}", "price unknown" if cost is None else f"{cost:.4f}",
         )  # fmt: skip
     console.print(table)
-    console.print(f"in all ${sum(row.usd or 0.0 for row in rows):.2f} for calls not kept already")
+    calls = sum(row.calls - row.kept for row in rows.values())
+    console.print(f"{calls:,} calls to make: ${sum(filter(None, costs.values())):.4f}")
     console.print(f"rule of thumb of the Arena Analysis guide: ${rule_of_thumb(settings):.2f}")
+    for day in sorted({str(d) for _, model in rows if (d := price_date(model))}):
+        console.print(f"prices as of {day}", style="dim")
 
 
 def run_keys() -> frozenset[str]:

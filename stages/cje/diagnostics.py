@@ -315,9 +315,7 @@ def reply_shares(
     }
 
 
-def rescored_violations(
-    rescored: pd.DataFrame, weights: Mapping[str, str]
-) -> list[Violation]:
+def rescored_violations(rescored: pd.DataFrame, weights: Mapping[str, str]) -> list[Violation]:
     """What the base policy's own answers, scored anew, say of the log-probabilities.
 
     `rescored`: table of that name. `weights`: kind of weights by policy. A server that samples and

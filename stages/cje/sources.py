@@ -46,7 +46,9 @@ class Source(Protocol):
 def open_source(settings: Settings, stage: str) -> Source:
     """The source that the settings name, for a stage; raises CJEError where one of its models does
     not exist, cannot do what it should, or cannot be called."""
-    return FileSource() if settings.source == "files" else ModelSource(settings, stage)
+    if settings.source == "files":
+        return FileSource()
+    return ModelSource(settings, Calls(settings, stage))
 
 
 class FileSource:
@@ -82,9 +84,8 @@ class FileSource:
 class ModelSource:
     """The models that the settings name, called through their providers."""
 
-    def __init__(self, settings: Settings, stage: str):
-        self.settings = settings
-        self.calls = Calls(settings, stage)
+    def __init__(self, settings: Settings, calls: Calls):
+        self.settings, self.calls = settings, calls
         base = settings.base
         check_model(base.model, "policy", f"base_model: {settings.base_model}", base)
         for target in settings.targets:
@@ -163,25 +164,30 @@ class ModelSource:
 
     def oracle_labels(self, prompts: pd.DataFrame, logs: pd.DataFrame) -> pd.DataFrame:
         """The oracle's score of a random `oracle_fraction` of the logs, at least one."""
-        count = max(1, round(self.settings.oracle_fraction * len(logs)))
-        chosen = logs[nested_sample(logs["uid"], count, self.settings.seed, "oracle")]
-        chosen = chosen.rename(columns={"action": "policy"}).assign(draw=LOGGED)
-        return self._labels(prompts, chosen, count / len(logs))
+        return self._labels(prompts, self.chosen_logs(logs))
 
     def validation_labels(self, prompts: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
         """The oracle's score of the first draw of `oracle_samples` random prompts, by target."""
+        return self._labels(prompts, self.chosen_draws(draws))
+
+    def chosen_logs(self, logs: pd.DataFrame) -> pd.DataFrame:
+        """The logged answers to be labelled, with their inclusion probability `oracle_prob`."""
+        count = max(1, round(self.settings.oracle_fraction * len(logs)))
+        chosen = logs[nested_sample(logs["uid"], count, self.settings.seed, "oracle")]
+        chosen = chosen.rename(columns={"action": "policy"}).assign(draw=LOGGED)
+        return chosen[ANSWER_KEY].assign(oracle_prob=count / len(logs))
+
+    def chosen_draws(self, draws: pd.DataFrame) -> pd.DataFrame:
+        """The fresh answers to be labelled, with their inclusion probability `oracle_prob`."""
         first = draws[draws["draw"] == 0]
         drawn = first["uid"].nunique()
         count = min(self.settings.oracle_samples, drawn)
-        share = count / drawn / self.settings.draws_per_prompt
         chosen = [
             rows[nested_sample(rows["uid"], count, self.settings.seed, f"validation/{policy}")]
             for policy, rows in first.groupby("policy", sort=False)
         ]
-        # All policies in one go, so that the calls run at full width.
-        labels = self._labels(prompts, pd.concat(chosen, ignore_index=True), share)
-        given = labels.groupby("policy")["uid"].transform("size") / count if len(labels) else 1.0
-        return labels.assign(oracle_prob=share * given)
+        share = count / drawn / self.settings.draws_per_prompt
+        return pd.concat(chosen, ignore_index=True)[ANSWER_KEY].assign(oracle_prob=share)
 
     def call_table(self) -> pd.DataFrame:
         """The calls that the tables of this stage rest on."""
@@ -205,17 +211,15 @@ class ModelSource:
         provider = provider_for(model, self.calls)
         return provider.judge(known, name, score_range=score_range, seed=self.settings.seed)
 
-    def _labels(
-        self, prompts: pd.DataFrame, answers: pd.DataFrame, probability: float
-    ) -> pd.DataFrame:
-        """Labels of the answers; one that the oracle could not give is left out, and the others
-        stand for it."""
+    def _labels(self, prompts: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
+        """Labels of the chosen answers; one that the oracle could not give is left out, and the
+        others of its policy stand for it."""
         settings = self.settings
-        scores = self._judge(prompts, answers, settings.oracle_model, settings.oracle_range)
-        score = scores["score"].to_numpy(dtype=float)
-        given = np.isfinite(score)
-        labels = answers[["uid", "policy", "draw"]].assign(oracle_score=score)[given]
-        return labels.assign(oracle_prob=probability * given.mean() if len(given) else 1.0)
+        scores = self._judge(prompts, chosen, settings.oracle_model, settings.oracle_range)
+        labels = chosen.assign(oracle_score=scores["score"].to_numpy(dtype=float))
+        given = labels.groupby("policy")["oracle_score"].transform(lambda s: s.notna().mean())
+        labels["oracle_prob"] *= given
+        return labels[labels["oracle_score"].notna()].drop(columns="answer")
 
 
 def nested_sample(uids: Iterable[str], count: int, seed: int, salt: str) -> np.ndarray:

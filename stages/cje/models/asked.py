@@ -45,15 +45,21 @@ class AskedProvider:
     def generate(
         self, prompts: pd.DataFrame, policy: Policy, *, draw: int, seed: int
     ) -> pd.DataFrame:
-        own = {"model": full_name(policy.model), "seed": seed, "draw": draw}
-        requests = [
-            replace(self.backend.answer(policy, text), uid=uid, **own)
-            for uid, text in zip(prompts["uid"], prompts["prompt"], strict=True)
-        ]
+        requests = self.answer_requests(prompts, policy, draw=draw, seed=seed)
         outcomes = self._replies(requests, f"{policy.name}: answers")
         frame = _frame([self._answer_row(outcome) for outcome in outcomes], ANSWER_COLUMNS)
         given = {column: prompts[column].to_numpy() for column in ("uid", "prompt")}
         return pd.concat([pd.DataFrame(given), frame], axis=1)
+
+    def answer_requests(
+        self, prompts: pd.DataFrame, policy: Policy, *, draw: int, seed: int
+    ) -> list[Request]:
+        """What `generate` asks, row for row."""
+        own = {"model": full_name(policy.model), "seed": seed, "draw": draw}
+        return [
+            replace(self.backend.answer(policy, text), uid=uid, **own)
+            for uid, text in zip(prompts["uid"], prompts["prompt"], strict=True)
+        ]
 
     def score(self, answers: pd.DataFrame, policy: Policy, *, author: Policy) -> pd.DataFrame:
         uids = pd.DataFrame({"uid": answers["uid"].to_numpy()})
@@ -73,10 +79,9 @@ class AskedProvider:
     ) -> pd.DataFrame:
         given = answers[answers["answer"].notna()]
         requests = self._judgements(given, name, score_range)
-        verdicts = self._verdicts(requests, name, score_range)
-        unclear = [request for request in requests if verdicts[request.key][0] is None]
-        second = self._verdicts([request.again() for request in unclear], name, score_range)
-        verdicts |= {request.key: second[request.again().key] for request in unclear}
+        verdicts, unclear = self._verdicts(requests, name, score_range)
+        again, _ = self._verdicts([request.again() for request in unclear], name, score_range)
+        verdicts |= {request.key: again[request.again().key] for request in unclear}
         found = iter(requests)
         rows = [
             verdicts[next(found).key] if has else (None, NO_ANSWER)
@@ -97,7 +102,7 @@ class AskedProvider:
         if isinstance(outcome, CallFailed):
             raise CJEError(f"{policy.model}: {outcome.reason}")
         words = "it cannot score a given text" if outcome.text == "none" else outcome.text
-        print(f"{policy.name}: teacher forcing: {words}")
+        self.calls.say(f"{policy.name}: teacher forcing: {words}")
         return outcome.text
 
     def text_logprobs(
@@ -148,7 +153,9 @@ class AskedProvider:
             model=full_name(policy.model),
             answer=row.answer,
             tokens=None if row.tokens is None else tuple(row.tokens),
-            token_ids=tuple(map(int, row.token_ids)) if same and row.token_ids is not None else None,
+            token_ids=tuple(map(int, row.token_ids))
+            if same and row.token_ids is not None
+            else None,
             ended=row.finish_reason == "stop",
         )
 
@@ -170,15 +177,18 @@ class AskedProvider:
 
     def _verdicts(
         self, requests: list[Request], name: str, score_range: tuple[float, float]
-    ) -> dict[str, Verdict]:
-        """What each judgement said, by key."""
+    ) -> tuple[dict[str, Verdict], list[Request]]:
+        """What each judgement said, by key, and the requests whose reply holds no score."""
+        verdicts, unclear = {}, []
         outcomes = self._replies(requests, f"{name}: judgements")
-        return {
-            request.key: (None, outcome.reason)
-            if isinstance(outcome, CallFailed)
-            else parse_score(outcome.text, score_range)
-            for request, outcome in zip(requests, outcomes, strict=True)
-        }
+        for request, outcome in zip(requests, outcomes, strict=True):
+            if isinstance(outcome, CallFailed):
+                verdicts[request.key] = (None, outcome.reason)
+                continue
+            verdicts[request.key] = parse_score(outcome.text, score_range)
+            if verdicts[request.key][0] is None:
+                unclear.append(request)
+        return verdicts, unclear
 
 
 _NO_SCORE = (None, np.nan, None)

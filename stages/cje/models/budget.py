@@ -15,7 +15,8 @@ from cje.models.prices import Price
 from cje.models.requests import Reply, Request
 from cje.settings import CALL_SETTINGS, Settings
 
-TOKENS_AROUND = 64  # of the chat template and the schema of a verdict, at most, beside the text
+TOKENS_AROUND = 128  # of the chat template, at most
+TOKENS_OF_VERDICT = 1024  # that a provider adds to say how a structured verdict looks, at most
 COMPLETION_TOKENS = 4096  # taken where a request sets no bound
 
 
@@ -26,8 +27,9 @@ class BudgetSpent(Exception):
 def prompt_bound(request: Request) -> int:
     """Tokens that a prompt can have at most: a token of any common tokenizer is a byte or more."""
     text = sum(len(content.encode("utf-8", "replace")) for _, content in request.messages)
-    given = len((request.answer or "").encode("utf-8", "replace")) + len(request.schema or "")
-    return text + given + TOKENS_AROUND
+    given = len((request.answer or "").encode("utf-8", "replace"))
+    verdict = TOKENS_OF_VERDICT + len(request.schema) if request.schema else 0
+    return text + given + verdict + TOKENS_AROUND
 
 
 def worst_cost(request: Request, price: Price, batch: bool = False) -> float:

@@ -64,6 +64,10 @@ class Calls:
             self._note(request, failure, kept)
             yield failure or kept.reply
 
+    def say(self, words: str) -> None:
+        """Tell the user what was found out."""
+        print(words)
+
     def require_ready(self, models: Iterable[str]) -> None:
         """Raise CJEError where a model of which no reply is kept could not be called: a key, a
         package or a file is missing. What is kept in part is taken for a replay, and found
@@ -78,7 +82,8 @@ class Calls:
     def table(self) -> pd.DataFrame:
         """The table calls of this stage."""
         columns = ["key", "stage", "kind", "model", "prompt_tokens", "completion_tokens"]
-        return pd.DataFrame(self.rows.values(), columns=[*columns, "cost_usd", "reason"])
+        columns += ["cost_usd", "reason"]
+        return pd.DataFrame(self.rows.values(), columns=columns, dtype=object)
 
     def _note(self, request: Request, failure: CallFailed | None, kept: Kept | None) -> None:
         facts = {"key": request.key, "stage": self.stage, "kind": request.kind}

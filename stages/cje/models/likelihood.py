@@ -1,11 +1,11 @@
-"""The judge `likelihood/<model>`: how much likelier an answer is for its prompt than for a bland one.
+"""The judge `likelihood/<model>`: how much likelier an answer is for its prompt than for another.
 
     score = mean_t log p(a_t | prompt, a_<t) - mean_t log p(a_t | bland prompt, a_<t)
 
 over the answer's tokens, under a model that can score a given text, at temperature 1. It asks the
-model for no opinion, so that a small one can judge and nothing in the answer can talk it round; what
-it measures is whether the answer belongs to the prompt. The difference, in nats a token, goes to the
-judge's scale by a logistic curve, which keeps ranks.
+model for no opinion, so that a small one can judge and nothing in the answer can talk it round;
+what it measures is whether the answer belongs to the prompt. The difference, in nats a token, goes
+to the judge's scale by a logistic curve, which keeps ranks.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Upkeep of the reply store: what is in it, whether it is sound, out and in as recordings, and less."""
+"""Upkeep of the reply store: what it holds, whether it is sound, recordings out and in, and less."""
 
 import fcntl
 import json

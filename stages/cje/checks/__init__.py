@@ -1,0 +1,53 @@
+"""Checks: instructions of a prompt that a program decides, in the spirit of IFEval.
+
+A prompt's checks are JSON text, `[{"check": "bullets", "exactly": 3}, {"check": "no_commas"}]`.
+The kinds are in `cje.checks.kinds`, what an answer must do to pass each in
+`cje.checks.instructions`. An answer in which nothing can be seen passes no check, not even one
+that forbids.
+
+Zhou et al. 2023, Instruction-Following Evaluation for Large Language Models.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from cje.checks.descriptions import describe
+from cje.checks.instructions import holds
+from cje.checks.kinds import Check
+from cje.checks.language import need_package
+from cje.checks.specification import parse_checks, write_checks
+from cje.checks.text import Answer
+from cje.errors import CJEError
+
+__all__ = ["Check", "check_packages", "describe", "parse_checks", "passes", "utility",
+           "write_checks"]  # fmt: skip
+
+RULES = ("share", "all")
+Rule = Literal["share", "all"]
+
+
+def passes(check: Check, answer: str) -> bool:
+    """Whether the answer keeps the instruction; never for an answer in which nothing is seen."""
+    read = Answer(answer)
+    return not read.blank and holds(check, read)
+
+
+def utility(checks: Sequence[Check], answer: str, rule: Rule) -> float:
+    """The answer's utility on [0, 1] by the rule: `share` of the checks passed, or `all` of them.
+
+    Raises CJEError for another rule, where there are no checks, and as `check_packages`.
+    """
+    if rule not in RULES:
+        raise CJEError(f"there is no rule '{rule}' for checks; there are {', '.join(RULES)}")
+    if not checks:
+        raise CJEError("an answer has no utility without checks")
+    read = Answer(answer)
+    passed = 0 if read.blank else sum(holds(check, read) for check in checks)
+    return float(passed == len(checks)) if rule == "all" else passed / len(checks)
+
+
+def check_packages(checks: Sequence[Check]) -> None:
+    """Raise CJEError where a check needs a package that is not installed."""
+    for check in checks:
+        if check.check == "language":
+            need_package(check.is_)

@@ -1,0 +1,100 @@
+"""The language of a text: by its script where that decides, else by the package py3langid."""
+
+import re
+import unicodedata
+from collections import Counter
+from functools import cache
+
+from cje.checks.text import Answer
+from cje.errors import CJEError
+
+PACKAGE = "py3langid"
+NAMES = {
+    "af": "Afrikaans", "am": "Amharic", "ar": "Arabic", "az": "Azerbaijani", "be": "Belarusian",
+    "bg": "Bulgarian", "bn": "Bengali", "bs": "Bosnian", "ca": "Catalan", "cs": "Czech",
+    "cy": "Welsh", "da": "Danish", "de": "German", "el": "Greek", "en": "English",
+    "es": "Spanish", "et": "Estonian", "eu": "Basque", "fa": "Persian", "fi": "Finnish",
+    "fr": "French", "ga": "Irish", "gl": "Galician", "gu": "Gujarati", "he": "Hebrew",
+    "hi": "Hindi", "hr": "Croatian", "hu": "Hungarian", "hy": "Armenian", "id": "Indonesian",
+    "is": "Icelandic", "it": "Italian", "ja": "Japanese", "ka": "Georgian", "kk": "Kazakh",
+    "km": "Khmer", "kn": "Kannada", "ko": "Korean", "la": "Latin", "lo": "Lao",
+    "lt": "Lithuanian", "lv": "Latvian", "mk": "Macedonian", "ml": "Malayalam", "mn": "Mongolian",
+    "mr": "Marathi", "ms": "Malay", "my": "Burmese", "ne": "Nepali", "nl": "Dutch",
+    "no": "Norwegian", "pa": "Punjabi", "pl": "Polish", "pt": "Portuguese", "ro": "Romanian",
+    "ru": "Russian", "si": "Sinhala", "sk": "Slovak", "sl": "Slovenian", "sq": "Albanian",
+    "sr": "Serbian", "sv": "Swedish", "sw": "Swahili", "ta": "Tamil", "te": "Telugu",
+    "th": "Thai", "tl": "Tagalog", "tr": "Turkish", "uk": "Ukrainian", "ur": "Urdu",
+    "uz": "Uzbek", "vi": "Vietnamese", "zh": "Chinese",
+}  # fmt: skip
+BY_SCRIPT = {
+    "GREEK": "el", "HEBREW": "he", "ARMENIAN": "hy", "GEORGIAN": "ka", "THAI": "th", "LAO": "lo",
+    "KHMER": "km", "MYANMAR": "my", "HANGUL": "ko", "TAMIL": "ta", "TELUGU": "te",
+    "KANNADA": "kn", "MALAYALAM": "ml", "GUJARATI": "gu", "GURMUKHI": "pa", "SINHALA": "si",
+    "BENGALI": "bn", "ETHIOPIC": "am", "HIRAGANA": "ja", "KATAKANA": "ja", "CJK": "zh",
+}  # fmt: skip
+# Languages too near each other to be told apart by a few sentences.
+ALIKE = ({"bs", "hr", "sr"}, {"id", "ms"})
+KANA_SHARE = 0.1  # of kana among Han and kana letters, from which text is Japanese
+LONG_PARAGRAPH = 20  # words from which a paragraph is judged by itself
+
+
+def is_in_language(answer: Answer, code: str) -> bool:
+    """Whether the answer, and each of its paragraphs of 20 words or more, is in the language.
+
+    Code, addresses and block quotations are left out. False where there is no letter. Raises
+    CJEError as `need_package`.
+    """
+    kept = [line for line in answer.cased.split("\n") if not line.lstrip().startswith(">")]
+    text = "\n".join(kept)
+    parts = [part for part in re.split(r"\n(?:[ \t]*\n)+", text) if _size(part) >= LONG_PARAGRAPH]
+    alike = next((group for group in ALIKE if code in group), {code})
+    told_by = script_language if code in BY_SCRIPT.values() else detect
+    return all(told_by(part) in alike for part in (text, *parts))
+
+
+def detect(text: str) -> str | None:
+    """The ISO 639-1 code of the text's main language; None where it holds no letter."""
+    if not any(map(str.isalpha, text)):
+        return None
+    return script_language(text) or _identifier().classify(text)[0]
+
+
+def script_language(text: str) -> str | None:
+    """The language of the text's main script, where that script writes one language only."""
+    scripts = Counter(_script(c) for c in text if c.isalpha())
+    kana = scripts["HIRAGANA"] + scripts["KATAKANA"]
+    if kana > KANA_SHARE * (kana + scripts["CJK"]):
+        scripts["HIRAGANA"] = kana + scripts.pop("CJK", 0)
+        del scripts["KATAKANA"]
+    return BY_SCRIPT.get(max(scripts, key=lambda script: scripts[script], default=""))
+
+
+def need_package(code: str) -> None:
+    """Raise CJEError where telling the language needs a package that is not installed."""
+    if code not in BY_SCRIPT.values():
+        _identifier()
+
+
+@cache
+def _identifier():
+    try:
+        from py3langid.langid import MODEL_FILE, LanguageIdentifier
+    except ImportError:
+        raise CJEError(
+            f"the check 'language' needs the package {PACKAGE}: run `pip install {PACKAGE}`"
+        ) from None
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    identifier.set_languages(sorted(NAMES))
+    return identifier
+
+
+@cache
+def _script(letter: str) -> str:
+    return unicodedata.name(letter, "UNKNOWN").split()[0].removesuffix("-COMPATIBILITY")
+
+
+def _size(text: str) -> int:
+    """Words, as far as a detector of languages cares: unspaced scripts by three letters."""
+    spaced = len(text.split())
+    wide = sum(_script(c) in ("CJK", "HIRAGANA", "KATAKANA", "THAI") for c in text if c.isalpha())
+    return max(spaced, wide // 3)

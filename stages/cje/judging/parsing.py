@@ -1,0 +1,151 @@
+"""A judge's verdict: the JSON schema that it is asked for, and the score in what it said."""
+
+import json
+import re
+from typing import Any
+
+from cje.settings import show_value
+
+REASON_WORDS = "one or two short sentences on what decides the score"
+BOUNDS = ("minimum", "maximum")
+NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+OBJECT = re.compile(r'\{\s*["}]')  # what looks like the start of a JSON object
+
+ScoreRange = tuple[float, float]
+
+
+class _Repeated:
+    """The value of a key that an object has twice with different values."""
+
+
+def score_schema(score_range: ScoreRange) -> str:
+    """The JSON schema of a verdict as canonical JSON: `reason`, then `score` on the scale.
+
+    It holds only what the strict modes of OpenAI, vLLM and llama.cpp take; Anthropic's, and
+    OpenAI's for fine-tuned models, refuse bounds of numbers: see `without_bounds`.
+    """
+    low, high = map(plain_number, score_range)
+    properties = {
+        "reason": {"type": "string", "description": REASON_WORDS},
+        "score": {
+            "type": "number",
+            "description": f"the score, a number from {low} to {high}",
+            "minimum": low,
+            "maximum": high,
+        },
+    }
+    return _json(
+        {
+            "type": "object",
+            "properties": properties,
+            "required": list(properties),
+            "additionalProperties": False,
+        }
+    )
+
+
+def without_bounds(schema: str) -> str:
+    """The schema of `score_schema` without the bounds of numbers, which stay in the words."""
+    fields = json.loads(schema)
+    for field in fields["properties"].values():
+        for bound in BOUNDS:
+            field.pop(bound, None)
+    return _json(fields)
+
+
+def parse_score(text: str | None, score_range: ScoreRange) -> tuple[float | None, str | None]:
+    """The score in a judge's reply and None, or None and why there is none.
+
+    A verdict is a JSON object with a `score` on the scale, ends included: the whole reply, or the
+    only such object in it (in a fence, among prose, after the thought of a model that thinks
+    aloud). A score is a JSON number, or a string that is a plain decimal ("7.5"), which may be over
+    the scale's high ("7/10" on a scale to 10). Nothing else becomes a number: no words, no score
+    off the scale, none of two that differ, and nothing from a reply with a broken object in it,
+    which may be the verdict while the whole one is a quotation.
+    """
+    if text is None or not text.strip():
+        return None, "the judge said nothing"
+    verdicts, problem = _verdicts(text)
+    if problem:
+        return None, problem
+    if not verdicts:
+        return None, f"the judge gave no JSON object with a score: {show_value(text.strip())}"
+    scores = [_score(verdict["score"], score_range) for verdict in verdicts]
+    for _, problem in scores:
+        if problem:
+            return None, problem
+    if len({score for score, _ in scores}) > 1:
+        return None, "the judge gave several scores that differ"
+    return scores[0]
+
+
+def plain_number(value: float) -> int | float:
+    """A bound of a scale as people write it: 10 rather than 10.0."""
+    return int(value) if abs(value) < 1e15 and value == int(value) else value
+
+
+def _verdicts(text: str) -> tuple[list[dict], str | None]:
+    """The outermost JSON objects with a `score`, or why the reply cannot be read."""
+    try:
+        whole = _DECODER.decode(text.strip())
+    except (ValueError, RecursionError):
+        whole = None
+    if isinstance(whole, dict):
+        if "score" in whole:
+            return [whole], None
+        return [], f"the judge's JSON has no score: {show_value(text.strip())}"
+    text = text.rpartition("</think>")[2]
+    found, start = [], 0
+    while match := OBJECT.search(text, start):
+        try:
+            value, start = _DECODER.raw_decode(text, match.start())
+        except (ValueError, RecursionError):
+            rest = show_value(text[match.start() :])
+            return [], f"the judge's JSON is broken or cut short: {rest}"
+        if "score" in value:
+            found.append(value)
+    return found, None
+
+
+def _score(value: Any, score_range: ScoreRange) -> tuple[float | None, str | None]:
+    low, high = score_range
+    number = value
+    if value is _Repeated:
+        return None, "the judge gave several scores that differ"
+    if isinstance(value, str):
+        number = _decimal(value.strip(), high)
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        return None, f"the judge's score is not a number: {show_value(value)}"
+    if not low <= number <= high:  # also true of NaN
+        scale = f"{plain_number(low)} to {plain_number(high)}"
+        return None, f"the judge's score is not on the scale from {scale}: {show_value(value)}"
+    return float(number) + 0.0, None  # -0.0 is 0.0
+
+
+def _decimal(text: str, high: float) -> float | None:
+    number, slash, over = text.partition("/")
+    if slash and not (NUMBER.fullmatch(over.strip()) and float(over) == high):
+        return None
+    return float(number) if NUMBER.fullmatch(number.strip()) else None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for key, value in pairs:
+        same = key not in fields or _same(fields[key], value)
+        fields[key] = value if same else _Repeated
+    return fields
+
+
+def _same(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and one == other
+
+
+def _json(value: Any) -> str:
+    return json.dumps(
+        value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+    )
+
+
+# Not strict: line breaks in a reason are no reason to lose a score.
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=float, strict=False)

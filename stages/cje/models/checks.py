@@ -1,0 +1,109 @@
+"""The provider `checks/...`: judges that decide a prompt's machine-checkable instructions.
+
+checks/share gives the share of a prompt's checks that its answer passes, checks/all gives 1 where
+it passes all of them and else 0; see `cje.checks`. Exact, free, and the same every time.
+"""
+
+import json
+
+import pandas as pd
+
+from cje.checks import RULES, check_packages, parse_checks, utility
+from cje.errors import CJEError
+from cje.models import Role
+from cje.settings import Policy
+
+NO_CHECKS = "the prompt has no checks"
+NO_ANSWER = "there is no answer"
+
+
+class ChecksProvider:
+    """See `cje.models.Provider`; it judges, and does nothing else."""
+
+    capabilities = frozenset()
+    logprob_kind = None
+
+    def check(self, name: str, role: Role) -> None:
+        if name not in RULES:
+            known = ", ".join(f"checks/{rule}" for rule in RULES)
+            raise CJEError(f"checks/{name}: there is no such judge; there are {known}")
+        if role != "judge":
+            raise CJEError(f"checks/{name} judges answers, it writes none; give another model")
+
+    def prompts(self, name: str, n: int, seed: int) -> pd.DataFrame:
+        raise CJEError(f"checks/{name} is no set of prompts")
+
+    def generate(
+        self, prompts: pd.DataFrame, policy: Policy, *, draw: int, seed: int
+    ) -> pd.DataFrame:
+        raise CJEError(f"{policy.model} judges answers, it writes none")
+
+    def score(self, answers: pd.DataFrame, policy: Policy) -> pd.DataFrame:
+        raise CJEError(f"{policy.model} judges answers, it has no log-probabilities")
+
+    def judge(
+        self, answers: pd.DataFrame, name: str, *, score_range: tuple[float, float], seed: int
+    ) -> pd.DataFrame:
+        """As `Provider.judge`; `answers` has `checks`, too, JSON text or null.
+
+        Raises CJEError for a judge that does not exist, where the column is missing, and for
+        malformed checks, with the row's `uid` where there is one.
+        """
+        self.check(name, "judge")
+        low, high = score_range
+        parsed = _parse(answers)
+        scores, reasons = [], []
+        for text, answer in zip(_texts(answers, "checks"), _texts(answers, "answer"), strict=True):
+            reason = NO_CHECKS if text is None else NO_ANSWER if answer is None else None
+            reasons.append(reason)
+            if reason:
+                scores.append(float("nan"))
+            else:
+                scores.append(low + (high - low) * utility(parsed[text], answer, name))
+        frame = pd.DataFrame({"score": pd.Series(scores, dtype="float64")})
+        return frame.assign(reason=pd.Series(reasons, dtype=object))
+
+
+def check_prompts(prompts: pd.DataFrame) -> int:
+    """Validate the checks of every prompt (`uid`, `checks`); how many prompts have none.
+
+    To be called before the first answer is paid for. Raises CJEError that names the prompt and
+    what is wrong with its checks, where no prompt has any, and where a check needs a package that
+    is not installed.
+    """
+    parsed = _parse(prompts)
+    if not parsed:
+        raise CJEError(
+            "checks/...: no prompt has checks; give the prompts a column 'checks', or another judge"
+        )
+    for checks in parsed.values():
+        check_packages(checks)
+    return sum(text is None for text in _texts(prompts, "checks"))
+
+
+def _parse(frame: pd.DataFrame) -> dict[str, tuple]:
+    """The checks by their text, each text parsed once."""
+    if "checks" not in frame:
+        raise CJEError("checks/...: the prompts have no column 'checks': give them one")
+    uids = frame["uid"] if "uid" in frame else range(len(frame))
+    kind = "prompt" if "uid" in frame else "row"
+    parsed: dict[str, tuple] = {}
+    for uid, text in zip(uids, _texts(frame, "checks"), strict=True):
+        if text is not None and text not in parsed:
+            parsed[text] = parse_checks(text, f"checks of {kind} {uid}")
+    return parsed
+
+
+def _texts(frame: pd.DataFrame, column: str) -> list[str | None]:
+    """The column's texts, None where null. Lists and objects count as the JSON that they are."""
+    values = frame[column].tolist()
+    texts = []
+    for value in values:
+        if isinstance(value, list | dict):
+            texts.append(json.dumps(value, ensure_ascii=False))
+        else:
+            texts.append(value if isinstance(value, str) else None)
+    return texts
+
+
+PROVIDER = ChecksProvider()

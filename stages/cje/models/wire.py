@@ -1,0 +1,211 @@
+"""What the providers over a wire share: a deadline for each attempt, SDK errors in words, no keys.
+
+The OpenAI and the Anthropic SDK retry what a network or a busy server does, and name their errors
+alike; nothing here imports either.
+"""
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+import httpx2
+
+from cje.models.backend import Wire
+from cje.models.requests import CallFailed
+
+SHORTEST_KEY = 8  # characters; what is shorter is no secret, and may be part of any text
+REASON_LENGTH = 200  # characters of a reason, at most
+HIDDEN = "***"
+NO_MONEY = re.compile(
+    r"insufficient_quota|exceeded your current quota|billing|credit balance|insufficient credit",
+    re.IGNORECASE,
+)
+TOO_LONG = re.compile(
+    r"context_length_exceeded|context (length|window|limit|size)|prompt is too long"
+    r"|maximum (input|sequence|model) length|too many tokens",
+    re.IGNORECASE,
+)
+# Parameters by what a reason calls them, and what to do where a model refuses one.
+SETTINGS = {
+    "temperature": ("temperature", "set temperature: null"),
+    "top_p": ("top_p", "set top_p: null"),
+    "top_k": ("top_k", "name another model"),
+    "max_completion_tokens": ("max_tokens", "give another max_tokens"),
+    "max_tokens": ("max_tokens", "give another max_tokens"),
+    "top_logprobs": ("logprobs", "name another model"),
+    "prompt_logprobs": ("prompt_logprobs", "name another model"),
+    "logprobs": ("logprobs", "name another model"),
+    "echo": ("echo", "name another model"),
+    "response_format": ("response_format", "name a judge that takes a JSON schema"),
+    "output_config": ("output_config", "name a judge that takes a JSON schema"),
+    "reasoning_effort": ("reasoning_effort", "name another model"),
+    "seed": ("seed", "name another model"),
+    "model": ("model", "correct the model's name"),
+}
+QUOTED_ONLY = ("model", "seed", "echo")  # in a message these words may mean anything else
+NAMED = re.compile(
+    r"(?<!\w)(" + "|".join(name for name in SETTINGS if name not in QUOTED_ONLY) + r")(?!\w)"
+    r"|(?<=['\"`])(" + "|".join(QUOTED_ONLY) + r")(?=['\"`])"
+)
+
+T = TypeVar("T")
+
+
+class SettingRefused(CallFailed):
+    """The model does not take the parameter `setting`, a key of `SETTINGS`: fatal, unless the call
+    can do without it."""
+
+    def __init__(self, reason: str, setting: str):
+        super().__init__(reason, fatal=True)
+        self.setting = setting
+
+
+def redact(text: str) -> str:
+    """The text with "***" for every API key of the environment, whole, begun or masked.
+
+    A key is the value of a variable whose name ends in _API_KEY. `sk-abcdefgh` of a longer key is
+    hidden to the end of the word, and so is a masked echo such as `sk-ab****wxyz`.
+    """
+    for name, value in os.environ.items():
+        key = value.strip()
+        if not name.endswith("_API_KEY") or len(key) < SHORTEST_KEY:
+            continue
+        text = text.replace(key, HIDDEN)
+        rest = r"[^\s'\"`,;(){}\[\]<>]*"
+        text = re.sub(re.escape(key[:SHORTEST_KEY]) + rest, HIDDEN, text)
+        text = re.sub(rf"{re.escape(key[:4])}{rest}(\*\*|\.\.\.|…){rest}", HIDDEN, text)
+    return text
+
+
+def one_line(text: str) -> str:
+    """The text without keys, on one line, of at most `REASON_LENGTH` characters."""
+    line = " ".join(redact(text).split())
+    return line if len(line) <= REASON_LENGTH else line[: REASON_LENGTH - 3] + "..."
+
+
+class _Deadline:
+    """Before an httpx2 client: one attempt, head and body, takes `deadline` seconds at most.
+
+    httpx2's own time-outs are per read, so that a body which drips a byte a second never ends.
+    """
+
+    deadline: float
+
+    async def send(self, request: httpx2.Request, **kwargs: Any) -> httpx2.Response:
+        try:
+            async with asyncio.timeout(self.deadline):
+                return await super().send(request, **kwargs)
+        except TimeoutError:
+            words = f"no whole reply within {self.deadline:g} s"
+        raise httpx2.ReadTimeout(words, request=request)
+
+
+def http_client(default: type[httpx2.AsyncClient], wire: Wire) -> httpx2.AsyncClient:
+    """A client for an SDK's `http_client=`, made from its DefaultAsyncHttpxClient: whole attempts
+    end after `wire.timeout` seconds, and there are connections for `wire.concurrency` calls."""
+    made = type("DeadlineClient", (_Deadline, default), {"deadline": wire.timeout})
+    limits = httpx2.Limits(
+        max_connections=wire.concurrency, max_keepalive_connections=wire.concurrency
+    )
+    return made(timeout=httpx2.Timeout(wire.timeout), limits=limits)
+
+
+async def outcome(call: Awaitable[T], errors: type[Exception]) -> T:
+    """What the SDK's call gives. Its `errors` become CallFailed, which carries neither the error
+    nor the request: both hold the key."""
+    try:
+        return await call
+    except (errors, httpx2.HTTPError, httpx2.InvalidURL) as error:
+        failed = failure(error)
+    except UnicodeEncodeError as error:
+        in_head = error.encoding == "ascii"  # of headers; the body is UTF-8
+        words = "the API key holds characters that no key has" if in_head else "no valid Unicode"
+        failed = CallFailed(f"the call cannot be sent: {words}", fatal=in_head)
+    raise failed
+
+
+def json_body(content: bytes) -> Any:
+    """The JSON of a reply's body; raises CallFailed, to be asked again, for anything else."""
+    try:
+        return json.loads(content)
+    except ValueError:
+        words = "the reply is not JSON" if content.strip() else "the reply is empty"
+    raise CallFailed(words, again=True)
+
+
+def failure(error: Exception) -> CallFailed:
+    """An error of either SDK as CallFailed.
+
+    Fatal: a wrong key, no money, an unknown model, a setting that the model refuses. Of this call
+    alone: what else the server calls a bad request, as a prompt that is too long. To be asked
+    again later, since the SDK has done so already: a busy or broken server or network.
+    """
+    status = getattr(error, "status_code", None)
+    if status is None:
+        return _no_status(error)
+    facts = _facts(error)
+    said = f"{facts['message']} (HTTP {status})" if facts["message"] else f"HTTP {status}"
+    codes = f"{facts['code']} {facts['type']} {facts['message']}"
+    if status == 402 or (status in (400, 403, 429) and NO_MONEY.search(codes)):
+        return CallFailed(one_line(f"the account has no credit left: {said}"), fatal=True)
+    if status in (401, 403):
+        return CallFailed(one_line(f"access is denied, check the API key: {said}"), fatal=True)
+    if status == 404:
+        return CallFailed(one_line(f"the model or address is unknown: {said}"), fatal=True)
+    if status in (408, 409, 429) or status >= 500:
+        words = "too many requests" if status == 429 else "the server failed"
+        return CallFailed(one_line(f"{words}: {said}"), again=True, retried=True)
+    setting = refused_setting(error)
+    if setting is not None:
+        name, remedy = SETTINGS[setting]
+        return SettingRefused(one_line(f"the model refuses {name}; {remedy}: {said}"), setting)
+    if TOO_LONG.search(codes):
+        return CallFailed(one_line(f"the prompt is too long: {said}"))
+    return CallFailed(one_line(f"the request is refused: {said}"))
+
+
+def refused_setting(error: Exception) -> str | None:
+    """The parameter, of `SETTINGS`, that a 400 or 422 says the model does not take, or None."""
+    if getattr(error, "status_code", None) not in (400, 422):
+        return None
+    facts = _facts(error)
+    if TOO_LONG.search(f"{facts['code']} {facts['message']}"):  # depends on the prompt's length
+        return None
+    if facts["param"] in SETTINGS:
+        return facts["param"]
+    if facts["param"] is not None or "content" in str(facts["code"]):
+        return None
+    named = NAMED.search(facts["message"])
+    return named and named.group()
+
+
+def _no_status(error: Exception) -> CallFailed:
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if names & {"APITimeoutError", "TimeoutException"}:
+        words = "no whole reply in time; a longer `timeout` may help"
+    elif names & {"APIConnectionError", "TransportError"}:
+        cause = error.__cause__ or error
+        words = f"no connection: {type(cause).__name__}: {cause}"
+    elif names & {"APIResponseValidationError"}:
+        return CallFailed("the reply is not of the form that was asked for", again=True)
+    else:
+        return CallFailed(one_line(f"the call failed: {type(error).__name__}: {error}"))
+    return CallFailed(one_line(words), again=True, retried=True)
+
+
+def _facts(error: Any) -> dict[str, Any]:
+    """`message`, `type`, `code` and `param` of an error's body, in any of the servers' forms."""
+    body = error.body
+    if isinstance(body, dict) and isinstance(body.get("error"), dict):
+        body = body["error"]
+    if not isinstance(body, dict):
+        text = body if isinstance(body, str) and not body.lstrip().startswith("<") else ""
+        body = {"message": text}
+    message = body.get("message") or body.get("error") or body.get("detail") or ""
+    if isinstance(message, list):  # of FastAPI; its `input` would repeat the prompt
+        places = [(".".join(map(str, m.get("loc", []))), m.get("msg")) for m in message]
+        message = "; ".join(f"{place}: {words}" for place, words in places)
+    return {key: body.get(key) for key in ("type", "code", "param")} | {"message": str(message)}

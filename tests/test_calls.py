@@ -1,0 +1,291 @@
+"""Calls: each reply is asked for once and kept at once; limits, budget and failures hold."""
+
+import asyncio
+import time
+from collections import Counter
+
+import pytest
+
+from cje.errors import CJEError
+from cje.models.budget import worst_cost
+from cje.models.calls import Calls, require_keys
+from cje.models.pace import Pace
+from cje.models.prices import price_of
+from cje.models.progress import CallProgress, duration
+from cje.models.requests import CallFailed, Reply, Request
+from cje.models.store import ReplyStore
+from cje.settings import parse_settings
+
+MODEL = "openai/gpt-4o"
+BASE = {"base_model": MODEL, "target_models": [MODEL], "max_retries": 2}
+
+
+class FakeBackend:
+    """Answers by `behave(request, attempt)`: a Reply, or a CallFailed that is raised."""
+
+    keys = ()
+    in_process = False
+
+    def __init__(self, behave=None, seconds: float = 0.0):
+        self.behave = behave or (lambda request, attempt: reply())
+        self.seconds = seconds
+        self.asked: Counter = Counter()
+        self.now = self.most = 0
+        self.connections = self.closed = 0
+        self.times: list[float] = []
+
+    def can(self, name):
+        return frozenset()
+
+    def ready(self, name):
+        pass
+
+    def connect(self, wire):
+        self.connections += 1
+        return self
+
+    async def ask(self, request):
+        self.times.append(time.monotonic())
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(self.seconds)
+        self.now -= 1
+        self.asked[request.key] += 1
+        outcome = self.behave(request, self.asked[request.key])
+        if isinstance(outcome, CallFailed):
+            raise outcome
+        return outcome
+
+    async def close(self):
+        self.closed += 1
+
+
+class FakeLocal(FakeBackend):
+    """A model in this process."""
+
+    in_process = True
+
+    def ask_many(self, requests):
+        for request in reversed(requests):
+            self.asked[request.key] += 1
+            yield request, self.behave(request, self.asked[request.key])
+
+
+def reply(text: str = "yes") -> Reply:
+    return Reply(text=text, prompt_tokens=100, completion_tokens=10)
+
+
+def questions(count: int, start: int = 0) -> list[Request]:
+    return [
+        Request("answer", MODEL, (("user", f"Say {i}."),), max_tokens=10, draw=0)
+        for i in range(start, start + count)
+    ]
+
+
+def calls(folder, stage: str = "generate_logs", **changes) -> Calls:
+    return Calls(parse_settings(BASE | changes), stage, ReplyStore(folder))
+
+
+def texts(outcomes) -> list[str | None]:
+    return [None if isinstance(o, CallFailed) else o.text for o in outcomes]
+
+
+@pytest.mark.parametrize("backend", [FakeBackend, FakeLocal])
+def test_replies_come_in_order_and_are_asked_for_once(tmp_path, backend):
+    fake = backend(lambda request, attempt: reply(request.messages[0][1]))
+    wanted = [*questions(5), *questions(3)]
+    expected = [request.messages[0][1] for request in wanted]
+    assert texts(calls(tmp_path).replies(wanted, fake, "t")) == expected
+    assert len(fake.asked) == 5 and set(fake.asked.values()) == {1}
+    assert texts(calls(tmp_path).replies(wanted, fake, "t")) == expected
+    assert sum(fake.asked.values()) == 5
+    assert texts(calls(tmp_path).replies(questions(7), fake, "t"))[5:] == ["Say 5.", "Say 6."]
+    assert sum(fake.asked.values()) == 7
+
+
+def test_what_is_kept_needs_no_connection_and_no_key(tmp_path):
+    list(calls(tmp_path).replies(questions(3), FakeBackend(), "t"))
+    fake = FakeBackend()
+    fake.keys = ("NO_SUCH_API_KEY",)
+    assert texts(calls(tmp_path).replies(questions(3), fake, "t")) == ["yes"] * 3
+    assert fake.connections == 0
+    with pytest.raises(CJEError, match="No provider API key found! Please set NO_SUCH_API_KEY"):
+        list(calls(tmp_path).replies(questions(4), fake, "t"))
+
+
+def test_concurrency_is_held_and_used_and_the_connection_closed(tmp_path):
+    fake = FakeBackend(seconds=0.01)
+    list(calls(tmp_path, concurrency=7).replies(questions(60), fake, "t"))
+    assert fake.most == 7 and fake.closed == 1
+    slow = FakeBackend(seconds=0.01)
+    limits = {"openai": {"concurrency": 2}}
+    list(calls(tmp_path, limits=limits).replies(questions(20, 100), slow, "t"))
+    assert slow.most == 2
+
+
+def test_the_first_request_goes_alone_so_that_a_wrong_setting_costs_one_call(tmp_path):
+    refusal = CallFailed("the model refuses temperature; set temperature: null", fatal=True)
+    fake = FakeBackend(lambda request, attempt: refusal)
+    with pytest.raises(CJEError, match="refuses temperature; set temperature: null"):
+        list(calls(tmp_path).replies(questions(50), fake, "t"))
+    assert sum(fake.asked.values()) == 1 and fake.closed == 1
+
+
+def test_a_reply_that_makes_no_sense_is_asked_for_again_and_a_sound_one_never(tmp_path):
+    def behave(request, attempt):
+        return reply() if attempt == 3 else CallFailed("the reply is not JSON", again=True)
+
+    fake = FakeBackend(behave)
+    assert texts(calls(tmp_path).replies(questions(20), fake, "t")) == ["yes"] * 20
+    assert set(fake.asked.values()) == {3}
+
+
+def test_what_the_sdk_gave_up_on_is_asked_once_more_at_the_end(tmp_path):
+    down = CallFailed("the server failed: HTTP 500", again=True, retried=True)
+
+    def behave(request, attempt):
+        return down if request.messages[0][1] in ("Say 3.", "Say 4.") and attempt == 1 else reply()
+
+    fake = FakeBackend(behave)
+    assert texts(calls(tmp_path).replies(questions(10), fake, "t")) == ["yes"] * 10
+    assert sorted(fake.asked.values()) == [1] * 8 + [2] * 2
+
+
+def test_few_failures_are_kept_as_such_and_asked_again_in_the_next_run(tmp_path):
+    def behave(request, attempt):
+        return CallFailed("the prompt is too long") if "Say 7." in str(request) else reply()
+
+    stage = calls(tmp_path, max_failed_fraction=0.1)
+    fake = FakeBackend(behave)
+    outcomes = list(stage.replies(questions(10), fake, "t"))
+    assert texts(outcomes) == ["yes"] * 7 + [None] + ["yes"] * 2
+    assert outcomes[7].reason == "the prompt is too long"
+    table = stage.table()
+    assert table["reason"].tolist() == [None] * 7 + ["the prompt is too long"] + [None] * 2
+    mended = FakeBackend()
+    assert texts(calls(tmp_path).replies(questions(10), mended, "t")) == ["yes"] * 10
+    assert sum(mended.asked.values()) == 1
+
+
+def test_too_many_failures_stop_the_stage_with_their_reasons_and_lose_nothing(tmp_path):
+    def behave(request, attempt):
+        number = int(request.messages[0][1][4:-1])
+        return reply() if number < 20 else CallFailed(f"reason {'ab'[number % 2]}")
+
+    fake = FakeBackend(behave)
+    stage = calls(tmp_path, concurrency=4, max_failed_fraction=0.05)
+    with pytest.raises(CJEError) as error:
+        list(stage.replies(questions(400), fake, "t"))
+    lines = str(error.value).splitlines()
+    assert "of 400 calls failed (max_failed_fraction 0.05)" in lines[0]
+    assert {line.split(" x ")[1] for line in lines[1:3]} == {"reason a", "reason b"}
+    assert "mend the cause and run again" in lines[-1] and len(lines) <= 5
+    assert sum(fake.asked.values()) < 60  # it stopped long before the end
+    assert sum(stage.store.holds(request) for request in questions(20)) == 20
+
+
+def test_a_budget_is_never_passed_and_the_run_goes_on_when_it_is_raised(tmp_path):
+    price = price_of(MODEL)
+    each = price.cost(100, 10)
+    fake = FakeBackend(seconds=0.001)
+    most = round(10.5 * each, 9)
+    with pytest.raises(CJEError, match=r"max_cost_usd: .* Raise max_cost_usd and run again"):
+        list(calls(tmp_path, max_cost_usd=most, concurrency=8).replies(questions(40), fake, "t"))
+    first = sum(fake.asked.values())
+    assert first * each <= most
+    assert most < first * each + worst_cost(questions(1)[0], price) + 1e-12  # it went to the end
+    again = FakeBackend()
+    with pytest.raises(CJEError, match="max_cost_usd"):
+        list(calls(tmp_path, max_cost_usd=most).replies(questions(40), again, "t"))
+    assert sum(again.asked.values()) == 0  # what was spent before counts
+    more = calls(tmp_path, max_cost_usd=100)
+    assert texts(more.replies(questions(40), again, "t")) == ["yes"] * 40
+    assert sum(again.asked.values()) == 40 - first
+    assert more.table()["cost_usd"].sum() == pytest.approx(40 * each)
+
+
+def test_a_bound_needs_a_price(tmp_path):
+    wanted = [Request("answer", "openai/unheard-of", (("user", "?"),))]
+    with pytest.raises(CJEError, match="price of openai/unheard-of is not known"):
+        list(calls(tmp_path, max_cost_usd=1).replies(wanted, FakeBackend(), "t"))
+    prices = {"openai/unheard-of": {"input": 1.0, "output": 1.0}}
+    stage = calls(tmp_path, max_cost_usd=1, prices=prices)
+    assert texts(stage.replies(wanted, FakeBackend(), "t")) == ["yes"]
+    assert stage.table()["cost_usd"].tolist() == [110 / 1e6]
+
+
+def test_requests_and_tokens_a_minute_are_held(tmp_path):
+    fake = FakeBackend()
+    list(calls(tmp_path, requests_per_minute=6000).replies(questions(21), fake, "t"))
+    assert fake.times[-1] - fake.times[0] >= 20 * 0.01 * 0.99
+    other = FakeBackend()
+    limits = {"openai": {"tokens_per_minute": 120_000}}
+    wanted = questions(11, 100)
+    list(calls(tmp_path, limits=limits).replies(wanted, other, "t"))
+    assert other.times[-1] - other.times[0] >= 10 * 10 / 2000 * 0.99
+
+
+def test_a_pace_spaces_units_evenly_and_catches_up_with_nothing():
+    async def take():
+        pace = Pace(6000)
+        start = time.monotonic()
+        for units in (1, 1, 3, 1):
+            await pace.take(units)
+        return time.monotonic() - start
+
+    assert 0.049 <= asyncio.run(take()) < 0.2
+
+
+def test_two_stages_at_once_share_the_store_and_ask_nothing_twice(tmp_path):
+    """Two processes: one of them asks slowly, the other waits for its replies."""
+    import multiprocessing
+
+    spawn = multiprocessing.get_context("spawn")
+    with spawn.Pool(2) as pool:
+        found = pool.map(_ask_slowly, [str(tmp_path)] * 2)
+    assert [texts for texts, _ in found] == [["yes"] * 40] * 2
+    assert sum(asked for _, asked in found) == 40
+    assert len(ReplyStore(tmp_path)._model(MODEL).places) == 40
+
+
+def _ask_slowly(folder: str) -> tuple[list[str | None], int]:
+    fake = FakeBackend(seconds=0.05)
+    found = texts(calls(folder, concurrency=4).replies(questions(40), fake, "t"))
+    return found, sum(fake.asked.values())
+
+
+def test_a_full_disk_stops_the_run_in_words(tmp_path, monkeypatch):
+    import os
+
+    monkeypatch.setattr(os, "write", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(CJEError, match=r"a reply cannot be kept \(No space left\).*CJE_STORE"):
+        list(calls(tmp_path).replies(questions(3), FakeBackend(), "t"))
+
+
+def test_keys_are_named_together_and_only_those_that_are_needed(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", " ")
+    one, two, none = FakeBackend(), FakeBackend(), FakeBackend()
+    one.keys, two.keys = ("ANTHROPIC_API_KEY",), ("OPENAI_API_KEY",)
+    with pytest.raises(CJEError, match="Please set OPENAI_API_KEY and ANTHROPIC_API_KEY in"):
+        require_keys([one, two, none])
+    monkeypatch.setenv("OPENAI_API_KEY", "a-key")
+    with pytest.raises(CJEError, match="Please set ANTHROPIC_API_KEY in"):
+        require_keys([one, two])
+    require_keys([two, none])
+
+
+def test_progress_says_rate_cost_and_time_left(capsys):
+    progress = CallProgress("base: answers", 100, 20)
+    with progress:
+        progress.started -= 10
+        for _ in range(40):
+            progress.step(usd=0.01)
+        progress.step(failed=True)
+        facts = progress.facts()
+    assert "4.1/s" in facts and "$0.40" in facts and "1 failed" in facts and "10 s left" in facts
+    assert "base: answers: 60 of 100; " in capsys.readouterr().err
+
+
+def test_durations_in_words():
+    assert [duration(s) for s in (0.4, 8, 200, 7500)] == ["0 s", "8 s", "3 min 20 s", "2 h 5 min"]

@@ -1,0 +1,89 @@
+"""The price table and what calls cost by it."""
+
+import re
+from datetime import date
+
+import pytest
+
+from cje.models.prices import Price, _table, price_date, price_of
+from cje.settings import Prices
+
+LISTED = [f"{provider}/{name}" for provider, table in _table().items() for name in table["models"]]
+
+
+def test_a_call_costs_its_tokens_at_the_price_per_million():
+    price = Price(2.0, 8.0)
+    assert price.cost(500_000, 250_000) == pytest.approx(1.0 + 2.0)
+    assert price.cost(0, 0) == 0.0
+
+
+def test_a_batch_halves_the_price_where_the_provider_sells_batches():
+    for model in ("openai/gpt-4o", "anthropic/claude-haiku-4-5"):
+        price = price_of(model)
+        assert price.cost(1000, 500, batch=True) == pytest.approx(price.cost(1000, 500) / 2)
+    assert Price(1.0, 1.0).cost(10, 10, batch=True) == Price(1.0, 1.0).cost(10, 10)
+
+
+def test_a_bare_name_has_the_price_of_the_full_one():
+    assert price_of("gpt-4o") == price_of("openai/gpt-4o") == Price(2.5, 10.0, 0.5)
+    assert price_of("claude-opus-5-5") == price_of("anthropic/claude-opus-5-5")
+    assert price_of("o3") == price_of("openai/o3")
+
+
+def test_a_snapshot_has_its_own_price_or_that_of_its_undated_name():
+    assert price_of("gpt-4o-2024-08-06") == price_of("gpt-4o")
+    assert price_of("gpt-4o-2024-05-13") == Price(5.0, 15.0, 0.5)
+    assert price_of("claude-haiku-4-5-20251001") == price_of("claude-haiku-4-5")
+    assert price_of("gpt-4.1-mini-2025-04-14") == price_of("gpt-4.1-mini") != price_of("gpt-4.1")
+
+
+@pytest.mark.parametrize("model", ["gpt-9", "openai/gpt-4o-2030", "claude-opus-5-6", "x/y", "gpt-"])
+def test_a_model_that_nobody_priced_has_no_price(model):
+    assert price_of(model) is None
+
+
+@pytest.mark.parametrize("model", ["sim/base", "checks/instructions", "local/a/b.gguf", "server/m"])
+def test_models_that_nobody_sells_are_free(model):
+    assert price_of(model) == Price(0.0, 0.0)
+
+
+def test_a_likelihood_judge_costs_what_its_model_does():
+    assert price_of("likelihood/local/smollm2-135m") == Price(0.0, 0.0)
+    assert price_of("likelihood/openai/gpt-9") is None
+
+
+def test_the_settings_own_prices_go_first():
+    own = {"openai/gpt-4o": {"input": 1.0, "output": 2.0}, "gpt-9": Prices(input=3.0, output=4.0)}
+    assert price_of("gpt-4o", own) == Price(1.0, 2.0, 0.5)
+    assert price_of("gpt-4o-2024-08-06", own) == Price(1.0, 2.0, 0.5)
+    assert price_of("openai/gpt-9", own) == Price(3.0, 4.0, 0.5)
+    assert price_of("gpt-4o-mini", own) == price_of("gpt-4o-mini")
+
+
+def test_a_server_that_charges_can_be_priced():
+    own = {"server/meta/llama": {"input": 0.2, "output": 0.2}}
+    assert price_of("server/meta/llama", own).cost(1e6, 0) == pytest.approx(0.2)
+    assert price_of("server/other", own) == Price(0.0, 0.0)
+
+
+def test_a_long_prompt_costs_more_on_all_of_its_tokens():
+    price = price_of("claude-haiku-5-5")
+    assert price.cost(100_000, 1000) == pytest.approx((100_000 * 0.1 + 1000 * 0.5) / 1e6)
+    assert price.cost(100_001, 1000) == pytest.approx((100_001 * 0.5 + 1000 * 2.5) / 1e6)
+    assert price.cost(100_001, 1000, batch=True) == pytest.approx(price.cost(100_001, 1000) / 2)
+
+
+@pytest.mark.parametrize("model", LISTED)
+def test_every_line_of_the_table_is_a_price(model):
+    price = price_of(model)
+    assert 0 < price.input < price.output < 1000 and price.batch == 0.5
+    if price.long is not None:
+        assert price.long.input > price.input and price.long.output > price.output
+    assert not re.search(r"-\d{8}$", model), "a Claude snapshot falls back to its undated name"
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_the_table_says_when_and_where_its_prices_were_seen(provider):
+    assert date(2026, 11, 1) <= price_date(f"{provider}/any") <= date(2026, 11, 25)
+    assert len(_table()[provider]["source"]) > 50
+    assert price_date("sim/base") is None
