@@ -206,6 +206,8 @@ class Loopback:
             body = json.loads(await request.read())
         except ValueError:
             return _json(400, faults.error(anthropic, 400, "The body is not JSON"))
+        except ConnectionError:  # the client was killed while it sent
+            return web.Response(status=499)
         digest = body_hash(path, body)
         self.attempts[digest] += 1
         attempt = self.attempts[digest]

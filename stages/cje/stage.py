@@ -24,3 +24,6 @@ def run(main: Callable[[], str]) -> None:
         print(main())
     except CJEError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("interrupted: the replies so far are kept, run again to go on", file=sys.stderr)
+        sys.exit(130)

@@ -12,9 +12,10 @@ import unicodedata
 from collections.abc import Callable, Iterator
 
 from cje.checks import kinds
-from cje.checks.kinds import Check, pattern_matcher
+from cje.checks.kinds import Check
 from cje.checks.language import is_in_language
 from cje.checks.numbers import final_number
+from cje.checks.patterns import pattern_matcher
 from cje.checks.text import UNSPACED, Answer, plain, straight
 
 UNJOINED = re.compile(f"[{UNSPACED}\u1100-\u11ff\uac00-\ud7a3]")  # words here join their neighbours
@@ -100,7 +101,7 @@ def _find(phrase: str, text: str) -> Iterator[tuple[int, int]]:
 def _occurrences(phrase: str, answer: Answer, match_case: bool) -> int:
     """How often the phrase occurs, in the text as it is or in that without its markup."""
     folded = _folded(phrase, match_case)
-    texts = {answer.text, plain(answer.text)}
+    texts = {answer.text, answer.plain}
     return max(sum(1 for _ in _find(folded, _folded(text, match_case))) for text in texts)
 
 
@@ -306,8 +307,8 @@ def _emoji(_: kinds.Emoji, answer: Answer) -> int:
         if c == "\u20e3":
             count += 1
         elif c == "\ufe0f":
-            bare = len(before) == 1 and not before.isalnum() and before not in "#*"
-            count += bare and not joined and _is(symbol, before) and not _is(picture, before)
+            bare = before and before not in "0123456789#*" and not joined
+            count += bool(bare and _is(symbol, before) and not _is(picture, before))
             continue
         elif is_flag:
             count += not flag

@@ -4,7 +4,6 @@ A count is bounded by `exactly`, or by `at_least` and `at_most`.
 """
 
 import unicodedata
-from functools import lru_cache
 from typing import Annotated, Literal, get_args
 
 from pydantic import (
@@ -15,9 +14,10 @@ from pydantic import (
     Strict,
     model_validator,
 )
-from pydantic_core import SchemaError, SchemaValidator, core_schema
+from pydantic_core import SchemaValidator
 
 from cje.checks.language import NAMES
+from cje.checks.patterns import pattern_matcher
 
 
 def _text(value: str) -> str:
@@ -58,18 +58,6 @@ def _language(code: str) -> str:
     if code not in NAMES:
         raise ValueError(f"must be a language's ISO 639-1 code: {', '.join(NAMES)}")
     return code
-
-
-@lru_cache(maxsize=512)
-def pattern_matcher(pattern: str) -> SchemaValidator:
-    """A search for the pattern in time linear in the text: Rust's regular expressions, which have
-    no look-around and no back-references. Raises ValueError for a pattern that is none."""
-    try:
-        return SchemaValidator(core_schema.str_schema(pattern=pattern, strict=True))
-    except SchemaError as error:
-        lines = str(error).splitlines()
-        reason = lines[-1].removeprefix("error: ").strip().removeprefix("SchemaError: ")
-        raise ValueError(f"is not a valid pattern: {reason}") from None
 
 
 def _pattern(value: str) -> str:
@@ -182,130 +170,186 @@ class IncludeAny(_Present):
 
 
 class Exclude(_Check):
+    """None of the words or phrases occurs."""
+
     check: Literal["exclude"]
     words: Words
     match_case: Flag = False
 
 
 class WordCount(_Length):
+    """So many words; in scripts without spaces, letters."""
+
     check: Literal["words"]
 
 
 class CharacterCount(_Length):
+    """So many Unicode characters (NFC), blanks and markup too, white space around left out."""
+
     check: Literal["characters"]
 
 
 class SentenceCount(_Length):
+    """So many sentences; headings are none, a list item is one at least."""
+
     check: Literal["sentences"]
 
 
 class ParagraphCount(_Length):
+    """So many paragraphs parted by blank lines; headings, lists and tables are none."""
+
     check: Literal["paragraphs"]
 
 
 class LineCount(_Length):
+    """So many lines that are not blank."""
+
     check: Literal["lines"]
 
 
 class Questions(_Present):
+    """So many sentences that end with a question mark."""
+
     check: Literal["questions"]
 
 
 class Bullets(_Present):
+    """So many bullet points, at any depth."""
+
     check: Literal["bullets"]
 
 
 class Numbered(_Present):
+    """So many numbered items, at any depth."""
+
     check: Literal["numbered"]
 
 
 class Headings(_Present):
+    """So many markdown headings, of one level or of any."""
+
     check: Literal["headings"]
     level: Annotated[int, Strict(), Field(ge=1, le=6)] | None = None
 
 
 class Tables(_Present):
+    """So many markdown tables, with so many columns where that is given."""
+
     check: Literal["table"]
     columns: Annotated[int, Strict(), Field(ge=1)] | None = None
 
 
 class CodeBlocks(_Present):
+    """So many fenced blocks of code, in the language where one is given."""
+
     check: Literal["code_block"]
     language: Text | None = None
 
 
 class Bold(_Present):
+    """So many passages in bold."""
+
     check: Literal["bold"]
 
 
 class Placeholders(_Present):
+    """So many placeholders in square brackets, [name]."""
+
     check: Literal["placeholder"]
 
 
 class Tagged(_Present):
+    """So many passages between <tag> and </tag>."""
+
     check: Literal["tag"]
     tag: Annotated[Text, AfterValidator(_tag)]
 
 
 class Emoji(_Present):
+    """So many emoji."""
+
     check: Literal["emoji"]
 
 
 class CapitalWords(_Present):
+    """So many words of two letters or more in capitals."""
+
     check: Literal["capital_words"]
 
 
 class Parts(_Length):
+    """So many parts, with the separator between them."""
+
     check: Literal["parts"]
     separator: Text
 
 
 class Letter(_Bounded):
+    """So many of the letter, small or capital."""
+
     check: Literal["letter"]
     letter: Annotated[Text, AfterValidator(_letter)]
 
 
 class Punctuation(_Bounded):
+    """So many of the marks together, those of lists and markup too."""
+
     check: Literal["punctuation"]
     marks: Annotated[Text, AfterValidator(_marks)]
 
 
 class NoCommas(_Check):
+    """No comma of any script."""
+
     check: Literal["no_commas"]
 
 
 class Casing(_Check):
+    """All letters small, all capital, or words in title case."""
+
     check: Literal["casing"]
     is_: Literal["lower", "upper", "title"] = Field(alias="is")
 
 
 class Starts(_Check):
+    """The answer begins with the phrase, whatever markup is around it."""
+
     check: Literal["starts"]
     with_: Text = Field(alias="with")
     match_case: Flag = False
 
 
 class Ends(_Check):
+    """The answer ends with the phrase, whatever markup or full stop comes after it."""
+
     check: Literal["ends"]
     with_: Text = Field(alias="with")
     match_case: Flag = False
 
 
 class Language(_Check):
+    """The whole answer is in the language, an ISO 639-1 code. Unsure below five words."""
+
     check: Literal["language"]
     is_: Annotated[str, Strict(), AfterValidator(_language)] = Field(alias="is")
 
 
 class Json(_Check):
+    """The whole answer is a JSON object or list, with the keys where they are given."""
+
     check: Literal["json"]
     keys: Words | None = None
 
 
 class Quoted(_Check):
+    """One pair of double quotation marks holds the whole answer."""
+
     check: Literal["quoted"]
 
 
 class Regex(_Check):
+    """The pattern, in Rust's syntax, occurs, is the whole answer, or does not occur."""
+
     check: Literal["regex"]
     pattern: Annotated[str, Strict(), Field(min_length=1), AfterValidator(_pattern)]
     matches: Literal["anywhere", "whole", "nowhere"] = "anywhere"
@@ -321,12 +365,16 @@ class Regex(_Check):
 
 
 class FinalNumber(_Check):
+    """The last number of the answer is this one, give or take `within`."""
+
     check: Literal["number"]
     is_: Number = Field(alias="is")
     within: Annotated[Number, Field(ge=0)] = 0.0
 
 
 class Choice(_Check):
+    """The answer is one of these and nothing else."""
+
     check: Literal["choice"]
     of: Annotated[Words, Field(min_length=2)]
 

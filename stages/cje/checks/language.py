@@ -34,34 +34,49 @@ BY_SCRIPT = {
 }  # fmt: skip
 # Languages too near each other to be told apart by a few sentences.
 ALIKE = ({"bs", "hr", "sr"}, {"id", "ms"})
+# A letter of these says as much as so many of an alphabet.
+WEIGHTS = {"CJK": 3, "HIRAGANA": 3, "KATAKANA": 3, "HANGUL": 3}
 KANA_SHARE = 0.1  # of kana among Han and kana letters, from which text is Japanese
 LONG_PARAGRAPH = 20  # words from which a paragraph is judged by itself
+PLAIN = 0.8  # probability from which a paragraph is plainly in a language; names alone have less
 
 
 def is_in_language(answer: Answer, code: str) -> bool:
-    """Whether the answer, and each of its paragraphs of 20 words or more, is in the language.
+    """Whether the answer is in the language, and no paragraph of 20 words or more plainly in
+    another.
 
     Code, addresses and block quotations are left out. False where there is no letter. Raises
     CJEError as `need_package`.
     """
     kept = [line for line in answer.cased.split("\n") if not line.lstrip().startswith(">")]
     text = "\n".join(kept)
-    parts = [part for part in re.split(r"\n(?:[ \t]*\n)+", text) if _size(part) >= LONG_PARAGRAPH]
+    paragraphs = re.split(r"\n(?:[ \t]*\n)+", text)
+    parts = [part for part in paragraphs if len(paragraphs) > 1 and _size(part) >= LONG_PARAGRAPH]
     alike = next((group for group in ALIKE if code in group), {code})
-    told_by = script_language if code in BY_SCRIPT.values() else detect
-    return all(told_by(part) in alike for part in (text, *parts))
+    told_by = _by_script if code in BY_SCRIPT.values() else detect
+    if told_by(text)[0] not in alike:
+        return False
+    found = (told_by(part) for part in parts)
+    return all(language in alike or probability < PLAIN for language, probability in found)
 
 
-def detect(text: str) -> str | None:
-    """The ISO 639-1 code of the text's main language; None where it holds no letter."""
+def detect(text: str) -> tuple[str | None, float]:
+    """The ISO 639-1 code of the text's main language and its probability; None: no letter."""
     if not any(map(str.isalpha, text)):
-        return None
-    return script_language(text) or _identifier().classify(text)[0]
+        return None, 1.0
+    by_script, _ = _by_script(text)
+    return (by_script, 1.0) if by_script else _identifier().classify(text)
+
+
+def _by_script(text: str) -> tuple[str | None, float]:
+    return script_language(text), 1.0
 
 
 def script_language(text: str) -> str | None:
     """The language of the text's main script, where that script writes one language only."""
-    scripts = Counter(_script(c) for c in text if c.isalpha())
+    scripts: Counter[str] = Counter()
+    for script in (_script(c) for c in text if c.isalpha()):
+        scripts[script] += WEIGHTS.get(script, 1)
     kana = scripts["HIRAGANA"] + scripts["KATAKANA"]
     if kana > KANA_SHARE * (kana + scripts["CJK"]):
         scripts["HIRAGANA"] = kana + scripts.pop("CJK", 0)
@@ -94,7 +109,6 @@ def _script(letter: str) -> str:
 
 
 def _size(text: str) -> int:
-    """Words, as far as a detector of languages cares: unspaced scripts by three letters."""
-    spaced = len(text.split())
+    """How many words there are, or thrice as many letters of scripts without spaces."""
     wide = sum(_script(c) in ("CJK", "HIRAGANA", "KATAKANA", "THAI") for c in text if c.isalpha())
-    return max(spaced, wide // 3)
+    return max(len(text.split()), wide // 3)

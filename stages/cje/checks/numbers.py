@@ -14,13 +14,15 @@ LATEX_FRACTION = re.compile(r"\\[dt]?frac\{(\d{1,15})\}\{(\d{1,15})\}")
 
 
 def final_number(text: str) -> float | None:
-    """The last number written in digits, or None.
+    """The last number written in digits, or None; LaTeX's \\boxed{} goes before what follows it.
 
     Commas, thin blanks and apostrophes may group thousands; a comma before other than three digits
     is a decimal one. Fractions, powers and powers of ten are worked out; signs of money, percent
     and units are passed over.
     """
     text = LATEX_FRACTION.sub(r"\1/\2", text.replace("{,}", ","))
+    _, _, boxed = text.rpartition(r"\boxed{") if r"\boxed{" in text else ("", "", "")
+    text = boxed.partition("}")[0] or text
     *_, last = [None, *NUMBER.finditer(text)]
     if last is None:
         return None

@@ -84,9 +84,10 @@ def _ends(token: str, following: str, first: bool, lower_case: bool) -> bool:
     mark = match[0]
     if not following or any(c in WIDE for c in mark):
         return True
-    lower = following[0].islower()
+    lower = following[0].islower() and not following[1:2].isupper()  # iPhones open a sentence
     if "!" in mark or "?" in mark or "‽" in mark:
-        return not (lower and len(body) < len(token))  # "Stop!" he said.
+        quoted = len(body) < len(token)
+        return not lower or (lower_case and not quoted)  # "Stop!" he said.
     if len(mark) > 1 or mark == "…":
         return not lower
     if (lower and not lower_case) or (first and LIST_NUMBER.match(body)):

@@ -12,6 +12,7 @@ from functools import cached_property
 
 from cje.checks.sentences import CLOSERS, END, split_sentences
 
+TEXT_FENCES = ("", "markdown", "md", "text", "txt", "plaintext")
 QUESTION_MARKS = "?？؟‽"
 FENCE = re.compile(r"[ \t>]*(`{3,}|~{3,})([^`\n]*)$")
 HEADING = re.compile(r" {0,3}(#{1,6})[ \t]")
@@ -131,6 +132,13 @@ class Answer:
         return "\n\n".join(block.code for block in blocks).split("\n")
 
     @cached_property
+    def _marked_lines(self) -> list[str]:
+        """The lines in which markdown means something: `lines`, unless they are code."""
+        code = bool(self.code_blocks) and not any(line.strip() for line in self._split[0])
+        named = any(block.language not in TEXT_FENCES for block in self.code_blocks)
+        return [] if code and named else self.lines
+
+    @cached_property
     def body(self) -> str:
         """The text, or its code where it is nothing but one block of code."""
         prose, blocks = self._split
@@ -144,12 +152,13 @@ class Answer:
 
     @cached_property
     def plain(self) -> str:
-        return plain(self.prose)
+        """The whole text without its markup."""
+        return plain(self.text)
 
     @cached_property
     def _tables(self) -> dict[int, Table]:
         """Markdown tables by their first line: a header, dashes for as many cells, rows."""
-        tables, lines, i = {}, self.lines, 0
+        tables, lines, i = {}, self._marked_lines, 0
         while i + 2 < len(lines):
             header, below = _cells(lines[i]), _cells(lines[i + 1])
             end = i + 2
@@ -173,7 +182,7 @@ class Answer:
     def headings(self) -> list[int]:
         """The levels of the markdown headings, `#` to `######` and underlined ones."""
         levels, before = [], ""
-        for line in self.lines:
+        for line in self._marked_lines:
             if match := _heading(line):
                 levels.append(len(match[1]))
             elif (match := UNDERLINE.match(line)) and _may_be_title(before):
@@ -184,7 +193,7 @@ class Answer:
     @cached_property
     def bullets(self) -> list[str]:
         """The text of each bullet point, at any depth; a rule of dashes or stars is none."""
-        return [line[m.end() :] for line in self.lines if (m := _bullet(line))]
+        return [line[m.end() :] for line in self._marked_lines if (m := _bullet(line))]
 
     @cached_property
     def _numbered(self) -> dict[int, int]:
@@ -192,7 +201,7 @@ class Answer:
         or 0, or follow the one before at the same depth, or repeat 1."""
         items: dict[int, int] = {}
         last: dict[int, int] = {}
-        for i, line in enumerate(self.lines):
+        for i, line in enumerate(self._marked_lines):
             if match := NUMBERED.match(line):
                 number, depth = int(match[1]), len(line) - len(line.lstrip(" \t>"))
                 if number in (0, 1) or last.get(depth) == number - 1:
@@ -208,14 +217,15 @@ class Answer:
     def units(self) -> list[tuple[str, str]]:
         """Blocks of running text in order, (kind, text): "paragraph", "item" or "heading".
 
-        Blank lines, rules and tables part them. Indented lines below a list item belong to it. A
-        line that is nothing but bold, of 12 words or fewer and without a full stop, is a heading.
+        Blank lines, rules and tables part them. Lines below a list item belong to it where they
+        are indented, or go on with a small letter and no blank line between. A line that is
+        nothing but bold, of 12 words or fewer and without a full stop, is a heading.
         """
         units: list[tuple[str, str]] = []
         in_list = open_unit = False
         for i, line in enumerate(self.lines):
             body = line.lstrip(" \t>")
-            bullet = _bullet(line)
+            bullet, indented = _bullet(line), line[:1] in (" ", "\t")
             if not body.strip():
                 open_unit = False
                 continue
@@ -232,7 +242,7 @@ class Answer:
             elif _heading(line) or _is_title(line):
                 units.append(("heading", body.strip("# \t")))
                 in_list = open_unit = False
-            elif open_unit or (in_list and line[:1] in (" ", "\t")):
+            elif (open_unit and (not in_list or body[0].islower())) or (in_list and indented):
                 joint = "" if UNSPACED_RUN.match(body) else " "
                 units[-1] = (units[-1][0], units[-1][1] + joint + body.strip())
                 open_unit = True

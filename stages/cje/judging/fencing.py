@@ -29,7 +29,7 @@ HIDDEN = re.compile(f"({FLAGS})|[{JOINERS}{SINGLY}{NEVER}]+")
 VARIED_JOINER = re.compile("[\ufe0e\ufe0f]?\u200d")  # as in the rainbow flag
 
 CHAT_TOKEN = re.compile(
-    r"<(?=[|｜][^|｜<>\s]{1,48}[|｜]?>)"  # <|im_end|>, <|turn>, <｜User｜>
+    r"<(?=[|｜][\w▁/.:-]{1,48}[|｜]?>)"  # <|im_end|>, <|turn>, <｜User｜>
     r"|<(?=\w{1,48}\|>)"  # <turn|>
     r"|<(?=/?s>|[be]os>|(?:start|end)_of_turn>|</?SYS>>)"
     r"|\[(?=/?INST\]|/?SYSTEM_PROMPT\]|/?AVAILABLE_TOOLS\]|/?TOOL_(?:CALLS|RESULTS|CONTENT)\])"

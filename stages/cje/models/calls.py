@@ -42,7 +42,7 @@ class Calls:
         self.store = store or ReplyStore(store_folder(), recordings())
         ledger = self.store.folder / "spent" / experiment_name(settings)
         self.budget = Budget(settings.max_cost_usd, ledger)
-        self.rows: dict[str, dict] = {}
+        self.rows: dict[str, tuple] = {}
         self.notes: list[str] = []
 
     def replies(
@@ -82,17 +82,16 @@ class Calls:
     def table(self) -> pd.DataFrame:
         """The table calls of this stage."""
         columns = ["key", "stage", "kind", "model", "prompt_tokens", "completion_tokens"]
-        columns += ["cost_usd", "reason"]
+        columns += ["cost_usd", "reason"]  # as in `_note`
         return pd.DataFrame(self.rows.values(), columns=columns, dtype=object)
 
     def _note(self, request: Request, failure: CallFailed | None, kept: Kept | None) -> None:
-        facts = {"key": request.key, "stage": self.stage, "kind": request.kind}
-        facts |= {"model": request.model, "prompt_tokens": None, "completion_tokens": None}
-        if failure is not None:
-            self.rows[request.key] = facts | {"cost_usd": None, "reason": failure.reason}
+        facts = (request.key, self.stage, request.kind, request.model)
+        if kept is None:
+            self.rows[request.key] = (*facts, None, None, None, failure.reason)
             return
-        facts |= {k: getattr(kept.reply, k) for k in ("prompt_tokens", "completion_tokens")}
-        self.rows[request.key] = facts | {"cost_usd": kept.usd, "reason": None}
+        tokens = kept.reply.prompt_tokens, kept.reply.completion_tokens
+        self.rows[request.key] = (*facts, *tokens, kept.usd, None)
 
     def _ask(
         self, missing: list[Request], backend: Backend, title: str, total: int

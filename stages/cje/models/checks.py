@@ -95,14 +95,15 @@ def _parse(frame: pd.DataFrame) -> dict[str, tuple]:
 
 
 def _texts(frame: pd.DataFrame, column: str) -> list[str | None]:
-    """The column's texts, None where null. Lists and objects count as the JSON that they are."""
-    values = frame[column].tolist()
+    """The column's texts, None where null; what is no text counts as the JSON that it is."""
     texts = []
-    for value in values:
-        if isinstance(value, list | dict):
-            texts.append(json.dumps(value, ensure_ascii=False))
+    for value in frame[column].tolist():
+        if value is None or isinstance(value, str):
+            texts.append(value)
+        elif value is pd.NA or value != value:
+            texts.append(None)
         else:
-            texts.append(value if isinstance(value, str) else None)
+            texts.append(json.dumps(value, ensure_ascii=False))
     return texts
 
 

@@ -34,21 +34,14 @@ def chat_reply(body: Any, kind: Kind | None) -> Reply:
     message = choice.get("message")
     if not isinstance(message, Mapping):
         raise CallFailed("the reply has no message", again=True)
-    rows = (choice.get("logprobs") or {}).get("content")
-    tokens = values = None
-    if isinstance(rows, list) and all(isinstance(row, Mapping) for row in rows):
-        tokens = [row.get("token") for row in rows]
-        values = [row.get("logprob") for row in rows]
     text, refusal = message.get("content"), message.get("refusal")
-    return made_reply(body, choice, text, refusal, tokens, values, kind)
+    return made_reply(body, choice, text, refusal, kind)
 
 
 def text_reply(body: Any, kind: Kind | None) -> Reply:
     """The same of a completion on a prompt as text."""
     choice = first_choice(body)
-    given = choice.get("logprobs") or {}
-    tokens, values = given.get("tokens"), given.get("token_logprobs")
-    return made_reply(body, choice, choice.get("text"), None, tokens, values, kind)
+    return made_reply(body, choice, choice.get("text"), None, kind)
 
 
 def first_choice(body: Any) -> Mapping[str, Any]:
@@ -66,8 +59,6 @@ def made_reply(
     choice: Mapping[str, Any],
     text: Any,
     refusal: Any,
-    tokens: Any,
-    values: Any,
     kind: Kind | None,
 ) -> Reply:
     """The reply of one choice, its parts checked."""
@@ -87,7 +78,8 @@ def made_reply(
         "prompt_tokens": usage.get("prompt_tokens"),
         "completion_tokens": usage.get("completion_tokens"),
     }
-    if kind is not None and text == "" and values is None:
+    tokens, values = _told(choice)
+    if text == "" and values is None:
         tokens, values = [], []
     if kind is not None and _are_strings(tokens) and isinstance(values, list):
         reply |= {"tokens": tokens, "token_ids": _token_ids(choice, len(tokens), reason)}
@@ -149,6 +141,17 @@ class LogprobsSeen:
         if model not in self._none:
             self._none.add(model)
             self.notes.append(f"{model} {verb} log-probabilities: its answers have none")
+
+
+def _told(choice: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Tokens and log-probabilities as the server has them, in the chat form or the other."""
+    given = choice.get("logprobs")
+    if not isinstance(given, Mapping):
+        return None, None
+    rows = given.get("content")
+    if isinstance(rows, list) and all(isinstance(row, Mapping) for row in rows):
+        return [row.get("token") for row in rows], [row.get("logprob") for row in rows]
+    return given.get("tokens"), given.get("token_logprobs")
 
 
 def _are_strings(tokens: Any) -> bool:

@@ -12,7 +12,7 @@ cores), CJE_LOCAL_BATCH (rows of a batch at most). None of them changes what is 
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,10 @@ from cje.models.requests import CallFailed, Reply, Request
 from cje.settings import Policy
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from cje.models.local_model import LocalModel
+    from cje.models.nucleus import Sampling
 
 PREFIX = "local/"
 PACKAGED = {  # name: package, module, file
@@ -34,6 +37,7 @@ NEEDED = ("torch", "transformers")
 NEEDED_FOR_GGUF = ("gguf", "accelerate")
 VERDICT_BEGINS = '{"score": '  # as a judge's JSON does
 MOST_SCORES = 101
+MOST_DIGITS = 8
 
 Outcome = Reply | CallFailed
 
@@ -158,9 +162,9 @@ def uniforms(request: Request) -> np.ndarray:
 
 def _answers(model: "LocalModel", requests: list[Request]) -> Iterator[tuple[Request, Outcome]]:
     sampling = _sampling(requests[0])
-    contexts, requests = yield from _encoded(model, requests)
-    lengths, limits = map(len, contexts), [request.max_tokens for request in requests]
-    for rows in model.sampling_batches(list(lengths), limits):
+    requests, contexts = yield from _fitting(model, requests, lambda request: request.max_tokens)
+    limits = [request.max_tokens for request in requests]
+    for rows in model.sampling_batches([len(context) for context in contexts], limits):
         cuts = [uniforms(requests[row]) for row in rows]
         for answer in model.sample([contexts[row] for row in rows], cuts, sampling):
             row, ids = rows[answer.row], answer.token_ids
@@ -182,8 +186,9 @@ def _answers(model: "LocalModel", requests: list[Request]) -> Iterator[tuple[Req
 
 def _scores(model: "LocalModel", requests: list[Request]) -> Iterator[tuple[Request, Outcome]]:
     sampling = _sampling(requests[0])
-    contexts, requests = yield from _encoded(model, requests)
-    answers = [_given_tokens(model, request) for request in requests]
+    given = {request: _given_tokens(model, request) for request in requests}
+    requests, contexts = yield from _fitting(model, requests, lambda request: len(given[request]))
+    answers = [given[request] for request in requests]
     for row, answer in enumerate(answers):
         if not answer:
             yield requests[row], _scored(model, contexts[row], [], [])
@@ -191,13 +196,15 @@ def _scores(model: "LocalModel", requests: list[Request]) -> Iterator[tuple[Requ
     lengths = [len(contexts[row]) for row in filled]
     for batch in model.scoring_batches(lengths, [len(answers[row]) for row in filled]):
         rows = [filled[place] for place in batch]
-        given = [answers[row] for row in rows]
-        scores = model.score([contexts[row] for row in rows], given, sampling)
+        own = [answers[row] for row in rows]
+        scores = model.score([contexts[row] for row in rows], own, sampling)
         for row, logprobs in zip(rows, scores, strict=True):
             yield requests[row], _scored(model, contexts[row], answers[row], logprobs)
 
 
-def _scored(model: "LocalModel", context: list[int], ids: list[int], logprobs: list[float]):
+def _scored(
+    model: "LocalModel", context: list[int], ids: list[int], logprobs: list[float]
+) -> Reply:
     return Reply(
         tokens=model.strings(ids),
         token_ids=ids,
@@ -213,9 +220,12 @@ def _judgements(model: "LocalModel", requests: list[Request]) -> Iterator[tuple[
     """Verdicts as the expectation over the whole scores of the scale: sum_n n P(n) / sum_n P(n),
     P(n) being the probability that the model goes on with n after `{"score": `. A small model
     writes no reliable JSON, and a weighted score has no ties: G-Eval (Liu et al., EMNLP 2023)."""
-    scales = [_whole_scores(request) for request in requests]
+    scales = {request: _whole_scores(request) for request in requests}
+    room = len(model.encode(VERDICT_BEGINS)) + MOST_DIGITS
+    requests, _ = yield from _fitting(model, requests, lambda request: room)
     contexts, paths, trees = [], [], []
-    for request, scale in zip(requests, scales, strict=True):
+    for request in requests:
+        scale = scales[request]
         text = model.chat_text(request.messages) + VERDICT_BEGINS
         tree = ScoreTree(scale, [tuple(model.encode(f"{text}{n}")) for n in scale])
         trees.append(tree)
@@ -267,7 +277,7 @@ class ScoreTree:
         self.paths = sorted(p for p in inner if not any(q[: len(p)] == p != q for q in inner))
         self.logprobs: dict[tuple[int, ...], float] = {(): 0.0}
 
-    def see(self, path: tuple[int, ...], found) -> None:
+    def see(self, path: tuple[int, ...], found: "Tensor | np.ndarray") -> None:
         """Take in log-probabilities (len(path) + 1, vocabulary) of the tokens along a path."""
         for at in range(len(path) + 1):
             for token in self.children[path[:at]]:
@@ -296,19 +306,26 @@ def _whole_scores(request: Request) -> range:
     return range(int(low), int(high) + 1)
 
 
-def _encoded(model: "LocalModel", requests: list[Request]):
-    """Tokens of the prompts and their requests; those that the model cannot read are yielded."""
-    contexts, kept = [], []
+def _fitting(
+    model: "LocalModel", requests: list[Request], room: Callable[[Request], int]
+) -> Generator[tuple[Request, Outcome], None, tuple[list[Request], list[list[int]]]]:
+    """Requests and the tokens of their prompts; what passes the model's context, with `room` for
+    the answer, is yielded as failed."""
+    kept, contexts = [], []
     for request in requests:
-        context = model.encode_chat(request.messages)
-        room = request.max_tokens or len(request.token_ids or ())
-        if model.context is not None and len(context) + room > model.context:
-            words = f"{len(context)} tokens of prompt and {room} of answer pass the model's context"
-            yield request, CallFailed(f"{words} of {model.context}")
+        context, answer = model.encode_chat(request.messages), room(request)
+        if model.context is not None and len(context) + answer > model.context:
+            yield (
+                request,
+                CallFailed(
+                    f"the prompt's {len(context)} tokens and {answer} of the answer pass the "
+                    f"{model.context} that the model can read"
+                ),
+            )
             continue
-        contexts.append(context)
         kept.append(request)
-    return contexts, kept
+        contexts.append(context)
+    return kept, contexts
 
 
 def _given_tokens(model: "LocalModel", request: Request) -> list[int]:
@@ -322,7 +339,7 @@ def _given_tokens(model: "LocalModel", request: Request) -> list[int]:
     return ids[:-1] if request.ended is False and has_end else ids
 
 
-def _sampling(request: Request):
+def _sampling(request: Request) -> "Sampling":
     from cje.models.nucleus import Sampling
 
     temperature, top_p = request.temperature, request.top_p

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jinja2 import TemplateError
 from torch import Tensor
 
 from cje.errors import CJEError
@@ -91,7 +92,15 @@ class LocalModel:
     def chat_text(self, messages: Sequence[tuple[str, str]]) -> str:
         """The messages under the chat template, up to where the assistant begins to speak."""
         turns = [{"role": role, "content": content} for role, content in messages]
-        return self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        try:
+            return self.tokenizer.apply_chat_template(
+                turns, add_generation_prompt=True, tokenize=False
+            )
+        except TemplateError as error:
+            roles = ", ".join(role for role, _ in messages)
+            raise CJEError(
+                f"local/{self.name}: its chat template takes no messages of {roles}: {error}"
+            ) from error
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a text, with none added."""
@@ -287,7 +296,7 @@ class LocalModel:
 
         return _packed(order, fits)
 
-    @functools.cached_property
+    @property
     def batch_rows(self) -> int:
         """Rows of a batch at most: CJE_LOCAL_BATCH, or what suits the device."""
         return number_from("CJE_LOCAL_BATCH") or BATCH_ROWS[self.device.type]

@@ -108,9 +108,10 @@ class Sampling:
         doubtful = torch.zeros_like(tokens, dtype=torch.bool)
         for rows, nuclei in self.nuclei(weights, weights.sum(-1, keepdim=True)):
             place, unsure = self._cut(nuclei, uniforms[rows])
-            tokens[rows] = _at(nuclei.tokens, place)
-            cut = _at(nuclei.masses, place).log() - nuclei.mass.log()
-            logprobs[rows] = cut.clamp(max=0.0)
+            drawn, masses = _at(nuclei.tokens, place), _at(nuclei.masses, place)
+            tokens[rows] = drawn
+            logprobs[rows] = (masses.log() - nuclei.mass.log()).clamp(max=0.0)
+            unsure |= self._holds(nuclei, drawn, masses)[1]
             doubtful[rows] = unsure | self._unsure_mass(nuclei)
         return Choice(tokens, logprobs, doubtful)
 

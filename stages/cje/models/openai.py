@@ -40,13 +40,13 @@ class OpenAIBackend:
     def check(self, name: str, role: Role, policy: Policy | None) -> None:
         if NO_CHAT.match(_family(name)):
             raise CJEError(f"openai/{name} has no chat interface; name a chat model")
+        if policy is not None and policy.chat_template is not None:
+            raise CJEError(f"chat_template: openai/{name} takes none; it is of server/... models")
         if policy is None or not refuses_sampling(name):
             return
         for setting in ("temperature", "top_p"):
             if getattr(policy, setting) is not None:
-                raise CJEError(
-                    f"{setting}: openai/{name} refuses {setting}; set {setting}: null for it"
-                )
+                raise CJEError(f"openai/{name} refuses {setting}; set {setting}: null for it")
 
     def ready(self, name: str) -> None:
         try:

@@ -7,15 +7,14 @@ the environment sets) cannot change what is asked.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 Kind = Literal["answer", "judgement", "score"]
 FORMAT = 1  # of the canonical request; another format is another key
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Request:
     """One question to one model.
 
@@ -44,21 +43,27 @@ class Request:
     ended: bool | None = None
     attempt: int | None = None
     options: tuple[tuple[str, str], ...] | None = None
+    _key: str | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def canonical(self) -> str:
         """The request as JSON: keys sorted, what is None left out."""
-        fields = {k: v for k, v in asdict(self).items() if v is not None}
-        return _json({"format": FORMAT, **fields})
+        given = {name: v for name in ASKED_FIELDS if (v := getattr(self, name)) is not None}
+        return _json({"format": FORMAT, **given})
 
-    @cached_property
+    @property
     def key(self) -> str:
         """32 hex digits: the 16-byte blake2b of the canonical request."""
-        return request_key(self.canonical)
+        if self._key is None:
+            object.__setattr__(self, "_key", request_key(self.canonical))
+        return self._key
 
     def again(self) -> "Request":
         """The same judgement, asked once more."""
         return replace(self, attempt=(self.attempt or 0) + 1)
+
+
+ASKED_FIELDS = tuple(f.name for f in fields(Request) if f.init)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,10 @@ SETTINGS = {
     "response_format": ("response_format", "name a judge that takes a JSON schema"),
     "output_config": ("output_config", "name a judge that takes a JSON schema"),
     "reasoning_effort": ("reasoning_effort", "name another model"),
+    "min_p": ("min_p", "name another model"),
+    "repetition_penalty": ("repetition_penalty", "name another model"),
+    "return_token_ids": ("return_token_ids", "name another model"),
+    "add_special_tokens": ("add_special_tokens", "name another model"),
     "seed": ("seed", "name another model"),
     "model": ("model", "correct the model's name"),
 }
@@ -155,23 +159,26 @@ def failure(error: Exception) -> CallFailed:
         return CallFailed(one_line(f"access is denied, check the API key: {said}"), fatal=True)
     if status == 404:
         return CallFailed(one_line(f"the model or address is unknown: {said}"), fatal=True)
-    if status in (408, 409, 429) or status >= 500:
-        words = "too many requests" if status == 429 else "the server failed"
-        return CallFailed(one_line(f"{words}: {said}"), again=True, retried=True)
     setting = refused_setting(error)
     if setting is not None:
         name, remedy = SETTINGS[setting]
         return SettingRefused(one_line(f"the model refuses {name}; {remedy}: {said}"), setting)
+    if status in (408, 409, 429) or status >= 500:
+        words = "too many requests" if status == 429 else "the server failed"
+        return CallFailed(one_line(f"{words}: {said}"), again=True, retried=True)
     if TOO_LONG.search(codes):
         return CallFailed(one_line(f"the prompt is too long: {said}"))
     return CallFailed(one_line(f"the request is refused: {said}"))
 
 
 def refused_setting(error: Exception) -> str | None:
-    """The parameter, of `SETTINGS`, that a 400 or 422 says the model does not take, or None."""
-    if getattr(error, "status_code", None) not in (400, 422):
+    """The parameter, of `SETTINGS`, that a 400 or 422 says the model does not take, or None.
+    llama-cpp-python's server says so with a 500, and repeats the input behind its words."""
+    facts, status = _facts(error), getattr(error, "status_code", None)
+    if status == 500 and "validation error" in facts["message"]:
+        facts["message"] = facts["message"].partition("'input'")[0]
+    elif status not in (400, 422):
         return None
-    facts = _facts(error)
     if TOO_LONG.search(f"{facts['code']} {facts['message']}"):  # depends on the prompt's length
         return None
     if facts["param"] in SETTINGS:

@@ -1,0 +1,263 @@
+"""The provider `server/...`: any server of the OpenAI kind (vLLM, SGLang, llama.cpp, Together).
+
+Its address is the policy's `base_url`, else CJE_BASE_URL; its key, if it wants one, SERVER_API_KEY.
+Answers come from its chat interface, or, where the policy has a `chat_template`, as completions of
+the rendered prompt, so that sampled and scored texts are cut into the same tokens.
+
+Log-probabilities are taken to be those before temperature and top_p (vLLM's default, llama.cpp).
+They are the sampling ones where both are set to 1, and what servers add of themselves (top_k,
+min_p, a repetition penalty) could be switched off. A temperature left out is the server's own.
+"""
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from cje.errors import CJEError
+from cje.models import teacher
+from cje.models import wire as wires
+from cje.models.backend import Role, Wire
+from cje.models.completions import Kind, LogprobsSeen, chat_reply, text_reply
+from cje.models.openai import REASON_TOKENS, json_schema
+from cje.models.requests import Reply, Request
+from cje.models.templates import render_prompt
+from cje.settings import Policy
+
+BASE_URL = "CJE_BASE_URL"
+# Switched off: what a server does to its model's distribution beside temperature and top_p. All
+# servers that know top_k take one beyond the vocabulary; 0 and -1 are each refused by some.
+PLAIN = {"top_k": 1_000_000, "min_p": 0.0, "repetition_penalty": 1.0}
+# What a call can do without, where the server does not take it.
+OPTIONAL = {*PLAIN, "seed", "logprobs", "top_logprobs", "return_token_ids", "add_special_tokens"}
+OPTIONAL |= {"response_format"}
+SCHEMA_WORDS = "\n\nReply with one JSON object and nothing else. Its JSON schema:\n"
+
+Build = Callable[[set[str]], dict[str, Any]]
+
+
+class ServerBackend:
+    """See `cje.models.backend.Backend`."""
+
+    keys: tuple[str, ...] = ()
+    in_process = False
+
+    def can(self, name: str) -> frozenset[str]:
+        return frozenset({"logprobs", "score", "seed", "judge"})
+
+    def check(self, name: str, role: Role, policy: Policy | None) -> None:
+        if policy is None:
+            return
+        _address(policy.base_url, f"server/{name}")
+        if policy.chat_template is not None:
+            render_prompt(policy.chat_template, _messages(policy, "Hello"))
+
+    def ready(self, name: str) -> None:
+        try:
+            import openai  # noqa: F401
+        except ImportError:
+            raise CJEError("the package openai is missing; `pip install openai`") from None
+
+    def answer(self, policy: Policy, prompt: str) -> Request:
+        return replace(_request(policy, prompt), kind="answer", max_tokens=policy.max_tokens)
+
+    def score(self, policy: Policy, prompt: str, scoring: str | None) -> Request:
+        request = _request(policy, prompt)
+        options = {**dict(request.options or ()), "scoring": scoring or teacher.NONE}
+        return replace(request, options=tuple(sorted(options.items())))
+
+    def judgement(
+        self, name: str, messages: tuple[tuple[str, str], ...], schema: str, base_url: str | None
+    ) -> Request:
+        return Request(
+            kind="judgement",
+            model=f"server/{name}",
+            messages=messages,
+            temperature=0.0,
+            max_tokens=REASON_TOKENS,
+            base_url=base_url,
+            schema=schema,
+        )
+
+    def probe(self, policy: Policy) -> Request | None:
+        asked = policy.model_copy(update={"system_prompt": None, "temperature": 1.0, "top_p": 1.0})
+        request = _request(asked, teacher.PROBE_PROMPT)
+        options = {**dict(request.options or ()), "probe": "1"}
+        return replace(request, options=tuple(sorted(options.items())))
+
+    def connect(self, wire: Wire) -> "ServerConnection":
+        return ServerConnection(wire)
+
+
+class ServerConnection:
+    """See `cje.models.backend.Connection`. What a server refuses, of what a call can do without,
+    is left out from then on; `notes` says so."""
+
+    def __init__(self, wire: Wire):
+        import openai
+
+        self.notes: list[str] = []
+        self._wire, self._errors = wire, openai.OpenAIError
+        self._http = wires.http_client(openai.DefaultAsyncHttpxClient, wire)
+        self._clients: dict[str, openai.AsyncOpenAI] = {}
+        self._logprobs = LogprobsSeen(self.notes)
+        self._refused: dict[tuple[str | None, str], set[str]] = defaultdict(set)
+
+    async def ask(self, request: Request) -> Reply:
+        if request.kind == "answer":
+            return await self._answer(request)
+        if request.kind == "judgement":
+            build = partial(judgement_body, request)
+            return chat_reply(await self._call(request, "/chat/completions", build), None)
+        post = partial(self._scoring_post, request)
+        if "probe" in dict(request.options or ()):
+            return await teacher.find_way(request, self._answer, post)
+        reply = await teacher.score(request, post)
+        return replace(reply, logprob_kind=_kind(request, self._refused_by(request)))
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def _answer(self, request: Request) -> Reply:
+        refused = self._refused_by(request)
+        if self._logprobs.gives_none(request.model):
+            refused.add("logprobs")
+        prompt = dict(request.options or ()).get("prompt")
+        path = "/chat/completions" if prompt is None else "/completions"
+        body = await self._call(request, path, partial(answer_body, request))
+        reply = (chat_reply if prompt is None else text_reply)(body, _kind(request, refused))
+        if "logprobs" not in refused:
+            self._logprobs.see(request.model, reply)
+        return reply
+
+    async def _call(self, request: Request, path: str, build: Build) -> Any:
+        """The JSON of the reply to a body, which is built without what the server refuses."""
+        refused = self._refused_by(request)
+        while True:
+            body = build(refused)
+            try:
+                return await self._post(request, path, body)
+            except wires.SettingRefused as failed:
+                setting = failed.setting
+                if setting not in OPTIONAL or setting not in body:
+                    raise
+            if setting not in refused:
+                refused.add(setting)
+                self.notes.append(f"{request.model} refuses {setting}: it is left out of the calls")
+
+    async def _scoring_post(self, request: Request, path: str, body: dict[str, Any]) -> Any:
+        """The same for a body that scores: what an answer would be refused shows here too, so that
+        both are of one kind."""
+        if path == "/tokenize":
+            return await self._post(request, path, body)
+        return await self._call(request, path, partial(_without, body | PLAIN))
+
+    def _refused_by(self, request: Request) -> set[str]:
+        return self._refused[request.base_url, request.model]
+
+    async def _post(self, request: Request, path: str, body: dict[str, Any]) -> Any:
+        """The JSON of the reply; /tokenize lies beside the interface's own paths."""
+        import httpx2
+
+        address = _address(request.base_url, request.model)
+        url = address.removesuffix("/v1") + path if path == "/tokenize" else path
+        body = {"model": request.model.removeprefix("server/"), **body}
+        call = self._client(address).post(url, cast_to=httpx2.Response, body=body)
+        response = await wires.outcome(call, self._errors)
+        return wires.json_body(response.content)
+
+    def _client(self, address: str):
+        import openai
+
+        if address not in self._clients:
+            self._clients[address] = openai.AsyncOpenAI(
+                api_key=os.environ.get("SERVER_API_KEY", "").strip() or "none",
+                base_url=address,
+                timeout=self._wire.timeout,
+                max_retries=self._wire.max_retries,
+                http_client=self._http,
+            )
+        return self._clients[address]
+
+
+def answer_body(request: Request, refused: set[str]) -> dict[str, Any]:
+    """The body of a call for an answer, `model` aside, without what the server refuses."""
+    prompt = dict(request.options or ()).get("prompt")
+    body: dict[str, Any] = {"max_tokens": request.max_tokens, **PLAIN, "return_token_ids": True}
+    body |= {"temperature": request.temperature, "top_p": request.top_p}
+    body["seed"] = None if request.seed is None else call_seed(request)
+    if prompt is None:
+        body |= {"messages": _turns(request), "logprobs": True, "top_logprobs": 1}
+        if "logprobs" in refused:
+            del body["top_logprobs"]
+    else:
+        body |= {"prompt": prompt, "logprobs": 1, "add_special_tokens": False}
+    return _without({k: v for k, v in body.items() if v is not None}, refused)
+
+
+def judgement_body(request: Request, refused: set[str]) -> dict[str, Any]:
+    """The body of a call for a verdict; the schema stands in the prompt where the server takes no
+    `response_format`."""
+    turns = _turns(request)
+    body = {"messages": turns, "max_tokens": request.max_tokens, "temperature": request.temperature}
+    if "response_format" in refused:
+        turns[-1]["content"] += SCHEMA_WORDS + request.schema
+    else:
+        body["response_format"] = json_schema(request.schema)
+    return body
+
+
+def call_seed(request: Request) -> int:
+    """31 bits from the random draw that the request names."""
+    name = f"{request.seed}/{request.uid}/{request.draw}".encode()
+    return int.from_bytes(hashlib.blake2b(name, digest_size=4).digest(), "big") >> 1
+
+
+def _request(policy: Policy, prompt: str) -> Request:
+    messages = _messages(policy, prompt)
+    options = None
+    if policy.chat_template is not None:
+        options = (("prompt", render_prompt(policy.chat_template, messages)),)
+    return Request(
+        kind="score",
+        model="server/" + policy.model.removeprefix("server/"),
+        messages=messages,
+        temperature=policy.temperature,
+        top_p=policy.top_p,
+        base_url=policy.base_url,
+        options=options,
+    )
+
+
+def _messages(policy: Policy, prompt: str) -> tuple[tuple[str, str], ...]:
+    system = () if policy.system_prompt is None else (("system", policy.system_prompt),)
+    return (*system, ("user", prompt))
+
+
+def _turns(request: Request) -> list[dict[str, str]]:
+    return [{"role": role, "content": content} for role, content in request.messages]
+
+
+def _without(body: dict[str, Any], refused: set[str]) -> dict[str, Any]:
+    return {k: v for k, v in body.items() if k not in refused}
+
+
+def _kind(request: Request, refused: set[str]) -> Kind:
+    plain = request.temperature == 1 and request.top_p == 1 and not refused & set(PLAIN)
+    return "sampling" if plain else "raw"
+
+
+def _address(base_url: str | None, model: str) -> str:
+    address = base_url or os.environ.get(BASE_URL, "").strip()
+    if not address:
+        raise CJEError(
+            f"base_url: {model} needs the address of its server; set base_url, as in "
+            f"http://localhost:8000/v1, or {BASE_URL} in the environment"
+        )
+    return address.rstrip("/")
+
+
+BACKEND = ServerBackend()

@@ -1,0 +1,137 @@
+"""Chat templates: the text of a prompt as a model's own template has it.
+
+Rendered as transformers does, with Jinja in a sandbox, so that a server which completes texts is
+given the very prompt that its chat interface would make. `strftime_now` is not there: a prompt with
+today's date would be another request every day.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from cje.errors import CJEError
+
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] "
+    "+ '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+LLAMA_3 = (
+    "{% for message in messages %}{% set content = '<|start_header_id|>' + message['role'] + "
+    "'<|end_header_id|>\n\n' + message['content'] | trim + '<|eot_id|>' %}"
+    "{% if loop.first %}{% set content = '<|begin_of_text|>' + content %}{% endif %}"
+    "{{ content }}{% endfor %}{% if add_generation_prompt %}"
+    "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
+CLASSICS = {"chatml": CHATML, "llama-3": LLAMA_3}
+CONFIG = "tokenizer_config.json"
+
+
+def render_prompt(template: str, messages: Sequence[tuple[str, str]]) -> str:
+    """The prompt of (role, content) pairs, open for the assistant's answer.
+
+    `template`: a name of `CLASSICS`, a .jinja file, a tokenizer's folder or its
+    tokenizer_config.json. Raises CJEError for one that cannot be read or refuses the messages.
+    """
+    import jinja2
+
+    compiled, tokens = _compiled(template)
+    turns = [{"role": role, "content": content} for role, content in messages]
+    try:
+        return compiled.render(
+            messages=turns, tools=None, documents=None, add_generation_prompt=True, **tokens
+        )
+    except (jinja2.TemplateError, TypeError, ValueError, KeyError) as error:
+        raise CJEError(f"chat_template: {template}: refuses the messages: {error}") from None
+
+
+@cache
+def _compiled(template: str) -> tuple[Any, Mapping[str, str]]:
+    """The compiled template, and the special tokens that it may name."""
+    try:
+        import jinja2
+        from jinja2.ext import Extension, loopcontrols
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+    except ImportError:
+        raise CJEError(
+            "chat_template: the package jinja2 is missing; `pip install jinja2`"
+        ) from None
+
+    class Generation(Extension):  # what {% generation %} marks is rendered as it stands
+        tags = frozenset({"generation"})
+
+        def parse(self, parser):
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+    source, tokens = _source(template)
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _raise
+    try:
+        compiled = environment.from_string(source)
+    except jinja2.TemplateError as error:
+        raise CJEError(f"chat_template: {template}: no valid template: {error}") from None
+    return compiled, tokens
+
+
+def _source(template: str) -> tuple[str, Mapping[str, str]]:
+    if template in CLASSICS:
+        return CLASSICS[template], {}
+    path = Path(template)
+    folder = path if path.is_dir() else path.parent
+    config = folder / CONFIG
+    try:
+        told = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+        if path.suffix == ".jinja":
+            source = path.read_text(encoding="utf-8")
+        elif (path.is_dir() or path.name == CONFIG) and folder.joinpath(CONFIG).is_file():
+            beside = folder / "chat_template.jinja"
+            source = beside.read_text("utf-8") if beside.is_file() else told.get("chat_template")
+        else:
+            raise CJEError(
+                f"chat_template: {template}: is no template; give a tokenizer's folder with its "
+                f"{CONFIG}, a .jinja file, or one of {', '.join(CLASSICS)}"
+            )
+    except (OSError, ValueError) as error:
+        raise CJEError(f"chat_template: {template}: cannot be read: {error}") from None
+    if isinstance(source, list):
+        source = {item["name"]: item["template"] for item in source}.get("default")
+    if not isinstance(source, str):
+        raise CJEError(f"chat_template: {template}: holds no template; give a .jinja file")
+    tokens = {key: _content(told[key]) for key in told if key.endswith("_token")}
+    tokens = {key: token for key, token in tokens.items() if isinstance(token, str)}
+    for name in ("bos_token", "eos_token"):
+        if name in source and name not in tokens:
+            tokens[name] = ""
+            if not told:
+                raise CJEError(
+                    f"chat_template: {template}: names {name}; put the model's {CONFIG} beside it"
+                )
+    return source, tokens
+
+
+def _content(token: Any) -> Any:
+    return token.get("content") if isinstance(token, Mapping) else token
+
+
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
+
+
+def _raise(message: str) -> None:
+    import jinja2
+
+    raise jinja2.TemplateError(message)
