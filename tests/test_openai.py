@@ -221,6 +221,8 @@ def test_other_models_take_both(name):
 def test_a_model_without_a_chat_interface_is_refused():
     with pytest.raises(CJEError, match="no chat interface"):
         BACKEND.check("gpt-3.5-turbo-instruct", "policy", policy())
+    with pytest.raises(CJEError, match="chat_template"):
+        BACKEND.check("gpt-4o", "policy", policy(chat_template="chatml"))
 
 
 def completion(logprobs, text="ab"):

@@ -7,7 +7,6 @@ from typing import Any
 from cje.settings import show_value
 
 REASON_WORDS = "one or two short sentences on what decides the score"
-BOUNDS = ("minimum", "maximum")
 NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 OBJECT = re.compile(r'\{\s*["}]')  # what looks like the start of a JSON object
 
@@ -21,8 +20,8 @@ class _Repeated:
 def score_schema(score_range: ScoreRange) -> str:
     """The JSON schema of a verdict as canonical JSON: `reason`, then `score` on the scale.
 
-    It holds only what the strict modes of OpenAI, vLLM and llama.cpp take; Anthropic's, and
-    OpenAI's for fine-tuned models, refuse bounds of numbers: see `without_bounds`.
+    It holds only what the strict modes of OpenAI, vLLM and llama.cpp take. Anthropic's refuses
+    `minimum` and `maximum`; its SDK's `transform_schema` moves them into the description.
     """
     low, high = map(plain_number, score_range)
     properties = {
@@ -34,23 +33,15 @@ def score_schema(score_range: ScoreRange) -> str:
             "maximum": high,
         },
     }
-    return _json(
-        {
-            "type": "object",
-            "properties": properties,
-            "required": list(properties),
-            "additionalProperties": False,
-        }
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+    return json.dumps(
+        schema, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
     )
-
-
-def without_bounds(schema: str) -> str:
-    """The schema of `score_schema` without the bounds of numbers, which stay in the words."""
-    fields = json.loads(schema)
-    for field in fields["properties"].values():
-        for bound in BOUNDS:
-            field.pop(bound, None)
-    return _json(fields)
 
 
 def parse_score(text: str | None, score_range: ScoreRange) -> tuple[float | None, str | None]:
@@ -139,12 +130,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and one == other
-
-
-def _json(value: Any) -> str:
-    return json.dumps(
-        value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
-    )
 
 
 # Not strict: line breaks in a reason are no reason to lose a score.

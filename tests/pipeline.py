@@ -1,0 +1,60 @@
+"""The project in a temporary repository, and DVC run there."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGES = (
+    "load_prompts generate_logs draw_targets proxy_score oracle_label calibrate estimate validate "
+    "cost"
+).split()
+KEPT = ("stages", "data/inputs/README.md", "data/prompts", "data/rubrics", "params.yaml", "dvc.yaml")
+
+
+def run(*command: str, cwd: Path, ok: bool = True, **variables: str) -> str:
+    """Run a command there; its output. `ok`: whether it should succeed."""
+    environment = os.environ | variables | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(cwd / "stages"),
+        "DVC_NO_ANALYTICS": "1",
+    }
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode == 0) == ok, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def ran(output: str) -> list[str]:
+    return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
+
+
+def experiment(repo: Path, *options: str, **changes) -> str:
+    """`dvc exp run` with settings changed."""
+    flags = [part for key, value in changes.items() for part in ("-S", f"{key}={value}")]
+    return run("dvc", "exp", "run", *options, *flags, cwd=repo)
+
+
+def new_project(repo: Path) -> Path:
+    """A copy of the project's pipeline, committed, nothing run."""
+    for name in (*KEPT, ".dvcignore", ".gitignore"):
+        source, target = ROOT / name, repo / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    run("git", "init", "-q", cwd=repo)
+    for key, value in (("user.name", "Tester"), ("user.email", "tester@example.org")):
+        run("git", "config", key, value, cwd=repo)
+    run("dvc", "init", "-q", cwd=repo)
+    commit(repo)
+    return repo
+
+
+def commit(repo: Path) -> None:
+    run("git", "add", "-A", cwd=repo)
+    run("git", "commit", "-q", "-m", "state", cwd=repo)

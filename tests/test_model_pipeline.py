@@ -1,0 +1,193 @@
+"""The pipeline on models that are called, under DVC: one store for all experiments, nothing asked twice."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from cje.tables import read_table
+from pipeline import ROOT, STAGES, commit, experiment, new_project, ran, run
+
+SECRET = "sk-loopback-0123456789abcdef"
+SETTINGS = {
+    "max_samples": 60,
+    "base_model": "openai/gpt-4o-mini",
+    "target_models": "[openai/gpt-4o]",
+    "proxy_model": "openai/gpt-4o-mini",
+    "oracle_model": "anthropic/claude-haiku-4-5",
+    "oracle_samples": 20,
+    "oracle_fraction": 0.4,
+    "top_p": "null",
+    "max_tokens": 12,
+}
+
+
+class Server:
+    """A loopback server in a process of its own; `new()` is what was asked since the last look."""
+
+    def __init__(self, log: Path):
+        self.log, self.seen = log, 0
+        command = [sys.executable, "tests/loopback.py", "--port", "0", "--log", str(log)]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        self.url = self.process.stdout.readline().strip()
+
+    def new(self) -> int:
+        lines = self.log.read_text().splitlines()
+        new, self.seen = len(lines) - self.seen, len(lines)
+        return new
+
+    def repeats(self) -> int:
+        counts = Counter(line.split()[0] for line in self.log.read_text().splitlines())
+        return sum(counts.values()) - len(counts)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    found = Server(tmp_path_factory.mktemp("server") / "calls.txt")
+    keys = {"OPENAI_API_KEY": SECRET, "ANTHROPIC_API_KEY": SECRET}
+    routes = {"OPENAI_BASE_URL": f"{found.url}/v1", "ANTHROPIC_BASE_URL": found.url}
+    before = dict(os.environ)
+    os.environ.update(keys | routes)
+    yield found
+    os.environ.clear()
+    os.environ.update(before)
+    found.process.terminate()
+    found.process.wait()
+
+
+@pytest.fixture(scope="module")
+def project(server, tmp_path_factory):
+    repo = new_project(tmp_path_factory.mktemp("project") / "cje")
+    assert ran(experiment(repo, **SETTINGS)) == STAGES
+    commit(repo)
+    return repo
+
+
+@pytest.fixture
+def repo(project, server):
+    server.new()
+    yield project
+    run("git", "checkout", "-q", ".", cwd=project)
+    run("git", "clean", "-fdq", cwd=project)
+    run("dvc", "checkout", "-q", "--force", cwd=project)
+
+
+def cost(repo: Path) -> dict:
+    return json.loads((repo / "metrics/cost.json").read_text(encoding="utf-8"))
+
+
+def test_every_call_is_in_the_metrics_and_none_was_made_twice(repo, server):
+    found = cost(repo)
+    assert found["calls"] == server.seen and found["failed"] == 0
+    assert server.repeats() == 0
+    assert found["usd"] == pytest.approx(sum(row["usd"] for row in found["by_model"].values()))
+    assert 0 < found["usd"] < 1
+    logs = read_table(repo / "data/logs.parquet", "logs")
+    assert logs["token_logprobs"].notna().all() and set(logs["logprob_kind"]) == {"raw"}
+    results = json.loads((repo / "metrics/estimates.json").read_text(encoding="utf-8"))["results"]
+    assert results["openai/gpt-4o"]["weights"] == "marginal"
+
+
+def test_all_stages_again_ask_nothing_and_give_the_same_bytes(repo, server):
+    assert ran(run("dvc", "repro", "--force", "--no-run-cache", cwd=repo)) == STAGES
+    assert server.new() == 0
+    assert run("git", "status", "--short", cwd=repo) == ""
+
+
+def test_more_labels_targets_and_prompts_ask_only_for_what_is_new(repo, server):
+    experiment(repo, oracle_fraction=0.6)
+    labels = read_table(repo / "data/oracle_labels.parquet", "oracle_labels")
+    assert len(labels) == 36 and server.new() <= 12  # equal answers share a judgement
+    experiment(repo, target_models="[openai/gpt-4o,openai/gpt-4.1]")
+    assert 60 <= server.new() <= 60 + 60 + 20
+    experiment(repo, target_models="[openai/gpt-4o]", max_samples=70)
+    assert 20 <= server.new() <= 20 + 20 + 12 + 20
+    assert server.repeats() == 0
+
+
+def test_queued_and_temporary_experiments_share_the_store(repo, server):
+    run("dvc", "exp", "run", "--queue", "-S", "temperature=0.3,0.5", cwd=repo)
+    run("dvc", "exp", "run", "--run-all", "-j", "2", cwd=repo)
+    assert server.new() > 2 * 2 * 60
+    experiment(repo, "--temp", temperature=0.3)
+    experiment(repo, temperature=0.5)
+    experiment(repo, "--temp", temperature=0.7)  # as committed
+    assert server.new() == 0
+    assert server.repeats() == 0
+
+
+def test_without_a_key_the_first_stage_says_which_and_what_is_kept_needs_none(repo, server):
+    output = run("dvc", "repro", "-f", cwd=repo, OPENAI_API_KEY="", ANTHROPIC_API_KEY="")
+    assert ran(output) == STAGES and server.new() == 0
+    empty = {"CJE_STORE": str(repo.parent / "empty"), "OPENAI_API_KEY": ""}
+    output = run("dvc", "repro", "-f", cwd=repo, ok=False, **empty)
+    assert "No provider API key found! Please set OPENAI_API_KEY in" in output
+    assert ran(output) == ["load_prompts"] and "Traceback" not in output
+    output = run("dvc", "repro", "-f", cwd=repo, ok=False, **empty, ANTHROPIC_API_KEY="")
+    assert "Please set OPENAI_API_KEY and ANTHROPIC_API_KEY in" in output
+
+
+def test_a_recording_replays_the_run_without_keys_server_or_store(repo, server, tmp_path):
+    words = run("cje", "store", "export", "data/recordings/run.parquet", cwd=repo)
+    assert f"{cost(repo)['calls']:,} replies" in words
+    fresh = new_project(tmp_path / "fresh")
+    shutil.copytree(repo / "data/recordings", fresh / "data/recordings")
+    shutil.copy(repo / "params.yaml", fresh / "params.yaml")
+    nothing = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY"), "")
+    nowhere = dict.fromkeys(("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL"), "http://127.0.0.1:9")
+    run("dvc", "repro", cwd=fresh, **nothing, **nowhere)
+    assert server.new() == 0 and not (fresh / ".cje").exists()
+    for name in ("estimates", "validation", "cost"):
+        one, other = (f / f"metrics/{name}.json" for f in (repo, fresh))
+        assert one.read_bytes() == other.read_bytes()
+    assert (fresh / "dvc.lock").read_bytes() == (repo / "dvc.lock").read_bytes()
+
+
+def test_the_key_is_nowhere(repo):
+    for path in repo.rglob("*"):
+        if path.is_file():
+            assert SECRET.encode() not in path.read_bytes(), path
+
+
+def test_a_budget_stops_the_stage_and_the_run_goes_on_when_it_is_raised(repo, server):
+    flags = ["-S", "temperature=0.9", "-S", "max_cost_usd=0.001"]
+    output = run("dvc", "exp", "run", *flags, cwd=repo, ok=False)
+    assert "max_cost_usd: $0.001" in output and "Traceback" not in output
+    asked = server.new()
+    assert 0 < asked < 200
+    experiment(repo, temperature=0.9, max_cost_usd=5)
+    assert asked + server.new() == pytest.approx(cost(repo)["calls"], abs=70)
+    assert server.repeats() == 0
+
+
+def test_what_a_run_would_cost_is_said_before_and_is_nothing_after(repo):
+    words = run("cje", "cost", cwd=repo)
+    assert "0 calls to make: $0.0000" in words and "rule of thumb" in words
+    empty = {"CJE_STORE": str(repo.parent / "empty"), "OPENAI_API_KEY": ""}
+    words = run("cje", "cost", cwd=repo, **empty)
+    calls = int(words.split(" calls to make")[0].split()[-1])
+    assert calls == 60 + 60 + 120 + 24 + 20
+
+
+def test_upkeep_of_the_store(repo, tmp_path):
+    words = run("cje", "store", cwd=repo)
+    assert "openai/gpt-4o-mini" in words and "hits:" in words
+    assert " 0 problems" in run("cje", "store", "verify", cwd=repo)
+    path = repo / ".cje/replies/openai/gpt-4o-mini.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:1000] + b"?" + whole[1001:])
+    assert "damaged" in run("cje", "store", "verify", cwd=repo, ok=False)
+    path.write_bytes(whole)
+    run("cje", "store", "export", "--all", str(tmp_path / "all.parquet"), cwd=repo)
+    mine = {"CJE_STORE": str(tmp_path / "store")}
+    assert "replies added" in run("cje", "store", "import", str(tmp_path / "all.parquet"),
+                                  cwd=repo, **mine)  # fmt: skip
+    words = run("cje", "store", "prune", "--model", "openai/gpt-4o", cwd=repo, **mine)
+    assert "would go" in words
+    words = run("cje", "store", "prune", "--model", "openai/gpt-4o", "--yes", cwd=repo, **mine)
+    assert "removed" in words and not (tmp_path / "store/openai/gpt-4o.jsonl").exists()
