@@ -91,7 +91,7 @@ class ModelSource:
         for target in settings.targets:
             check_model(target.model, "policy", f"target_models: {target.name}", target)
         for setting, model in settings.judges.items():
-            check_model(model, "judge", setting)
+            check_model(model, "judge", setting, _judge_route(settings, model))
         policies = [policy.model for policy in (base, *settings.targets)]
         self.calls.require_ready([*policies, *settings.judges.values()])
 
@@ -220,6 +220,14 @@ class ModelSource:
         given = labels.groupby("policy")["oracle_score"].transform(lambda s: s.notna().mean())
         labels["oracle_prob"] *= given
         return labels[labels["oracle_score"].notna()].drop(columns="answer")
+
+
+def _judge_route(settings: Settings, model: str) -> Policy | None:
+    """Where a judge on a server is asked, as a policy; None for the others, whose provider knows."""
+    if not model.startswith("server/"):
+        return None
+    nothing = {"temperature": None, "top_p": None, "max_tokens": 1}
+    return Policy(name=model, model=model, base_url=settings.base_url, **nothing)
 
 
 def nested_sample(uids: Iterable[str], count: int, seed: int, salt: str) -> np.ndarray:

@@ -36,7 +36,8 @@ from cje.models.wire import failure
 Keep = Callable[[Request, Reply | CallFailed], None]
 Failures = list[tuple[Request, CallFailed]]
 
-POLL_SECONDS = 20.0
+POLL_SECONDS = 30.0  # between two looks at the most; the first looks come sooner
+FIRST_POLL_SECONDS = 1.0
 ATTEMPTS = 5  # at submitting, at collecting, and at a batch that is not found
 LOOKS = 30  # at a batch, that may fail in a row
 BACKOFF_SECONDS = 1.0  # doubled after every attempt
@@ -60,7 +61,7 @@ def run_batches(
     `keep` gets every reply the moment that it is read, and each wanted failure; also the replies of
     such a batch that nobody wants any more, since they are paid for, unless `held` says that there
     is one. What another process collected meanwhile is neither kept nor returned. `wait`: seconds
-    between two looks. `progress` is told the requests done and in all, of the batches waited for.
+    between two looks, at most. `progress` is told the requests done and in all, of the batches waited for.
 
     Raises CJEError where no batch can be looked at; nothing is lost then: run again.
     """
@@ -262,7 +263,7 @@ class _Run:
     def _wait(self, waiting: list[Entry]) -> None:
         """Look at the batches until each has ended, and collect them."""
         total = sum(len(entry.requests) for entry in waiting)
-        over = 0
+        over, pause = 0, min(FIRST_POLL_SECONDS, self.wait)
         while waiting:
             for entry in list(waiting):
                 self.journal.refresh()
@@ -277,7 +278,8 @@ class _Run:
             if self.progress is not None:
                 self.progress(over + sum(entry.done for entry in waiting), total)
             if waiting:
-                time.sleep(self.wait)
+                time.sleep(pause)
+                pause = min(self.wait, 1.5 * pause)
 
     def _ended(self, entry: Entry) -> bool:
         """Whether there is something to collect, or nothing to wait for."""

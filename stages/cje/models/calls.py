@@ -162,7 +162,7 @@ class Calls:
         keep.batch = True
         failed: dict[str, CallFailed] = {}
         journal = self.store.folder / "batches" / f"{provider}.jsonl"
-        left = [request for request in missing]
+        left = list(missing)
         while left:
             worst = [worst_cost(request, price, batch=True) for request in left]
             room, count = 0.0, 0
@@ -171,9 +171,14 @@ class Calls:
             if count == 0:
                 raise CJEError(self.budget.words(worst[0]))
             group, left = left[:count], left[count:]
-            for request, failure in run_batches(group, provider, journal, keep):
-                failed[request.key] = failure
+            found = run_batches(group, provider, journal, keep, held=self._held_now)
+            failed |= {request.key: failure for request, failure in found}
+            self.store.refresh(group[0].model)  # what another process collected
         return failed
+
+    def _held_now(self, request: Request) -> bool:
+        self.store.refresh(request.model)
+        return self.store.holds(request)
 
     def _price(self, model: str) -> Price:
         price = price_of(model, self.settings.prices)

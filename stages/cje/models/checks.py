@@ -23,7 +23,7 @@ class ChecksProvider:
     capabilities = frozenset()
     logprob_kind = None
 
-    def check(self, name: str, role: Role) -> None:
+    def check(self, name: str, role: Role, policy: Policy | None = None) -> None:
         if name not in RULES:
             known = ", ".join(f"checks/{rule}" for rule in RULES)
             raise CJEError(f"checks/{name}: there is no such judge; there are {known}")
