@@ -57,16 +57,35 @@ def synchronise() -> None:
         torch.cuda.synchronize()
 
 
+def padded(
+    contexts: list[list[int]], answers: list[list[int]], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens and mask, contexts padded on the left and answers on the right."""
+    left, right = max(map(len, contexts)), max(map(len, answers))
+    tokens = torch.zeros(len(contexts), left + right, dtype=torch.long)
+    seen = torch.zeros_like(tokens)
+    for row, (context, answer) in enumerate(zip(contexts, answers, strict=True)):
+        place = slice(left - len(context), left + len(answer))
+        tokens[row, place] = torch.tensor(context + answer)
+        seen[row, place] = 1
+    return tokens.to(device), seen.to(device)
+
+
+@torch.inference_mode()
+def bare_scoring(model: LocalModel, contexts: list[list[int]], answers: list[list[int]]) -> int:
+    """A forward pass with logits at the places of the answers."""
+    tokens, seen = padded(contexts, [answer[:-1] for answer in answers], model.device)
+    model.model(
+        tokens, attention_mask=seen, position_ids=(seen.cumsum(-1) - 1).clamp(min=0),
+        use_cache=False, logits_to_keep=max(map(len, answers)),
+    )  # fmt: skip
+    return sum(map(len, contexts)) + sum(map(len, answers))
+
+
 @torch.inference_mode()
 def bare_sampling(model: LocalModel, contexts: list[list[int]], steps: int) -> int:
     """Greedy decoding of as many tokens with the model's own cache, and nothing else."""
-    width = max(map(len, contexts))
-    tokens = torch.zeros(len(contexts), width, dtype=torch.long)
-    seen = torch.zeros_like(tokens)
-    for row, context in enumerate(contexts):
-        tokens[row, width - len(context) :] = torch.tensor(context)
-        seen[row, width - len(context) :] = 1
-    last, seen = tokens.to(model.device), seen.to(model.device)
+    last, seen = padded(contexts, [[] for _ in contexts], model.device)
     places, cache = (seen.cumsum(-1) - 1).clamp(min=0), None
     for _ in range(steps):
         out = model.model(
@@ -121,15 +140,11 @@ def score(model: LocalModel, policy: Policy, replies: dict[Request, Reply]) -> W
         texts = [contexts[row] for row in rows], [answers[row] for row in rows]
         tokens = sum(map(len, texts[0])) + sum(map(len, texts[1]))
 
-        def bare(texts=texts, tokens=tokens) -> int:
-            model.logits(*texts)
-            return tokens
-
         def ours(rows=rows, tokens=tokens) -> int:
             ask([requests[row] for row in rows])
             return tokens
 
-        watch.run("bare", bare)
+        watch.run("bare", lambda texts=texts: bare_scoring(model, *texts))
         watch.run("ours", ours)
     return watch
 

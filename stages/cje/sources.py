@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cje.errors import CJEError
-from cje.models import check_model, provider_for, split_model
+from cje.models import ASKED, check_model, provider_for, split_model
 from cje.models.calls import Calls
 from cje.settings import Policy, Settings
 from cje.tables import LOGGED, empty_table, prompt_uids, read_table, to_unit, write_table
@@ -97,10 +97,22 @@ class ModelSource:
 
     def check_prompts(self, prompts: pd.DataFrame) -> None:
         """Raise CJEError where a judge needs what a prompt does not bring."""
-        if any(split_model(model)[0] == "checks" for model in self.settings.judges.values()):
+        providers = {split_model(model)[0] for model in self.settings.judges.values()}
+        if "checks" in providers:
             from cje.models.checks import check_prompts
 
             check_prompts(prompts)
+        if providers & set(ASKED):
+            from cje.judging import load_rubric
+
+            rubric = load_rubric(self.settings.rubric)
+            lacking = prompts[prompts["reference"].isna()]
+            if rubric.needs_reference and len(lacking):
+                raise CJEError(
+                    f"params.yaml: rubric: {rubric.name} needs a reference answer, and "
+                    f"{len(lacking):,} prompts have none, such as uid {lacking['uid'].iloc[0]}; "
+                    "add a column `reference` to the prompts, or take another rubric"
+                )
 
     def logs(self, prompts: pd.DataFrame) -> pd.DataFrame:
         """One answer of the base policy to each prompt.

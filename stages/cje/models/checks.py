@@ -20,8 +20,8 @@ NO_ANSWER = "there is no answer"
 class ChecksProvider:
     """See `cje.models.Provider`; it judges, and does nothing else."""
 
-    capabilities = frozenset()
-    logprob_kind = None
+    def can(self, name: str) -> frozenset[str]:
+        return frozenset({"judge"})
 
     def check(self, name: str, role: Role, policy: Policy | None = None) -> None:
         if name not in RULES:
@@ -38,7 +38,7 @@ class ChecksProvider:
     ) -> pd.DataFrame:
         raise CJEError(f"{policy.model} judges answers, it writes none")
 
-    def score(self, answers: pd.DataFrame, policy: Policy) -> pd.DataFrame:
+    def score(self, answers: pd.DataFrame, policy: Policy, *, author: Policy) -> pd.DataFrame:
         raise CJEError(f"{policy.model} judges answers, it has no log-probabilities")
 
     def judge(

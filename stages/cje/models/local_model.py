@@ -1,8 +1,8 @@
 """A causal language model in this process: its text, its logits, and answers a batch at a time.
 
 Everything is float32 with full logits. Rows of a batch do not see each other: prompts are padded on
-the left, answers on the right, and padding is masked. What is left of the batch in a logit is
-rounding, some 1e-5; where that could decide (`cje.models.nucleus`), the position is evaluated again
+the left, answers on the right, and padding is masked; what all rows begin with (a system prompt, a
+rubric) is read once. What is left of the batch in a logit is rounding, some 1e-5; where that could decide (`cje.models.nucleus`), the position is evaluated again
 by itself, without padding or cache, so that every batch decides alike.
 """
 
@@ -73,6 +73,11 @@ class LocalModel:
                 f"local/{name}: {path} has no chat template; give a model tuned to follow "
                 "instructions"
             )
+        if getattr(self.model, "_is_stateful", False):
+            raise CJEError(
+                f"local/{name}: {path} is a recurrent model, whose state cannot be padded or leave "
+                "a batch; give a transformer"
+            )
         self.name = name
         self.device = torch.device(device)
         self.served = f"local/{name}@{content_hash(path)}"
@@ -141,15 +146,7 @@ class LocalModel:
 
         Places beyond a row's own answer hold logits of padding. No answer is empty, no context.
         """
-        left, right = max(map(len, contexts)), max(map(len, answers))
-        tokens = np.zeros((len(contexts), left + right - 1), dtype=np.int64)
-        mask = np.zeros_like(tokens)
-        for row, (context, answer) in enumerate(zip(contexts, answers, strict=True)):
-            text = context + answer[:-1]
-            begin = left - len(context)
-            tokens[row, begin : begin + len(text)] = text
-            mask[row, begin : begin + len(text)] = 1
-        return self._forward(tokens, mask, right).logits
+        return self._read(contexts, [answer[:-1] for answer in answers])[0].logits
 
     @torch.inference_mode()
     def next_logits(self, token_ids: list[int]) -> Tensor:
@@ -157,16 +154,36 @@ class LocalModel:
         tokens = torch.tensor([token_ids], device=self.device)
         return self.model(tokens, use_cache=False, logits_to_keep=1).logits[:, -1]
 
-    def _forward(self, tokens: np.ndarray, mask: np.ndarray, keep: int, cache: bool = False):
-        places = np.maximum(mask.cumsum(axis=1) - 1, 0)
-        tensors = [torch.from_numpy(array).to(self.device) for array in (tokens, mask, places)]
-        return self.model(
-            tensors[0],
-            attention_mask=None if mask.all() else tensors[1],
-            position_ids=tensors[2],
-            use_cache=cache,
-            logits_to_keep=keep,
+    def _read(self, contexts: Sequence[list[int]], answers: Sequence[list[int]]):
+        """The model's output from the last token of each context on, and what it may look at
+        (rows, places). What all contexts begin with is read once."""
+        shared = len(os.path.commonprefix(contexts)) if len(contexts) > 1 else 0
+        shared = min(shared, min(map(len, contexts)) - 1)
+        beginning = contexts[0][:shared]
+        contexts = [context[shared:] for context in contexts]
+        left, right = max(map(len, contexts)), max(map(len, answers))
+        tokens = np.zeros((len(contexts), left + right), dtype=np.int64)
+        seen = np.zeros((len(contexts), shared + left + right), dtype=np.int64)
+        seen[:, :shared] = 1
+        for row, (context, answer) in enumerate(zip(contexts, answers, strict=True)):
+            begin, text = left - len(context), context + answer
+            tokens[row, begin : begin + len(text)] = text
+            seen[row, shared + begin : shared + begin + len(text)] = 1
+        places = np.maximum(seen.cumsum(axis=1) - 1, 0)[:, shared:]
+        cache = None
+        if shared:
+            cache = self.model(self._tensor([beginning]), use_cache=True, logits_to_keep=1).cache
+            cache.batch_repeat_interleave(len(contexts))
+        mask = torch.from_numpy(seen).to(self.device)
+        out = self.model(
+            torch.from_numpy(tokens).to(self.device),
+            attention_mask=mask,
+            position_ids=torch.from_numpy(places).to(self.device),
+            cache=cache,
+            use_cache=True,
+            logits_to_keep=right + 1,
         )
+        return out, mask
 
     # teacher forcing and sampling
 
@@ -204,14 +221,7 @@ class LocalModel:
     ) -> Iterator[Answered]:
         """An answer to each context, as they end. Row i takes `uniforms[i]` one by one, and has
         at most as many tokens."""
-        width = max(map(len, contexts))
-        tokens = np.zeros((len(contexts), width), dtype=np.int64)
-        mask = np.zeros_like(tokens)
-        for row, context in enumerate(contexts):
-            tokens[row, width - len(context) :] = context
-            mask[row, width - len(context) :] = 1
-        out = self._forward(tokens, mask, 1, cache=True)
-        seen = torch.from_numpy(mask).to(self.device)
+        out, seen = self._read(contexts, [[] for _ in contexts])
         said: list[list[int]] = [[] for _ in contexts]
         logprobs: list[list[float]] = [[] for _ in contexts]
         rows = list(range(len(contexts)))  # of the batch; those that are done leave it now and then

@@ -136,7 +136,7 @@ class Sampling:
         rows, tokens = (weights >= share * total).nonzero(as_tuple=True)
         counts = torch.bincount(rows, minlength=len(weights))
         place = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
-        shape = (len(weights), int(counts.max()))
+        shape = (len(weights), max(1, int(counts.max())))
         masses = torch.zeros(shape, dtype=torch.float64, device=rows.device)
         masses[rows, place] = weights[rows, tokens].double() / total[rows, 0].double()
         numbers = torch.full(shape, -1, device=rows.device)
