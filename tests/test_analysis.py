@@ -304,3 +304,46 @@ def test_log_probabilities_that_average_above_one_are_not_believed():
     found = cje.analyze(logs, logps, draws)
     assert found.estimates.loc["t", "weights"] == "marginal"
     assert "extreme_weights" in set(found.violations["code"])
+
+
+def test_own_answers_that_score_otherwise_anew_refuse_the_weights_that_rest_on_them():
+    from cje.diagnostics import rescored_violations
+
+    same = pd.DataFrame(
+        {"uid": ["a", "b"], "tokens": 3, "sequence_logp": [-3.0, -4.0],
+         "rescored_logp": [-3.0001, -4.0], "largest_gap": [1e-4, 0.0]}
+    )  # fmt: skip
+    weights = {"one": "sequence", "two": "marginal", "three": "none", "four": "combination"}
+    assert rescored_violations(same, weights) == []
+    assert rescored_violations(same.head(0), weights) == []
+    found = rescored_violations(same.assign(rescored_logp=[-2.6, -4.3]), weights)
+    assert {v.policy: v.severity for v in found} == {
+        "one": "critical", "two": "warning", "four": "critical"
+    }  # fmt: skip
+    assert {v.code for v in found} == {"identical_policy_weights"}
+    assert all("0.35 each" in v.message for v in found)  # root mean square of .4 and .3
+
+
+def test_missing_answers_and_judgements_are_told_apart():
+    from cje.diagnostics import THRESHOLDS, reply_shares, reply_violations
+
+    logs = pd.DataFrame(
+        {"answer": ["x", None, "y", "z"], "finish_reason": ["stop", None, "length", "stop"],
+         "judge_raw": [0.5, np.nan, np.nan, 1.0]}
+    )  # fmt: skip
+    shares = reply_shares(logs, logs.assign(policy="p"))
+    assert shares == {None: (0.25, 0.25, 0.25), "p": (0.25, 0.25, 0.25)}
+    codes = [v.code for v in reply_violations("p", *shares["p"], THRESHOLDS)]
+    assert codes == ["missing_answers", "truncated_answers", "unparsed_judgements"]
+    assert reply_violations("p", 0.0, 0.01, 0.01, THRESHOLDS) == []
+
+
+def test_a_few_answers_that_are_missing_change_neither_method_nor_estimate_by_much():
+    logs, target_logps, draws = frames(1)
+    whole = cje.analyze(logs, target_logps, draws)
+    gone = logs["oracle_score"].isna() & (np.arange(len(logs)) % 50 == 0)
+    holes = logs.assign(judge_raw=logs["judge_raw"].mask(gone), answer=logs["answer"].mask(gone))
+    found = cje.analyze(holes, target_logps[~target_logps["uid"].isin(logs["uid"][gone])], draws)
+    assert found.calibration["form"] == whole.calibration["form"]
+    moved = (found.estimates["v_hat"] - whole.estimates["v_hat"]).abs()
+    assert (moved < whole.estimates["se"]).all()

@@ -165,6 +165,21 @@ def test_a_budget_stops_the_stage_and_the_run_goes_on_when_it_is_raised(repo, se
     assert server.repeats() == 0
 
 
+def test_batches_give_the_same_tables_at_half_the_price(repo, server):
+    calm = {"CJE_STORE": str(repo.parent / "calm")}
+    tables = ("logs", "draws", "proxy_scores", "oracle_labels", "validation_labels")
+    flags = ["-S", "temperature=0.35", "-S", "max_samples=20", "-S", "oracle_samples=5"]
+    found = {}
+    for name, more, store in (("calls", [], calm), ("batch", ["-S", "batch=true"], {})):
+        run("dvc", "exp", "run", "-f", *flags, *more, cwd=repo, **store)
+        data = [(repo / f"data/{table}.parquet").read_bytes() for table in tables]
+        found[name] = data, cost(repo)["usd"]
+    assert found["calls"][0] == found["batch"][0]
+    assert found["batch"][1] == pytest.approx(found["calls"][1] / 2, rel=1e-4)
+    journals = sorted(p.name for p in (repo / ".cje/replies/batches").glob("*.jsonl"))
+    assert journals == ["anthropic.jsonl", "openai.jsonl"]
+
+
 def test_what_a_run_would_cost_is_said_before_and_is_nothing_after(repo):
     words = run("cje", "cost", cwd=repo)
     assert "0 calls to make: $0.0000" in words and "rule of thumb" in words

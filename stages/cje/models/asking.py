@@ -18,6 +18,7 @@ from cje.models.requests import CallFailed, Reply, Request
 from cje.models.store import ReplyStore
 
 WAIT_SECONDS = 0.2  # before looking again whether another process has its reply
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 8.0  # seconds before a reply of no use is asked for again
 BYTES_PER_TOKEN = 4  # of a prompt, as rate limits count it
 
 
@@ -114,7 +115,9 @@ class Asking:
 
     async def _attempts(self, connection: Connection, request: Request) -> Reply | CallFailed:
         """Replies that make no sense are asked again here; what a network does, by the SDK."""
-        for _ in range(self.wire.max_retries + 1):
+        for attempt in range(self.wire.max_retries + 1):
+            if attempt:
+                await asyncio.sleep(min(FIRST_PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE))
             await self.call_pace.take()
             tokens = prompt_bound(request) / BYTES_PER_TOKEN + (request.max_tokens or 0)
             await self.token_pace.take(tokens)

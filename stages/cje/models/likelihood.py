@@ -46,7 +46,8 @@ class LikelihoodJudge:
         self, answers: pd.DataFrame, name: str, *, score_range: tuple[float, float], seed: int
     ) -> pd.DataFrame:
         policy = _scoring_policy(name, self.scorer.calls.settings.base_url)
-        given = answers[answers["answer"].fillna("").str.strip() != ""]
+        blank = np.array([isinstance(a, str) and not a.strip() for a in answers["answer"]], bool)
+        given = answers[answers["answer"].notna() & ~blank]
         texts = given["answer"].tolist()
         found = {}
         for title, prompts in (
@@ -55,8 +56,9 @@ class LikelihoodJudge:
         ):
             found[title] = self.scorer.text_logprobs(prompts, texts, policy, f"{name}: {title}")
         low, high = score_range
-        scores = pd.Series(np.nan, index=answers.index, dtype=float)
-        reasons = pd.Series(NO_ANSWER, index=answers.index, dtype=object)
+        # A blank answer has no token to weigh, and belongs to no prompt.
+        scores = pd.Series(np.where(blank, low, np.nan), index=answers.index, dtype=float)
+        reasons = pd.Series(np.where(blank, None, NO_ANSWER), index=answers.index, dtype=object)
         for row, (own, why), (bland, why_not) in zip(given.index, *found.values(), strict=True):
             reasons[row] = why or why_not
             if reasons[row] is None:

@@ -1,0 +1,109 @@
+"""The likelihood judge, over a scoring model whose log-probabilities are known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cje.errors import CJEError
+from cje.models import provider_for
+from cje.models.asked import AskedProvider
+from cje.models.calls import Calls
+from cje.models.likelihood import BLAND_PROMPT, LikelihoodJudge
+from cje.models.requests import CallFailed, Reply, Request
+from cje.models.store import ReplyStore
+from cje.settings import parse_settings
+
+
+class Scorer:
+    """A model in process: a token is a word, likelier where the prompt has it."""
+
+    keys = ()
+    in_process = True
+
+    def __init__(self):
+        self.asked = 0
+
+    def can(self, name):
+        return frozenset({"score"})
+
+    def check(self, name, role, policy):
+        pass
+
+    def ready(self, name):
+        pass
+
+    def probe(self, policy):
+        return None
+
+    def connect(self, wire):
+        return self
+
+    def score(self, policy, prompt, scoring):
+        return Request("score", policy.model, (("user", prompt),), temperature=policy.temperature)
+
+    def ask_many(self, requests):
+        for request in requests:
+            self.asked += 1
+            words = request.answer.split()
+            if "fail" in words:
+                yield request, CallFailed("too long")
+                continue
+            known = request.messages[-1][1].lower().split()
+            logprobs = [-0.5 if word.lower() in known else -2.0 for word in words]
+            yield request, Reply(tokens=words, token_logprobs=logprobs, logprob_kind="sampling")
+
+
+@pytest.fixture
+def judge(tmp_path):
+    settings = parse_settings({"base_model": "sim/base", "target_models": ["sim/base"],
+                               "max_failed_fraction": 0.5})  # fmt: skip
+    calls = Calls(settings, "proxy_score", ReplyStore(tmp_path))
+    return LikelihoodJudge(AskedProvider(Scorer(), calls))
+
+
+def judged(judge, answers, prompt="tell me about bees"):
+    frame = pd.DataFrame({"prompt": prompt, "answer": answers}, index=range(5, 5 + len(answers)))
+    return judge.judge(frame, "local/m", score_range=(0, 10), seed=1)
+
+
+def test_the_score_is_the_gain_of_the_prompt_over_a_bland_one_on_the_judges_scale(judge):
+    found = judged(judge, ["bees about", "bees say", "something else"])
+    gain = np.array([1.5, (-0.5 - 2.0) / 2 + 2.0, -2.0 - (-2.0)])
+    assert BLAND_PROMPT == "Say something."
+    assert found["score"].tolist()[0] == pytest.approx(10 / (1 + np.exp(-gain[0])))
+    assert found["score"].is_monotonic_decreasing and found["reason"].isna().all()
+    assert found["score"][2] == pytest.approx(5.0)
+
+
+def test_what_cannot_be_scored_is_null_with_its_reason_and_a_blank_answer_is_the_lowest(judge):
+    found = judged(judge, [None, " \n", "bees", "fail"])
+    assert found["score"].isna().tolist() == [True, False, False, True]
+    assert found["score"][1] == 0.0
+    assert found["reason"].tolist() == ["there is no answer", None, None, "too long"]
+
+
+def test_the_bland_scores_of_equal_answers_are_asked_for_once(judge):
+    judged(judge, ["bees", "bees"])
+    assert judge.scorer.backend.asked == 2
+    judged(judge, ["bees"], prompt="tell me more")
+    assert judge.scorer.backend.asked == 3
+
+
+@pytest.mark.parametrize(
+    "model", ["likelihood/openai/gpt-4o", "likelihood/sim/base", "likelihood/anthropic/claude-x"]
+)
+def test_a_model_that_cannot_score_a_text_is_refused(model):
+    with pytest.raises(CJEError, match="cannot score a text; give local/... or server/..."):
+        provider_for(model).check(model.partition("/")[2], "judge", None)
+
+
+def test_a_likelihood_writes_no_answers():
+    with pytest.raises(CJEError, match="judges answers, it writes none"):
+        provider_for("likelihood/local/smollm2-135m").check("local/smollm2-135m", "policy", None)
+
+
+def test_requests_differ_in_prompt_alone():
+    one = Scorer().score(type("P", (), {"model": "local/m", "temperature": 1.0}), "p", None)
+    assert replace(one, messages=(("user", "q"),)).key != one.key
