@@ -213,7 +213,7 @@ def test_the_summary_of_the_run(repo):
 def test_the_arena_sample_from_files(repo):
     copy_arena_sample(repo / "data/inputs")
     scales = {"judge_range": "[0,1]", "oracle_range": "[0,1]", "max_samples": 1000}
-    assert ran(experiment(repo, source="files", **scales)) == STAGES
+    assert ran(experiment(repo, source="files", **scales)) == STAGES[:-1]
     found = metrics(repo, "estimates")["results"]
     audited = metrics(repo, "validation")["results"]["parallel_universe_prompt"]
     base = metrics(repo, "validation")["results"]["base"]
