@@ -14,7 +14,7 @@ repro: $(READY)
 test: $(READY)
 	ruff check .
 	ruff format --check .
-	python -m pytest
+	python -m pytest --numprocesses 2 --dist loadfile
 
 # A clean clone, all stages run anew: dvc.lock and metrics/ must come out as they are in git.
 check-reproduction: $(READY)

@@ -69,7 +69,10 @@ def memory(concurrency: int) -> None:
     for count in (1_000, 50_000):
         command = [sys.executable, __file__, "--only", str(count)]
         done = subprocess.run(
-            [*command, "--concurrency", str(concurrency)], capture_output=True, text=True, check=True
+            [*command, "--concurrency", str(concurrency)],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         peaks[count] = float(done.stdout.split()[-1])
         print(f"{count:,} calls: peak {peaks[count]:.0f} MiB", flush=True)

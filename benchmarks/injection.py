@@ -8,6 +8,12 @@ to the same prompts are judged too: the share of pairs in the right order, a tie
 
 `--model` takes any judge that cje.models can ask: its key must be in the environment. With 12
 answers and 27 attacks there are 696 judgements; `--answers` takes fewer.
+
+local/smollm2-135m, which scores by its probabilities of the digits, cannot be defended so: on the
+first 4 answers a mean shift of +1.34 (0.25) pasted and +1.47 (0.10) fenced, 48 % of the attacks
+gaining more than a point either way. It repeats a 10 that it has read, and instructions about data
+are beyond it. The fence is for judges that can follow one; a model of this size can be had as a
+`likelihood/...` judge, which is asked for no opinion.
 """
 
 import argparse

@@ -11,16 +11,27 @@ STAGES = (
     "load_prompts generate_logs draw_targets proxy_score oracle_label calibrate estimate validate "
     "cost"
 ).split()
-KEPT = ("stages", "data/inputs/README.md", "data/prompts", "data/rubrics", "params.yaml", "dvc.yaml")
+KEPT = (
+    "stages",
+    "data/inputs/README.md",
+    "data/prompts",
+    "data/rubrics",
+    "params.yaml",
+    "dvc.yaml",
+)
 
 
 def run(*command: str, cwd: Path, ok: bool = True, **variables: str) -> str:
     """Run a command there; its output. `ok`: whether it should succeed."""
-    environment = os.environ | variables | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(cwd / "stages"),
-        "DVC_NO_ANALYTICS": "1",
-    }
+    environment = (
+        os.environ
+        | variables
+        | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(cwd / "stages"),
+            "DVC_NO_ANALYTICS": "1",
+        }
+    )
     done = subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
     )

@@ -136,7 +136,7 @@ TOP_P = st.sampled_from([0.2, 0.5, 0.9, 0.95, 0.999, 1.0])
 def test_the_nucleus_is_that_of_a_full_sort_ties_by_number(torch, nucleus, row, temperature, top_p):
     expected, gap = naive_nucleus(row, temperature, top_p)
     assume(gap > 1e-6)
-    logits = torch.tensor(row, dtype=torch.float32).expand(len(row), -1)
+    logits = torch.tensor(row, dtype=torch.float32).repeat(len(row), 1)
     found = nucleus.Sampling(temperature, top_p).score(logits, torch.arange(len(row)))
     np.testing.assert_allclose(found.logprobs.numpy(), expected, atol=2e-6)
 
@@ -150,9 +150,9 @@ def test_tokens_are_drawn_as_often_as_their_log_probabilities_say(
     logits = torch.tensor(row, dtype=torch.float32)
     n = 2000
     cuts = (torch.arange(n, dtype=torch.float64) + 0.5) / n
-    drawn = sampling.draw(logits.expand(n, -1), cuts)
+    drawn = sampling.draw(logits.repeat(n, 1), cuts)
     shares = np.bincount(drawn.tokens.numpy(), minlength=len(row)) / n
-    scored = sampling.score(logits.expand(len(row), -1), torch.arange(len(row)))
+    scored = sampling.score(logits.repeat(len(row), 1), torch.arange(len(row)))
     np.testing.assert_allclose(shares, scored.logprobs.exp().numpy(), atol=1.01 / n)
     own = scored.logprobs[drawn.tokens]
     np.testing.assert_allclose(drawn.logprobs.numpy(), own.numpy(), atol=1e-6)
@@ -171,7 +171,7 @@ def test_noise_in_the_logits_changes_only_what_is_called_doubtful(
     shift = (2 * torch.rand(rows, 40, generator=generator) - 1) * noise * 0.95
     cuts = torch.rand(rows, generator=generator, dtype=torch.float64)
     sampling = nucleus.Sampling(temperature, top_p)
-    first, second = sampling.draw(logits, cuts), sampling.draw(logits + shift, cuts)
+    first, second = sampling.draw(logits.clone(), cuts), sampling.draw(logits + shift, cuts)
     scored = sampling.score(logits + shift, first.tokens)
     off = (first.logprobs - scored.logprobs).abs()
     moved = (first.tokens != second.tokens) | (off > allowed)
@@ -185,7 +185,7 @@ def test_a_nucleus_wider_than_the_first_look_is_found(torch, nucleus):
     flat[1, :50] = 3.0
     flat[2, 4999] = 20.0
     chosen = torch.tensor([4499, 49, 4999])
-    found = nucleus.Sampling(1.0, 0.9).score(flat, chosen)
+    found = nucleus.Sampling(1.0, 0.9).score(flat.clone(), chosen)
     rows = zip(flat.numpy(), chosen.tolist(), strict=True)
     expected = [naive_nucleus(row, 1.0, 0.9)[0][token] for row, token in rows]
     np.testing.assert_allclose(found.logprobs.numpy(), expected, atol=1e-5)
@@ -395,6 +395,9 @@ def test_half_a_character_is_still_text(loaded):
     assert len(strings) == len(ids) - 1
     assert "".join(strings) == loaded.text(ids[:-1])
     "".join(strings).encode("utf-8")
+    pieces = [token for letter in ("語", "👩", "é") for token in loaded.encode(letter)]
+    jumbled = np.random.default_rng(0).choice(pieces, 200).tolist()  # bytes of no character
+    assert "".join(loaded.strings(jumbled)) == loaded.text(jumbled)
 
 
 def test_an_answer_that_passes_the_context_fails_and_the_others_do_not(tiny):

@@ -6,7 +6,8 @@ from, and any text can be scored. torch and transformers (the extra `[local]`) a
 model is first loaded.
 
 Environment: CJE_LOCAL_DEVICE (cuda where there is one, else cpu), CJE_LOCAL_THREADS (all physical
-cores), CJE_LOCAL_BATCH (rows of a batch at most). None of them changes what is sampled.
+cores), CJE_LOCAL_BATCH (rows of a batch at most). The batch changes nothing that is sampled; device
+and threads change how logits are rounded, and so a token where rounding decides.
 """
 
 import hashlib
@@ -37,7 +38,7 @@ NEEDED = ("torch", "transformers")
 NEEDED_FOR_GGUF = ("gguf", "accelerate")
 VERDICT_BEGINS = '{"score": '  # as a judge's JSON does
 MOST_SCORES = 101
-MOST_DIGITS = 8
+MOST_DIGITS = 8  # tokens of a score, at most
 
 Outcome = Reply | CallFailed
 

@@ -2,8 +2,9 @@
 
 Everything is float32 with full logits. Rows of a batch do not see each other: prompts are padded on
 the left, answers on the right, and padding is masked; what all rows begin with (a system prompt, a
-rubric) is read once. What is left of the batch in a logit is rounding, some 1e-5; where that could decide (`cje.models.nucleus`), the position is evaluated again
-by itself, without padding or cache, so that every batch decides alike.
+rubric) is read once. What is left of the batch in a logit is rounding, some 1e-5; where that could
+decide (`cje.models.nucleus`), the position is evaluated again by itself, without padding or cache,
+so that every batch decides alike.
 """
 
 import contextlib
@@ -26,9 +27,8 @@ from cje.models.nucleus import Choice, Sampling
 LOGITS_BYTES = {"cpu": 2**28, "cuda": 2**31}  # of the logits that a batch computes at once
 BATCH_ROWS = {"cpu": 32, "cuda": 256}
 BATCH_TOKENS = {"cpu": 2**14, "cuda": 2**17}  # of prompts and answers in a batch that samples
-CHUNK_ROWS = {"cpu": 32, "cuda": 2048}  # rows of logits that are worked on while in the cache
+CHUNK_ROWS = {"cpu": 128, "cuda": 2048}  # rows of logits that are worked on together
 SPLIT_CHARACTER = "\ufffd"  # what bytes decode to that are no whole character
-MAX_PIECES = 4  # bytes of a character, at most
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,7 @@ class LocalModel:
         for end in range(1, len(token_ids) + 1):
             before = self._decode(token_ids[start:shown])
             text = self._decode(token_ids[start:end])
-            split = text.endswith(SPLIT_CHARACTER) and end - shown < MAX_PIECES
-            if split and end < len(token_ids):
+            if text.endswith(SPLIT_CHARACTER) and end < len(token_ids):
                 strings.append("")
             else:
                 strings.append(text[len(before) :])
@@ -151,14 +150,15 @@ class LocalModel:
     @torch.inference_mode()
     def next_logits(self, token_ids: list[int]) -> Tensor:
         """Logits (1, vocabulary) of the token after these, which no batch has a part in."""
-        tokens = torch.tensor([token_ids], device=self.device)
+        tokens = self._tensor([token_ids])
         return self.model(tokens, use_cache=False, logits_to_keep=1).logits[:, -1]
 
-    def _read(self, contexts: Sequence[list[int]], answers: Sequence[list[int]]):
+    def _read(
+        self, contexts: Sequence[list[int]], answers: Sequence[list[int]], keep_cache: bool = False
+    ):
         """The model's output from the last token of each context on, and what it may look at
         (rows, places). What all contexts begin with is read once."""
-        shared = len(os.path.commonprefix(contexts)) if len(contexts) > 1 else 0
-        shared = min(shared, min(map(len, contexts)) - 1)
+        shared = min(_beginning(contexts), min(map(len, contexts)) - 1)
         beginning = contexts[0][:shared]
         contexts = [context[shared:] for context in contexts]
         left, right = max(map(len, contexts)), max(map(len, answers))
@@ -180,7 +180,7 @@ class LocalModel:
             attention_mask=mask,
             position_ids=torch.from_numpy(places).to(self.device),
             cache=cache,
-            use_cache=True,
+            use_cache=keep_cache or bool(shared),
             logits_to_keep=right + 1,
         )
         return out, mask
@@ -193,24 +193,25 @@ class LocalModel:
     ) -> list[list[float]]:
         """Log-probabilities of each answer's tokens after its context."""
         logits = self.logits(contexts, answers)
-        width = logits.shape[1]
-        flat = logits.reshape(-1, logits.shape[-1])
-        places = [(row, at) for row, answer in enumerate(answers) for at in range(len(answer))]
-        scores: list[list[float]] = [[] for _ in answers]
+        width, flat = logits.shape[1], logits.flatten(0, 1)
+        chosen = self._tensor([[*answer, *[0] * (width - len(answer))] for answer in answers])
+        chosen = chosen.flatten()
+        values: list[float] = []
+        doubts: list[bool] = []
         step = CHUNK_ROWS[self.device.type]
-        for first in range(0, len(places), step):
-            chunk = places[first : first + step]
-            which = self._tensor([row * width + at for row, at in chunk])
-            chosen = self._tensor([answers[row][at] for row, at in chunk])
-            choice = sampling.score(flat[which], chosen)
-            values, doubts = choice.logprobs.tolist(), choice.doubtful.tolist()
-            for (row, at), value, doubt in zip(chunk, values, doubts, strict=True):
-                if doubt:
-                    answer = answers[row]
+        for first in range(0, len(flat), step):
+            chunk = slice(first, first + step)
+            choice = sampling.score(flat[chunk], chosen[chunk])
+            values += choice.logprobs.tolist()
+            doubts += choice.doubtful.tolist()
+        for row, answer in enumerate(answers):
+            for at, token in enumerate(answer):
+                if doubts[row * width + at]:
                     alone = self.next_logits(contexts[row] + answer[:at])
-                    value = sampling.score(alone, self._tensor([answer[at]])).logprobs.item()
-                scores[row].append(value)
-        return scores
+                    certain = sampling.score(alone, self._tensor([token]))
+                    values[row * width + at] = certain.logprobs.item()
+        starts = range(0, len(flat), width)
+        return [values[at : at + len(answer)] for at, answer in zip(starts, answers, strict=True)]
 
     @torch.inference_mode()
     def sample(
@@ -221,7 +222,7 @@ class LocalModel:
     ) -> Iterator[Answered]:
         """An answer to each context, as they end. Row i takes `uniforms[i]` one by one, and has
         at most as many tokens."""
-        out, seen = self._read(contexts, [[] for _ in contexts])
+        out, seen = self._read(contexts, [[] for _ in contexts], keep_cache=True)
         said: list[list[int]] = [[] for _ in contexts]
         logprobs: list[list[float]] = [[] for _ in contexts]
         rows = list(range(len(contexts)))  # of the batch; those that are done leave it now and then
@@ -320,6 +321,13 @@ def _packed(order: list[int], fits) -> list[list[int]]:
         else:
             batches.append([row])
     return batches
+
+
+def _beginning(rows: Sequence[list[int]]) -> int:
+    """How many tokens all rows begin with; 0 for one row, which shares nothing."""
+    first, last = min(rows), max(rows)
+    differ = (at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
+    return next(differ, min(map(len, rows))) if len(rows) > 1 else 0
 
 
 def number_from(variable: str) -> int | None:

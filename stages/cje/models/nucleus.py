@@ -7,7 +7,9 @@
 At temperature 0 the likeliest token has log-probability 0, and every other -inf.
 
 Nothing here sorts a vocabulary. The tokens above a share of the mass hold the nucleus as soon as
-they weigh top_p together; they are few, and only they are sorted.
+they weigh top_p together; they are few, and only they are sorted. They are looked for in the blocks
+of the vocabulary whose largest is above that share, and logits are overwritten: new memory costs
+more than the arithmetic.
 
 **Doubt.** The nucleus is not a continuous function of the logits: a token at its border is in or
 out, and with it goes its mass. The logits of one and the same text differ by some 1e-5 with the
@@ -21,6 +23,7 @@ batch, and takes what that says: sampling and scoring then agree, and so do all 
 Reference: Holtzman et al., The Curious Case of Neural Text Degeneration, ICLR 2020.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -29,6 +32,7 @@ from torch import Tensor
 
 LOGIT_NOISE = 4e-5  # how far a float32 logit may move with the shape of the batch
 NEGLIGIBLE = 2e-5  # a share of the nucleus that may come or go, being below any tolerance here
+BLOCK = 64  # tokens that are looked through together
 SHARES = (64, 2048)  # the nucleus is looked for above (1 - top_p) / this, then further down
 
 
@@ -73,7 +77,8 @@ class Sampling:
     top_p: float = 1.0
 
     def score(self, logits: Tensor, tokens: Tensor) -> Choice:
-        """Log-probabilities of given tokens (rows,) under float32 logits (rows, vocabulary)."""
+        """Log-probabilities of given tokens (rows,) under float32 logits (rows, vocabulary), which
+        are overwritten."""
         if self.temperature == 0:
             best, doubtful = _greedy(logits)
             logprobs = torch.where(best == tokens, 0.0, -torch.inf).double()
@@ -96,7 +101,7 @@ class Sampling:
     def draw(self, logits: Tensor, uniforms: Tensor) -> Choice:
         """One token a row, by inversion: `uniforms` (rows,) float64 in [0, 1) are where the
         cumulative distribution is cut. It runs over the nucleus from the likeliest token on, or,
-        without a nucleus (top_p = 1), over the vocabulary by number."""
+        without a nucleus (top_p = 1), over the vocabulary by number. Overwrites the logits."""
         if self.temperature == 0:
             best, doubtful = _greedy(logits)
             return Choice(best, torch.zeros_like(uniforms), doubtful)
@@ -133,12 +138,18 @@ class Sampling:
     def _candidates(self, weights: Tensor, total: Tensor, share: float) -> tuple[Nuclei, Tensor]:
         """The tokens with at least that share of their row's mass, as nuclei, which they are where
         they reach top_p; and which rows hold the whole vocabulary."""
-        rows, tokens = (weights >= share * total).nonzero(as_tuple=True)
+        block = math.gcd(weights.shape[1], BLOCK)
+        blocks = weights.reshape(len(weights), -1, block)
+        least = share * total
+        rows, which = (blocks.amax(-1) >= least).nonzero(as_tuple=True)
+        some = blocks[rows, which]
+        hits, offset = (some >= least[rows]).nonzero(as_tuple=True)
+        rows, tokens = rows[hits], which[hits] * block + offset
         counts = torch.bincount(rows, minlength=len(weights))
         place = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
         shape = (len(weights), max(1, int(counts.max())))
         masses = torch.zeros(shape, dtype=torch.float64, device=rows.device)
-        masses[rows, place] = weights[rows, tokens].double() / total[rows, 0].double()
+        masses[rows, place] = some[hits, offset].double() / total[rows, 0].double()
         numbers = torch.full(shape, -1, device=rows.device)
         numbers[rows, place] = tokens
         masses, order = masses.sort(dim=-1, descending=True, stable=True)
@@ -148,8 +159,8 @@ class Sampling:
         return found, counts == weights.shape[1]
 
     def _scaled(self, logits: Tensor) -> Tensor:
-        """Logits less their largest, over the temperature; a new tensor."""
-        scaled = logits - logits.amax(-1, keepdim=True)
+        """Logits less their largest, over the temperature, in place."""
+        scaled = logits.sub_(logits.amax(-1, keepdim=True))
         return scaled if self.temperature == 1 else scaled.div_(self.temperature)
 
     @property
