@@ -1,7 +1,7 @@
 """Calls against a bare loop over the same SDK client, and memory as calls grow.
 
-    python benchmarks/calls.py                # 2,000 calls at 64 on a 50 ms server, both ways in turn
-    python benchmarks/calls.py --memory       # peak memory of 1,000 and of 50,000 calls
+    python benchmarks/calls.py             # 2,000 calls, 64 at once, on a 50 ms server, both ways
+    python benchmarks/calls.py --memory    # peak memory of 1,000 and of 50,000 calls
 
 Prints ratios, which hold on any machine: seconds of ours over those of the bare loop, pair by pair,
 and peak memory over that of the small run. The server is a process of its own on this machine.

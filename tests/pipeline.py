@@ -11,14 +11,7 @@ STAGES = (
     "load_prompts generate_logs draw_targets proxy_score oracle_label calibrate estimate validate "
     "cost"
 ).split()
-KEPT = (
-    "stages",
-    "data/inputs/README.md",
-    "data/prompts",
-    "data/rubrics",
-    "params.yaml",
-    "dvc.yaml",
-)
+KEPT = "stages data/inputs/README.md data/prompts data/rubrics params.yaml dvc.yaml".split()
 
 
 def run(*command: str, cwd: Path, ok: bool = True, **variables: str) -> str:

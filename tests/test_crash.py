@@ -1,4 +1,4 @@
-"""Kill -9 at any moment: nothing is lost but the calls in flight, and the table comes out the same."""
+"""Kill -9 at any moment: only calls in flight are lost, and the table comes out the same."""
 
 import os
 import random

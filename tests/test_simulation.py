@@ -183,7 +183,7 @@ def test_the_provider_gives_the_tables_of_the_pipeline():
     draws = PROVIDER.generate(prompts, policy(), draw=0, seed=1).assign(policy="p", draw=0)
     draws = check_table(draws, "draws")
     assert (draws["answer"] != logs["answer"]).mean() > 0.9
-    scored = PROVIDER.score(logs, policy()).assign(policy="p")
+    scored = PROVIDER.score(logs, policy(), author=policy()).assign(policy="p")
     scored = check_table(scored, "target_logps")
     np.testing.assert_array_equal(scored["sequence_logp"], logs["sequence_logp"])
     for tokens, logps in zip(logs["tokens"], logs["token_logprobs"], strict=True):

@@ -191,7 +191,7 @@ def test_the_folder_is_that_of_the_repository_in_every_mode_of_dvc(tmp_path, mon
 
 def test_a_folder_that_cannot_be_written_is_an_error_in_words(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(CJEError, match="cannot be written .*CJE_STORE"):
+    with pytest.raises(CJEError, match=r"cannot be written .*CJE_STORE"):
         ReplyStore(tmp_path / "file" / "store").keep(question(), answer())
 
 

@@ -319,7 +319,7 @@ def rescored_violations(rescored: pd.DataFrame, weights: Mapping[str, str]) -> l
     """What the base policy's own answers, scored anew, say of the log-probabilities.
 
     `rescored`: table of that name. `weights`: kind of weights by policy. A server that samples and
-    scores in different ways ruins a ratio over many tokens, so whoever is weighted by it is refused.
+    scores in different ways ruins a ratio over many tokens: what is weighted by it is refused.
     """
     if not len(rescored):
         return []

@@ -235,7 +235,7 @@ class ModelSource:
 
 
 def _judge_route(settings: Settings, model: str) -> Policy | None:
-    """Where a judge on a server is asked, as a policy; None for the others, whose provider knows."""
+    """Where a judge on a server is asked, as a policy; None for other judges."""
     if not model.startswith("server/"):
         return None
     nothing = {"temperature": None, "top_p": None, "max_tokens": 1}

@@ -56,7 +56,7 @@ class Provider(Protocol):
         seed: int,
     ) -> pd.DataFrame:
         """`score` on `score_range` (NaN: none) and `reason` (why there is none) of each answer
-        (`prompt`, `answer`, and where the prompt has them `checks` and `reference`), row for row."""
+        (`prompt`, `answer`, and where the prompt has them `checks`, `reference`), row for row."""
 
 
 def split_model(model: str) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """Providers that are asked: tables into requests, and replies into tables.
 
-See `cje.models.Provider`. A backend says how one request of its provider looks; here is what all of
-them share: every reply is kept, equal requests are asked once, and what fails is null with a reason.
+See `cje.models.Provider`. A backend says how one request of its provider looks; here is what all
+of them share: every reply is kept, equal requests are asked once, and what fails is null with a
+reason.
 """
 
 from collections.abc import Iterator

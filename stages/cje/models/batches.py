@@ -61,7 +61,8 @@ def run_batches(
     `keep` gets every reply the moment that it is read, and each wanted failure; also the replies of
     such a batch that nobody wants any more, since they are paid for, unless `held` says that there
     is one. What another process collected meanwhile is neither kept nor returned. `wait`: seconds
-    between two looks, at most. `progress` is told the requests done and in all, of the batches waited for.
+    between two looks, at most. `progress` is told the requests done and in all, of the batches that
+    are waited for.
 
     Raises CJEError where no batch can be looked at; nothing is lost then: run again.
     """

@@ -1,4 +1,4 @@
-"""Upkeep of the reply store: what it holds, whether it is sound, recordings out and in, and less."""
+"""Upkeep of the reply store: what it holds, whether it is sound, recordings, and less of it."""
 
 import fcntl
 import json
