@@ -22,11 +22,12 @@ from cje.models.prices import Price, price_of
 from cje.models.progress import CallProgress
 from cje.models.recording import recordings
 from cje.models.requests import CallFailed, Reply, Request
-from cje.models.store import Kept, ReplyStore, store_folder
+from cje.models.store import ReplyStore, store_folder
 from cje.settings import Settings
 
 CLAIMED_AT_ONCE = 1024  # requests that a model in process is asked in one go
 REASONS_SHOWN = 3
+LOST = CallFailed("its reply is damaged; run again, and it is asked anew")
 
 Outcome = Reply | CallFailed
 
@@ -43,7 +44,7 @@ class Calls:
         ledger = self.store.folder / "spent" / experiment_name(settings)
         self.budget = Budget(settings.max_cost_usd, ledger)
         self.rows: dict[str, tuple] = {}
-        self.notes: list[str] = []
+        self.said: set[str] = set()
 
     def replies(
         self, requests: Sequence[Request], backend: Backend, title: str
@@ -57,16 +58,24 @@ class Calls:
         missing = [request for request in unique if not self.store.holds(request)]
         self.store.count(self.stage, len(unique) - len(missing), len(missing))
         failed = self._ask(missing, backend, title, len(unique)) if missing else {}
-        self._report_damage()
+        for path, count in self.store.damaged.items():
+            self.say(f"{path}: {count} damaged records passed over; their requests are asked again")
         for request in requests:
-            failure = failed.get(request.key)
-            kept = None if failure else self.store.get(request)
-            self._note(request, failure, kept)
-            yield failure or kept.reply
+            kept = None if request.key in failed else self.store.get(request)
+            if kept is None:
+                failure = failed.get(request.key, LOST)
+                self._add_row(request, None, None, None, failure.reason)
+                yield failure
+                continue
+            tokens = kept.reply.prompt_tokens, kept.reply.completion_tokens
+            self._add_row(request, *tokens, kept.usd, None)
+            yield kept.reply
 
     def say(self, words: str) -> None:
-        """Tell the user what was found out."""
-        print(words)
+        """Tell the user, once, what was found out."""
+        if words not in self.said:
+            self.said.add(words)
+            print(f"note: {words}", file=sys.stderr)
 
     def require_ready(self, models: Iterable[str]) -> None:
         """Raise CJEError where a model of which no reply is kept could not be called: a key, a
@@ -82,16 +91,12 @@ class Calls:
     def table(self) -> pd.DataFrame:
         """The table calls of this stage."""
         columns = ["key", "stage", "kind", "model", "prompt_tokens", "completion_tokens"]
-        columns += ["cost_usd", "reason"]  # as in `_note`
+        columns += ["cost_usd", "reason"]  # as in `_add_row`
         return pd.DataFrame(self.rows.values(), columns=columns, dtype=object)
 
-    def _note(self, request: Request, failure: CallFailed | None, kept: Kept | None) -> None:
-        facts = (request.key, self.stage, request.kind, request.model)
-        if kept is None:
-            self.rows[request.key] = (*facts, None, None, None, failure.reason)
-            return
-        tokens = kept.reply.prompt_tokens, kept.reply.completion_tokens
-        self.rows[request.key] = (*facts, *tokens, kept.usd, None)
+    def _add_row(self, request: Request, *found: float | str | None) -> None:
+        asked = (request.key, self.stage, request.kind, request.model)
+        self.rows[request.key] = (*asked, *found)
 
     def _ask(
         self, missing: list[Request], backend: Backend, title: str, total: int
@@ -122,7 +127,8 @@ class Calls:
                     allowed=allowed,
                 )  # fmt: skip
                 failed = asyncio.run(asking.run(backend))
-                self.notes += asking.notes
+                for words in asking.notes:
+                    self.say(words)
         self._stop_where_it_must(failed, model, allowed, total)
         return failed
 
@@ -156,13 +162,14 @@ class Calls:
     def _in_batches(
         self, missing: list[Request], provider: str, keep: "_Keeper", price: Price
     ) -> dict[str, CallFailed]:
-        """The provider's batch interface, at half the price, as much at once as the budget lets."""
+        """The provider's batch interface, at half the price, as much at once as the budget lets;
+        what failed in a way that may pass goes into one more batch."""
         from cje.models.batches import run_batches
 
         keep.batch = True
         failed: dict[str, CallFailed] = {}
         journal = self.store.folder / "batches" / f"{provider}.jsonl"
-        left = list(missing)
+        left, asked = list(missing), set()
         while left:
             worst = [worst_cost(request, price, batch=True) for request in left]
             room, count = 0.0, 0
@@ -171,9 +178,16 @@ class Calls:
             if count == 0:
                 raise CJEError(self.budget.words(worst[0]))
             group, left = left[:count], left[count:]
-            found = run_batches(group, provider, journal, keep, held=self._held_now)
-            failed |= {request.key: failure for request, failure in found}
-            self.store.refresh(group[0].model)  # what another process collected
+            for request, failure in run_batches(
+                group, provider, journal, keep, held=self._held_now
+            ):
+                failed[request.key] = failure
+                if failure.again and request.key not in asked:
+                    left.append(request)
+            asked |= {request.key for request in group}
+            for request in group:
+                if self._held_now(request):
+                    failed.pop(request.key, None)
         return failed
 
     def _held_now(self, request: Request) -> bool:
@@ -189,7 +203,7 @@ class Calls:
                 f"max_cost_usd: the price of {model} is not known, so no bound can be held; give "
                 f"it in `prices` ({{{model}: {{input: ..., output: ...}}}}), or max_cost_usd: null"
             )
-        self.notes.append(f"the price of {model} is not known: its calls are counted as free")
+        self.say(f"the price of {model} is not known: its calls are counted as free")
         return Price(0.0, 0.0)
 
     def _stop_where_it_must(
@@ -208,13 +222,6 @@ class Calls:
         share = self.settings.max_failed_fraction
         head = f"{model}: {len(failed):,} of {total:,} calls failed (max_failed_fraction {share:g})"
         raise CJEError("\n".join([head, *shown[: REASONS_SHOWN + 1], words]))
-
-    def _report_damage(self) -> None:
-        for path, count in self.store.damaged.items():
-            words = f"{path}: {count} damaged records passed over; their requests are asked again"
-            if words not in self.notes:
-                self.notes.append(words)
-                print(f"note: {words}", file=sys.stderr)
 
 
 class _Keeper:
