@@ -167,6 +167,32 @@ def test_judgements_without_a_score_are_asked_for_once_more_and_then_null_with_a
     assert len(provider.calls.table()) == 6 + 5
 
 
+@pytest.mark.parametrize("model", [OPENAI, ANTHROPIC])
+def test_batches_give_the_same_tables_at_half_the_price_and_ask_what_failed_once_more(
+    tmp_path, serve, model
+):
+    server = serve(batch_polls=1)
+    failing = {"left": 3}
+
+    def outcome(key, body):
+        failing["left"] -= 1
+        return "expired" if failing["left"] >= 0 else None
+
+    found = {}
+    for name, batch in (("calls", False), ("batch", True)):
+        server.batches.outcome = outcome if batch else None
+        stage = calls(tmp_path / name, batch=batch)
+        provider = provider_for(model, stage)
+        drawn = provider.generate(prompts(40), policy(model), draw=0, seed=1)
+        judged = provider.judge(drawn, model.partition("/")[2], score_range=(0, 10), seed=1)
+        found[name] = drawn, judged, stage.table()["cost_usd"].sum()
+    for one, other in zip(found["calls"][:2], found["batch"][:2], strict=True):
+        pd.testing.assert_frame_equal(one, other)
+    assert found["batch"][0]["answer"].notna().all() and failing["left"] < 0
+    assert found["batch"][2] == pytest.approx(found["calls"][2] / 2)
+    assert len(server.calls) == 80 and set(server.batches.paid.values()) == {1}
+
+
 def test_equal_answers_are_judged_once(tmp_path, serve):
     server = serve()
     given = prompts(1).loc[[0, 0, 0]].assign(answer=["Yes.", "Yes.", "No."])
