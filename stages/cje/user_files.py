@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cje.errors import CJEError
+from cje.schemas import FINISH_REASONS, LOGP_ROUNDING, LOGPROB_KINDS
 from cje.settings import Settings, policy_name_problem, show_value
-from cje.tables import FINISH_REASONS, LOGP_ROUNDING, LOGPROB_KINDS, unicode_problem
+from cje.tables import unicode_problem
 
 Row = dict[str, Any]
 

@@ -67,6 +67,8 @@ class LocalBackend:
             )
 
     def ready(self, name: str) -> None:
+        if name not in PACKAGED:  # whose package is named with the others that are missing
+            model_path(name)
         needed = NEEDED if Path(name).is_dir() else NEEDED + NEEDED_FOR_GGUF
         missing = [package for package in needed if importlib.util.find_spec(package) is None]
         if missing:
