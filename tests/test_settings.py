@@ -227,3 +227,15 @@ def test_any_value_is_accepted_or_refused_in_our_words(changes):
     else:
         assert settings.judge_range[0] < settings.judge_range[1]
         assert [p.name for p in settings.targets] == list(settings.target_models)
+
+
+@pytest.mark.parametrize("model", ["local//models/m.gguf", "likelihood/local//models/m.gguf"])
+def test_a_local_model_may_be_a_path_from_the_root(model):
+    found = parse_settings(
+        {"base_model": "base", "target_models": ["base"], "proxy_model": model,
+         "policies": {"base": {"model": "local//models/m.gguf"}}}
+    )  # fmt: skip
+    assert found.base.model == "local//models/m.gguf" and found.proxy_model == model
+    with pytest.raises(CJEError, match="proxy_model"):
+        parse_settings({"base_model": "sim/base", "target_models": ["sim/base"],
+                        "proxy_model": "openai//gpt-4o"})  # fmt: skip

@@ -24,7 +24,10 @@ from ruamel.yaml import YAML, YAMLError
 from cje.errors import CJEError
 
 MAX_LINES = 5  # of an error message
-MODEL_REFERENCE = re.compile(r"[^/\s]+/[^/\s](\S*\S)?|(gpt-|claude-|o\d)\S*")
+# The second alternative is the path of a local model, which may begin at the root.
+MODEL_REFERENCE = re.compile(
+    r"[^/\s]+/[^/\s](\S*\S)?|(likelihood/)?local//\S+|(gpt-|claude-|o\d)\S*"
+)
 MODEL_WORDS = "a model: provider/model as in sim/base or openai/gpt-4o, or gpt-*, claude-*, o1-*"
 
 Integer = Annotated[int, Strict()]
