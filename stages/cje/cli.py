@@ -128,9 +128,7 @@ def verify_store(given: argparse.Namespace, console: Console) -> int:
     from cje.models.upkeep import model_files, store_problems
 
     only = given.recordings
-    problems = store_problems(
-        Path("/nonexistent") if only else store_folder(), only or recordings()
-    )
+    problems = store_problems(None if only else store_folder(), only or recordings())
     for line in problems:
         console.print(line, style="red", markup=False, soft_wrap=True)
     files = len(only) or len(model_files(store_folder())) + len(recordings())

@@ -36,15 +36,15 @@ def holdings(folder: Path) -> list[Holding]:
 
 def model_files(folder: Path) -> list[Path]:
     """The files of replies under the store's folder."""
-    kept = ("batches", "spent")
-    return [path for path in sorted(folder.glob("*/*.jsonl")) if path.parent.name not in kept]
+    others = ("batches", "spent")
+    return [path for path in sorted(folder.glob("*/*.jsonl")) if path.parent.name not in others]
 
 
-def store_problems(folder: Path, recordings: Iterable[Path]) -> list[str]:
+def store_problems(folder: Path | None, recordings: Iterable[Path]) -> list[str]:
     """What is wrong, a line each: damaged lines, keys that are not those of their requests, replies
-    that cannot be read; in the store and in the recordings."""
+    that cannot be read; in the store, if one is given, and in the recordings."""
     problems = []
-    for path in model_files(folder):
+    for path in model_files(folder) if folder else ():
         for number, record in enumerate(read_records(path), start=1):
             if (words := _problem(record)) is not None:
                 problems.append(f"{path}: record {number}: {words}")
