@@ -2,8 +2,6 @@
 
 import pandas as pd
 
-COUNTS = ("calls", "failed", "prompt_tokens", "completion_tokens", "usd")
-
 
 def cost_metrics(calls: pd.DataFrame) -> dict:
     """Calls, failures, tokens and US dollars of table calls: in all, by stage and by model.

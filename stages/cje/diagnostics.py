@@ -259,41 +259,26 @@ def reply_violations(
     thresholds: Mapping[str, float],
 ) -> list[Violation]:
     """Guard rails on the answers and judgements themselves; shares of a policy's draws or logs."""
-    found = []
-    if missing > thresholds["max_unparsed"]:
-        whose = "the logged answers" if policy is None else "its answers"
-        found.append(
-            Violation(
-                policy,
-                "missing_answers",
-                "warning",
-                f"{100 * missing:.3g} % of {whose} are missing: their calls failed",
-                "see column reason of the answers; run again, and only these are asked",
-            )
-        )
-    if truncated > thresholds["max_truncated"]:
-        whose = "the logged answers" if policy is None else "its answers"
-        found.append(
-            Violation(
-                policy,
-                "truncated_answers",
-                "warning",
-                f"{100 * truncated:.3g} % of {whose} were cut at max_tokens",
-                "raise max_tokens",
-            )
-        )
-    if unparsed > thresholds["max_unparsed"]:
-        whose = "the logged answers" if policy is None else "its answers"
-        found.append(
-            Violation(
-                policy,
-                "unparsed_judgements",
-                "warning",
-                f"{100 * unparsed:.3g} % of {whose} have no judge score",
-                "see column reason of the proxy scores; mend the rubric or the judge",
-            )
-        )
-    return found
+    whose = "the logged answers" if policy is None else "its answers"
+    rails = (
+        (
+            "missing_answers", missing, "max_unparsed", "are missing: their calls failed",
+            "see column reason of the answers; run again, and only these are asked",
+        ),
+        (
+            "truncated_answers", truncated, "max_truncated", "were cut at max_tokens",
+            "raise max_tokens",
+        ),
+        (
+            "unparsed_judgements", unparsed, "max_unparsed", "have no judge score",
+            "see column reason of the proxy scores; mend the rubric or the judge",
+        ),
+    )  # fmt: skip
+    return [
+        Violation(policy, code, "warning", f"{100 * share:.3g} % of {whose} {words}", remedy)
+        for code, share, threshold, words, remedy in rails
+        if share > thresholds[threshold]
+    ]
 
 
 def reply_shares(

@@ -24,6 +24,7 @@ LIKELIHOOD = "likelihood"  # likelihood/<provider>/<name>: a judge made of a sco
 IMPLIED = ((r"gpt-|o\d", "openai"), (r"claude-", "anthropic"))
 
 Role = Literal["policy", "judge"]
+NO_ANSWER = "there is no answer"  # why a judge gives no score
 
 
 class Provider(Protocol):

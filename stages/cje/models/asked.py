@@ -13,13 +13,12 @@ import pandas as pd
 
 from cje.errors import CJEError
 from cje.judging import load_rubric, parse_score, score_schema
-from cje.models import Role, full_name, split_model
+from cje.models import NO_ANSWER, Role, full_name, split_model
 from cje.models.backend import Backend
 from cje.models.calls import Calls, Outcome
 from cje.models.requests import CallFailed, Request
 from cje.settings import Policy
 
-NO_ANSWER = "there is no answer"
 SAID_NOTHING = "the model refused and said nothing"
 ANSWER_COLUMNS = (
     "answer", "tokens", "token_logprobs", "sequence_logp", "logprob_kind", "finish_reason",

@@ -61,6 +61,12 @@ class Backend(Protocol):
         """An open way to ask."""
 
 
+def policy_messages(policy: Policy, prompt: str) -> tuple[tuple[str, str], ...]:
+    """What a policy is told, (role, content): its system prompt, if it has one, and the prompt."""
+    system = () if policy.system_prompt is None else (("system", policy.system_prompt),)
+    return (*system, ("user", prompt))
+
+
 class Connection(Protocol):
     """One SDK client. Used inside one event loop."""
 

@@ -10,11 +10,10 @@ import pandas as pd
 
 from cje.checks import RULES, check_packages, parse_checks, utility
 from cje.errors import CJEError
-from cje.models import Role
+from cje.models import NO_ANSWER, Role
 from cje.settings import Policy
 
 NO_CHECKS = "the prompt has no checks"
-NO_ANSWER = "there is no answer"
 
 
 class ChecksProvider:

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from cje.errors import CJEError
-from cje.models import Role
-from cje.models.asked import NO_ANSWER, AskedProvider
+from cje.models import NO_ANSWER, Role
+from cje.models.asked import AskedProvider
 from cje.settings import Policy
 
 BLAND_PROMPT = "Say something."

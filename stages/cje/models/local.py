@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cje.errors import CJEError
-from cje.models.backend import Role, Wire
+from cje.models.backend import Role, Wire, policy_messages
 from cje.models.requests import CallFailed, Reply, Request
 from cje.settings import Policy
 
@@ -84,7 +84,7 @@ class LocalBackend:
         return Request(
             kind="answer",
             model=policy.model,
-            messages=_messages(policy, prompt),
+            messages=policy_messages(policy, prompt),
             temperature=policy.temperature,
             top_p=policy.top_p,
             max_tokens=policy.max_tokens,
@@ -94,7 +94,7 @@ class LocalBackend:
         return Request(
             kind="score",
             model=policy.model,
-            messages=_messages(policy, prompt),
+            messages=policy_messages(policy, prompt),
             temperature=policy.temperature,
             top_p=policy.top_p,
         )
@@ -349,11 +349,6 @@ def _sampling(request: Request) -> "Sampling":
 
     temperature, top_p = request.temperature, request.top_p
     return Sampling(1.0 if temperature is None else temperature, 1.0 if top_p is None else top_p)
-
-
-def _messages(policy: Policy, prompt: str) -> tuple[tuple[str, str], ...]:
-    system = (("system", policy.system_prompt),) if policy.system_prompt is not None else ()
-    return (*system, ("user", prompt))
 
 
 def _known() -> str:

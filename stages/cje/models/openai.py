@@ -13,7 +13,7 @@ from typing import Any
 
 from cje.errors import CJEError
 from cje.models import wire as wires
-from cje.models.backend import Role, Wire
+from cje.models.backend import Role, Wire, policy_messages
 from cje.models.completions import LogprobsSeen, chat_reply, logprob_kind
 from cje.models.requests import Reply, Request
 from cje.settings import Policy
@@ -55,12 +55,11 @@ class OpenAIBackend:
             raise CJEError("the package openai is missing; `pip install openai`") from None
 
     def answer(self, policy: Policy, prompt: str) -> Request:
-        system = () if policy.system_prompt is None else (("system", policy.system_prompt),)
         name = policy.model.removeprefix("openai/")
         return Request(
             kind="answer",
             model=f"openai/{name}",
-            messages=(*system, ("user", prompt)),
+            messages=policy_messages(policy, prompt),
             temperature=policy.temperature,
             top_p=policy.top_p,
             max_tokens=policy.max_tokens,

@@ -20,7 +20,7 @@ from typing import Any
 from cje.errors import CJEError
 from cje.models import teacher
 from cje.models import wire as wires
-from cje.models.backend import Role, Wire
+from cje.models.backend import Role, Wire, policy_messages
 from cje.models.completions import Kind, LogprobsSeen, chat_reply, text_reply
 from cje.models.openai import REASON_TOKENS, json_schema
 from cje.models.requests import Reply, Request
@@ -53,7 +53,7 @@ class ServerBackend:
             return
         _address(policy.base_url, f"server/{name}")
         if policy.chat_template is not None:
-            render_prompt(policy.chat_template, _messages(policy, "Hello"))
+            render_prompt(policy.chat_template, policy_messages(policy, "Hello"))
 
     def ready(self, name: str) -> None:
         try:
@@ -217,7 +217,7 @@ def call_seed(request: Request) -> int:
 
 
 def _request(policy: Policy, prompt: str) -> Request:
-    messages = _messages(policy, prompt)
+    messages = policy_messages(policy, prompt)
     options = None
     if policy.chat_template is not None:
         options = (("prompt", render_prompt(policy.chat_template, messages)),)
@@ -230,11 +230,6 @@ def _request(policy: Policy, prompt: str) -> Request:
         base_url=policy.base_url,
         options=options,
     )
-
-
-def _messages(policy: Policy, prompt: str) -> tuple[tuple[str, str], ...]:
-    system = () if policy.system_prompt is None else (("system", policy.system_prompt),)
-    return (*system, ("user", prompt))
 
 
 def _turns(request: Request) -> list[dict[str, str]]:

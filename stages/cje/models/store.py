@@ -29,7 +29,6 @@ from cje.models.requests import Reply, Request, request_key
 
 HEAD = re.compile(rb'\{"sum":"([0-9a-f]{16})",("key":"([0-9a-f]{32})",.*\})\n', re.DOTALL)
 SYNC_SECONDS = 1.0  # between two writes to the disk itself; the system has each reply at once
-DAMAGED_SHOWN = 3
 
 
 def store_folder() -> Path:
