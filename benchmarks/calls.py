@@ -1,10 +1,11 @@
 """Calls against a bare loop over the same SDK client, and memory as calls grow.
 
     python benchmarks/calls.py             # 2,000 calls, 64 at once, on a 50 ms server, both ways
-    python benchmarks/calls.py --memory    # peak memory of 1,000 and of 50,000 calls
+    python benchmarks/calls.py --memory    # what 1,000 and 50,000 calls add to the peak of memory
 
-Prints ratios, which hold on any machine: seconds of ours over those of the bare loop, pair by pair,
-and peak memory over that of the small run. The server is a process of its own on this machine.
+Prints seconds of ours over those of the bare loop, pair by pair; and for memory what the calls add,
+and apart from it what grows with any table: the list of calls and the answers. The server is a
+process of its own on this machine.
 """
 
 import argparse
@@ -36,8 +37,7 @@ def main() -> None:
     options.add_argument("--only", type=int, help=argparse.SUPPRESS)
     given = options.parse_args()
     if given.only:
-        ours(given.only, given.concurrency)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        print(*ours(given.only, given.concurrency))
         return
     command = [sys.executable, "tests/loopback.py", "--port", "0"]
     delay = 0.0 if given.memory else given.delay
@@ -64,8 +64,8 @@ def times(given: argparse.Namespace) -> None:
 
 
 def memory(concurrency: int) -> None:
-    """Peak memory of a process that makes so many calls and reads them into a table."""
-    peaks = {}
+    """What so many calls, and then the tables of them, add to the peak memory of a process."""
+    added = {}
     for count in (1_000, 50_000):
         command = [sys.executable, __file__, "--only", str(count)]
         done = subprocess.run(
@@ -74,9 +74,20 @@ def memory(concurrency: int) -> None:
             text=True,
             check=True,
         )
-        peaks[count] = float(done.stdout.split()[-1])
-        print(f"{count:,} calls: peak {peaks[count]:.0f} MiB", flush=True)
-    print(f"ratio {peaks[50_000] / peaks[1_000]:.2f}")
+        prompts, asked, listed, table = map(float, done.stdout.split()[-4:])
+        added[count] = asked - prompts
+        print(
+            f"{count:,} calls: prompts and all else {prompts:.0f} MiB; the calls add "
+            f"{added[count]:.0f}, their list {listed - asked:.0f}, "
+            f"the answers {table - listed:.0f}",
+            flush=True,
+        )
+    print(f"ratio of what the calls add {added[50_000] / added[1_000]:.2f}")
+
+
+def peak() -> float:
+    """Peak memory of this process so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def clock(work) -> float:
@@ -89,8 +100,9 @@ def texts(count: int) -> list[str]:
     return [f"Say something about the number {i}, and why it matters to you." for i in range(count)]
 
 
-def ours(count: int, concurrency: int) -> None:
-    """The calls as a stage makes them, each reply kept, and the table of answers."""
+def ours(count: int, concurrency: int) -> list[float]:
+    """The calls as a stage makes them, each reply kept, and the table of answers; the memory's
+    peak before them, once they are asked, once they are listed, and with the table."""
     from cje.models import provider_for
     from cje.models.calls import Calls
     from cje.models.store import ReplyStore
@@ -101,8 +113,16 @@ def ours(count: int, concurrency: int) -> None:
         calls = Calls(parse_settings(base), "generate_logs", ReplyStore(Path(folder)))
         policy = Policy(name="p", model=MODEL, temperature=0.7, top_p=0.9, max_tokens=40)
         prompts = pd.DataFrame({"uid": map(str, range(count)), "prompt": texts(count)})
-        found = provider_for(MODEL, calls).generate(prompts, policy, draw=0, seed=1)
+        provider, peaks = provider_for(MODEL, calls), [peak()]
+        requests = provider.answer_requests(prompts, policy, draw=0, seed=1)
+        outcomes = calls.replies(requests, provider.backend, "answers")
+        assert next(outcomes).text
+        peaks.append(peak())
+        assert all(outcome.text for outcome in outcomes)
+        peaks.append(peak())
+        found = provider.generate(prompts, policy, draw=0, seed=1)
         assert found["answer"].notna().all()
+        return [*peaks, peak()]
 
 
 async def bare_loop(count: int, concurrency: int) -> None:

@@ -1,6 +1,7 @@
 """Calls: each reply is asked for once and kept at once; limits, budget and failures hold."""
 
 import asyncio
+import gc
 import time
 from collections import Counter
 
@@ -8,11 +9,11 @@ import pytest
 
 from cje.errors import CJEError
 from cje.models.budget import worst_cost
-from cje.models.calls import Calls, require_keys
+from cje.models.calls import CLAIMED_AT_ONCE, Calls, require_keys
 from cje.models.pace import Pace
 from cje.models.prices import price_of
 from cje.models.progress import CallProgress, duration
-from cje.models.requests import CallFailed, Reply, Request
+from cje.models.requests import CallFailed, Reply, Request, Requests
 from cje.models.store import ReplyStore
 from cje.settings import parse_settings
 
@@ -121,6 +122,24 @@ def test_concurrency_is_held_and_used_and_the_connection_closed(tmp_path):
     limits = {"openai": {"concurrency": 2}}
     list(calls(tmp_path, limits=limits).replies(questions(20, 100), slow, "t"))
     assert slow.most == 2
+
+
+@pytest.mark.parametrize("backend", [FakeBackend, FakeLocal])
+def test_requests_are_made_as_they_are_wanted_and_not_held(tmp_path, backend):
+    alive = []
+
+    def behave(request, attempt):
+        if len(alive) < 3 and request.messages[0][1] in ("Say 5.", "Say 2500.", "Say 4999."):
+            alive.append(sum(type(found) is Request for found in gc.get_objects()))
+        return reply()
+
+    def make(place: int) -> Request:
+        return questions(1, place)[0]
+
+    found = calls(tmp_path, concurrency=4).replies(Requests(5000, make), backend(behave), "t")
+    assert sum(outcome.text == "yes" for outcome in found) == 5000
+    at_once = 4 if backend is FakeBackend else CLAIMED_AT_ONCE
+    assert len(alive) == 3 and max(alive) <= 2 * at_once + 10
 
 
 def test_the_first_request_goes_alone_so_that_a_wrong_setting_costs_one_call(tmp_path):

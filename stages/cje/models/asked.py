@@ -5,7 +5,7 @@ of them share: every reply is kept, equal requests are asked once, and what fail
 reason.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from cje.judging import load_rubric, parse_score, score_schema
 from cje.models import NO_ANSWER, Role, full_name, split_model
 from cje.models.backend import Backend
 from cje.models.calls import Calls, Outcome
-from cje.models.requests import CallFailed, Request
+from cje.models.requests import CallFailed, Request, Requests
 from cje.settings import Policy
 
 SAID_NOTHING = "the model refused and said nothing"
@@ -24,6 +24,7 @@ ANSWER_COLUMNS = (
     "answer", "tokens", "token_logprobs", "sequence_logp", "logprob_kind", "finish_reason",
     "model", "prompt_tokens", "completion_tokens", "token_ids", "reason",
 )  # fmt: skip
+SCORED_COLUMNS = ("prompt", "answer", "tokens", "token_ids", "finish_reason")
 SCORE_COLUMNS = ("token_logprobs", "sequence_logp", "logprob_kind")
 
 Verdict = tuple[float | None, str | None]  # the score, or why there is none
@@ -47,19 +48,21 @@ class AskedProvider:
     ) -> pd.DataFrame:
         requests = self.answer_requests(prompts, policy, draw=draw, seed=seed)
         outcomes = self._replies(requests, f"{policy.name}: answers")
-        frame = _frame([self._answer_row(outcome) for outcome in outcomes], ANSWER_COLUMNS)
+        frame = _frame(map(self._answer_row, outcomes), ANSWER_COLUMNS)
         given = {column: prompts[column].to_numpy() for column in ("uid", "prompt")}
         return pd.concat([pd.DataFrame(given), frame], axis=1)
 
     def answer_requests(
         self, prompts: pd.DataFrame, policy: Policy, *, draw: int, seed: int
-    ) -> list[Request]:
+    ) -> Requests:
         """What `generate` asks, row for row."""
         own = {"model": full_name(policy.model), "seed": seed, "draw": draw}
-        return [
-            replace(self.backend.answer(policy, text), uid=uid, **own)
-            for uid, text in zip(prompts["uid"], prompts["prompt"], strict=True)
-        ]
+        uids, texts = prompts["uid"].array, prompts["prompt"].array
+
+        def make(row: int) -> Request:
+            return replace(self.backend.answer(policy, texts[row]), uid=uids[row], **own)
+
+        return Requests(len(prompts), make)
 
     def score(self, answers: pd.DataFrame, policy: Policy, *, author: Policy) -> pd.DataFrame:
         uids = pd.DataFrame({"uid": answers["uid"].to_numpy()})
@@ -67,10 +70,12 @@ class AskedProvider:
         if scoring == "none":
             return pd.concat([uids, _frame([_NO_SCORE] * len(uids), SCORE_COLUMNS)], axis=1)
         same_tokens = full_name(author.model) == full_name(policy.model)
-        requests = [
-            self._score_request(policy, row, scoring, same_tokens)
-            for row in answers.itertuples(index=False)
-        ]
+        rows = [answers[column].array for column in SCORED_COLUMNS]
+
+        def make(row: int) -> Request:
+            return self._score_request(policy, scoring, same_tokens, *(c[row] for c in rows))
+
+        requests = Requests(len(answers), make)
         outcomes = self._replies(requests, f"{policy.name}: log-probabilities")
         return pd.concat([uids, _frame(map(_score_row, outcomes), SCORE_COLUMNS)], axis=1)
 
@@ -80,13 +85,11 @@ class AskedProvider:
         given = answers[answers["answer"].notna()]
         requests = self._judgements(given, name, score_range)
         verdicts, unclear = self._verdicts(requests, name, score_range)
-        again, _ = self._verdicts([request.again() for request in unclear], name, score_range)
-        verdicts |= {request.key: again[request.again().key] for request in unclear}
-        found = iter(requests)
-        rows = [
-            verdicts[next(found).key] if has else (None, NO_ANSWER)
-            for has in answers["answer"].notna()
-        ]
+        again, _ = self._verdicts([requests[place].again() for place in unclear], name, score_range)
+        for place, verdict in zip(unclear, again, strict=True):
+            verdicts[place] = verdict
+        found = iter(verdicts)
+        rows = [next(found) if has else (None, NO_ANSWER) for has in answers["answer"].notna()]
         return _frame(rows, ("score", "reason"))
 
     def scoring(self, policy: Policy) -> str | None:
@@ -113,18 +116,19 @@ class AskedProvider:
         if scoring == "none":
             raise CJEError(f"{policy.model}: cannot score a given text")
         model = full_name(policy.model)
-        requests = [
-            replace(self.backend.score(policy, prompt, scoring), model=model, answer=answer)
-            for prompt, answer in zip(prompts, answers, strict=True)
-        ]
+
+        def make(row: int) -> Request:
+            asked = self.backend.score(policy, prompts[row], scoring)
+            return replace(asked, model=model, answer=answers[row])
+
         return [
             (None, outcome.reason)
             if isinstance(outcome, CallFailed)
             else (np.array(outcome.token_logprobs, dtype=float), None)
-            for outcome in self._replies(requests, title)
+            for outcome in self._replies(Requests(len(prompts), make), title)
         ]
 
-    def _replies(self, requests: list[Request], title: str) -> Iterator[Outcome]:
+    def _replies(self, requests: Sequence[Request], title: str) -> Iterator[Outcome]:
         return self.calls.replies(requests, self.backend, title)
 
     def _answer_row(self, outcome: Outcome) -> tuple:
@@ -133,61 +137,71 @@ class AskedProvider:
         logprobs, tokens = outcome.token_logprobs, outcome.tokens
         return (
             outcome.text,
-            tokens and [self._strings.setdefault(token, token) for token in tokens],
+            tokens and [self._shared(token) for token in tokens],
             None if logprobs is None else np.array(logprobs, dtype=float),
             None if logprobs is None else float(np.sum(logprobs)),
-            None if logprobs is None else outcome.logprob_kind,
-            outcome.finish_reason,
-            outcome.model,
+            None if logprobs is None else self._shared(outcome.logprob_kind),
+            self._shared(outcome.finish_reason),
+            self._shared(outcome.model),
             outcome.prompt_tokens,
             outcome.completion_tokens,
             None if outcome.token_ids is None else np.array(outcome.token_ids, dtype=np.int64),
             SAID_NOTHING if outcome.text is None else None,
         )
 
-    def _score_request(self, policy: Policy, row, scoring: str | None, same: bool) -> Request:
+    def _shared(self, text: str | None) -> str | None:
+        return self._strings.setdefault(text, text)
+
+    def _score_request(
+        self,
+        policy: Policy,
+        scoring: str | None,
+        same: bool,
+        prompt: str,
+        answer: str,
+        tokens,
+        token_ids,
+        finish_reason: str,
+    ) -> Request:
         """The request to score a row of table logs; its token numbers mean something to the same
         model only."""
         return replace(
-            self.backend.score(policy, row.prompt, scoring),
+            self.backend.score(policy, prompt, scoring),
             model=full_name(policy.model),
-            answer=row.answer,
-            tokens=None if row.tokens is None else tuple(row.tokens),
-            token_ids=tuple(map(int, row.token_ids))
-            if same and row.token_ids is not None
-            else None,
-            ended=row.finish_reason == "stop",
-        )
+            answer=answer,
+            tokens=None if tokens is None else tuple(tokens),
+            token_ids=tuple(map(int, token_ids)) if same and token_ids is not None else None,
+            ended=finish_reason == "stop",
+        )  # fmt: skip
 
     def _judgements(
         self, answers: pd.DataFrame, name: str, score_range: tuple[float, float]
-    ) -> list[Request]:
+    ) -> Requests:
         rubric = load_rubric(self.calls.settings.rubric)
         schema = score_schema(score_range)
-        references = answers["reference"] if "reference" in answers else [None] * len(answers)
-        return [
-            self.backend.judgement(
-                name, rubric.messages(prompt, answer, reference, score_range), schema,
-                self.calls.settings.base_url,
-            )
-            for prompt, answer, reference in zip(
-                answers["prompt"], answers["answer"], references, strict=True
-            )
-        ]  # fmt: skip
+        url = self.calls.settings.base_url
+        prompts, texts = answers["prompt"].array, answers["answer"].array
+        references = answers["reference"].array if "reference" in answers else None
+
+        def make(row: int) -> Request:
+            reference = None if references is None else references[row]
+            messages = rubric.messages(prompts[row], texts[row], reference, score_range)
+            return self.backend.judgement(name, messages, schema, url)
+
+        return Requests(len(answers), make)
 
     def _verdicts(
-        self, requests: list[Request], name: str, score_range: tuple[float, float]
-    ) -> tuple[dict[str, Verdict], list[Request]]:
-        """What each judgement said, by key, and the requests whose reply holds no score."""
-        verdicts, unclear = {}, []
-        outcomes = self._replies(requests, f"{name}: judgements")
-        for request, outcome in zip(requests, outcomes, strict=True):
+        self, requests: Sequence[Request], name: str, score_range: tuple[float, float]
+    ) -> tuple[list[Verdict], list[int]]:
+        """What each judgement said, and the places of those whose reply holds no score."""
+        verdicts, unclear = [], []
+        for outcome in self._replies(requests, f"{name}: judgements"):
             if isinstance(outcome, CallFailed):
-                verdicts[request.key] = (None, outcome.reason)
+                verdicts.append((None, outcome.reason))
                 continue
-            verdicts[request.key] = parse_score(outcome.text, score_range)
-            if verdicts[request.key][0] is None:
-                unclear.append(request)
+            verdicts.append(parse_score(outcome.text, score_range))
+            if verdicts[-1][0] is None:
+                unclear.append(len(verdicts) - 1)
         return verdicts, unclear
 
 
@@ -201,9 +215,10 @@ def _score_row(outcome: Outcome) -> tuple:
     return logprobs, float(logprobs.sum()), outcome.logprob_kind
 
 
-def _frame(rows, columns: tuple[str, ...]) -> pd.DataFrame:
+def _frame(rows: Iterable[tuple], columns: tuple[str, ...]) -> pd.DataFrame:
     """The rows as objects: pandas would read whole numbers beside nulls as floats."""
-    values = list(rows)
-    return pd.DataFrame(
-        {c: pd.Series([row[i] for row in values], dtype=object) for i, c in enumerate(columns)}
-    )
+    values: dict[str, list] = {column: [] for column in columns}
+    for row in rows:
+        for cells, cell in zip(values.values(), row, strict=True):
+            cells.append(cell)
+    return pd.DataFrame({c: pd.Series(cells, dtype=object) for c, cells in values.items()})

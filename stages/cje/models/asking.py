@@ -1,13 +1,12 @@
 """Asking: many calls at once through one connection, each kept as it comes.
 
-A fixed number of workers takes requests from one queue, so that memory does not grow with their
-number. The first request goes alone: a key, a model or a setting that is wrong shows before the
-others are sent. What another process is asking already is waited for.
+A fixed number of workers takes requests one by one as they are made, so that memory does not grow
+with their number. The first request goes alone: a key, a model or a setting that is wrong shows
+before the others are sent. What another process is asking already is waited for.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from cje.errors import CJEError
 from cje.models.backend import Backend, Connection, Wire
@@ -52,8 +51,9 @@ class Asking:
         """Ask everything; failures that may pass are asked once more at the end."""
         connection = backend.connect(self.wire)
         try:
-            await self._pool(connection, self.requests[:1])
-            await self._pool(connection, self.requests[1:])
+            requests = iter(self.requests)
+            await self._pool(connection, [next(requests)])
+            await self._pool(connection, requests)
             if not self.over:
                 self.last_round = True
                 await self._pool(connection, self.again)
@@ -75,14 +75,12 @@ class Asking:
             return True
         return any(failure.fatal for failure in self.failed.values())
 
-    async def _pool(self, connection: Connection, requests: Sequence[Request]) -> None:
-        queue = deque(requests)
-        workers = min(self.wire.concurrency, len(queue))
-        await asyncio.gather(*(self._work(connection, queue) for _ in range(workers)))
+    async def _pool(self, connection: Connection, requests: Iterable[Request]) -> None:
+        queue, workers = iter(requests), range(self.wire.concurrency)
+        await asyncio.gather(*(self._work(connection, queue) for _ in workers))
 
-    async def _work(self, connection: Connection, queue: deque[Request]) -> None:
-        while queue and not self.over:
-            request = queue.popleft()
+    async def _work(self, connection: Connection, queue: Iterator[Request]) -> None:
+        while not self.over and (request := next(queue, None)) is not None:
             if not self.store.claim(request):
                 self.elsewhere.append(request)
                 continue

@@ -8,8 +8,10 @@ import asyncio
 import os
 import sys
 import time
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 import pandas as pd
 
@@ -21,7 +23,7 @@ from cje.models.budget import Budget, experiment_name, reply_cost, worst_cost
 from cje.models.prices import Price, price_of
 from cje.models.progress import CallProgress
 from cje.models.recording import recordings
-from cje.models.requests import CallFailed, Reply, Request
+from cje.models.requests import CallFailed, Reply, Request, Requests
 from cje.models.store import ReplyStore, store_folder
 from cje.settings import Settings
 
@@ -54,10 +56,17 @@ class Calls:
         Raises CJEError, with a table of reasons, where more than `max_failed_fraction` fail, where
         no call can succeed, and where the budget is spent.
         """
-        unique = list({request.key: request for request in requests}.values())
-        missing = [request for request in unique if not self.store.holds(request)]
-        self.store.count(self.stage, len(unique) - len(missing), len(missing))
-        failed = self._ask(missing, backend, title, len(unique)) if missing else {}
+        seen, places = set(), array("L")  # of the requests that must be asked
+        for place, request in enumerate(requests):
+            if request.key not in seen:
+                seen.add(request.key)
+                if not self.store.holds(request):
+                    places.append(place)
+        unique = len(seen)
+        del seen
+        missing = Requests(len(places), lambda place: requests[places[place]])
+        self.store.count(self.stage, unique - len(missing), len(missing))
+        failed = self._ask(missing, backend, title, unique) if missing else {}
         for path, count in self.store.damaged.items():
             self.say(f"{path}: {count} damaged records passed over; their requests are asked again")
         for request in requests:
@@ -99,7 +108,7 @@ class Calls:
         self.rows[request.key] = (*asked, *found)
 
     def _ask(
-        self, missing: list[Request], backend: Backend, title: str, total: int
+        self, missing: Requests, backend: Backend, title: str, total: int
     ) -> dict[str, CallFailed]:
         """Ask what is missing; the failures by key."""
         model = missing[0].model
@@ -133,15 +142,14 @@ class Calls:
         return failed
 
     def _in_process(
-        self, missing: list[Request], model: Batcher, keep: Callable
+        self, missing: Requests, model: Batcher, keep: Callable
     ) -> dict[str, CallFailed]:
         """A model in this process: large batches, each reply kept as it comes."""
         failed: dict[str, CallFailed] = {}
-        later = list(missing)
+        later: Sequence[Request] = missing
         while later:
-            held, later = later, []
-            for start in range(0, len(held), CLAIMED_AT_ONCE):
-                group = held[start : start + CLAIMED_AT_ONCE]
+            requests, later = iter(later), []
+            while group := list(islice(requests, CLAIMED_AT_ONCE)):
                 mine = [request for request in group if self.store.claim(request)]
                 taken = {request.key for request in mine}
                 later += [request for request in group if request.key not in taken]
@@ -160,7 +168,7 @@ class Calls:
         return failed
 
     def _in_batches(
-        self, missing: list[Request], provider: str, keep: "_Keeper", price: Price
+        self, missing: Requests, provider: str, keep: "_Keeper", price: Price
     ) -> dict[str, CallFailed]:
         """The provider's batch interface, at half the price, as much at once as the budget lets;
         what failed in a way that may pass goes into one more batch."""

@@ -7,6 +7,7 @@ the environment sets) cannot change what is asked.
 
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
@@ -64,6 +65,22 @@ class Request:
 
 
 ASKED_FIELDS = tuple(f.name for f in fields(Request) if f.init)
+
+
+class Requests(Sequence):
+    """`count` requests, each made from its place by `make` when it is wanted, and never held: many
+    of them take no memory."""
+
+    def __init__(self, count: int, make: Callable[[int], Request]):
+        self.count, self.make = count, make
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, place: int) -> Request:
+        if not 0 <= place < self.count:
+            raise IndexError(place)
+        return self.make(place)
 
 
 @dataclass(frozen=True)
