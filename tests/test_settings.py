@@ -10,6 +10,7 @@ from cje.errors import CJEError
 from cje.settings import Policy, Settings, load_settings, parse_settings, policy_name_problem
 
 SHIPPED = Path(__file__).resolve().parents[1] / "params.yaml"
+SIMULATED = Path(__file__).parent / "simulated.yaml"
 MINIMAL = {
     "policies": {"base": {"model": "sim/base"}, "better": {"model": "sim/better"}},
     "base_model": "base",
@@ -34,16 +35,22 @@ def problem(changes: dict) -> str:
     return str(caught.value)
 
 
-def test_the_shipped_file_states_every_key_and_its_default():
-    shipped = load_settings(SHIPPED)
-    assert shipped.model_fields_set == set(Settings.model_fields)
-    chosen = {"base_model", "target_models", "policies"}
+def test_the_shipped_files_state_every_key_and_its_default():
+    shipped, simulated = load_settings(SHIPPED), load_settings(SIMULATED)
     defaults = parse_settings(MINIMAL)
-    assert shipped.model_dump(exclude=chosen) == defaults.model_dump(exclude=chosen)
-    assert [p.name for p in shipped.targets] == [
-        "clone", "better", "flattering", "cooler", "unhelpful",
-    ]  # fmt: skip
-    assert shipped.policy("cooler").temperature == 0.6
+    chosen = {"base_model", "target_models", "policies"}
+    for settings in (shipped, simulated):
+        assert settings.model_fields_set == set(Settings.model_fields)
+    assert simulated.model_dump(exclude=chosen) == defaults.model_dump(exclude=chosen)
+    own = {"prompts", "oracle_model", "proxy_model", "top_p", "max_tokens", "oracle_samples"}
+    assert shipped.model_dump(exclude=chosen | own) == defaults.model_dump(exclude=chosen | own)
+
+
+def test_the_shipped_policies_are_of_one_model_in_process_and_the_clone_is_the_base():
+    shipped = load_settings(SHIPPED)
+    assert {p.model for p in (shipped.base, *shipped.targets)} == {"local/smollm2-135m"}
+    assert shipped.identical_policies == {"clone"}
+    assert {p.top_p for p in (shipped.base, *shipped.targets)} == {1.0}
 
 
 def test_thresholds_are_exactly_the_guard_rail_keys():

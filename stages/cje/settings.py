@@ -42,7 +42,8 @@ Limit = Annotated[Real, Field(gt=0)]
 
 TEMPERATURE_WORDS = "a number from 0 to 2, or null to leave it out of the calls"
 TOP_P_WORDS = "a number above 0 and at most 1, or null to leave it out of the calls"
-PROMPTS_WORDS = "sim/arena, or a .jsonl, .csv or .parquet file"
+PROMPTS_WORDS = "sim/arena, hf:<owner>/<data set>, or a .jsonl, .csv or .parquet file"
+HUB_DATA_SET = re.compile(r"hf:[\w.-]+/[\w.-]+(@[\w./-]+)?")
 SHARE_WORDS = "a number from 0 to 1"
 COUNT_WORDS = "a whole number, 0 or more"
 POSITIVE_WORDS = "a whole number, 1 or more"
@@ -164,6 +165,7 @@ class Settings(BaseModel):
 
     source: Literal["models", "files"] = Field("models", description="models or files")
     prompts: str = Field("sim/arena", description=PROMPTS_WORDS)
+    language: str | None = Field(None, description="a language's name, such as English, or null")
     max_samples: Positive = Field(1000, description=POSITIVE_WORDS)
     seed: Annotated[Integer, Field(ge=0, lt=2**63)] = Field(
         42, description="a whole number from 0 to 2^63 - 1"
@@ -235,7 +237,8 @@ class Settings(BaseModel):
     @field_validator("prompts")
     @classmethod
     def _prompts(cls, value: str) -> str:
-        if value != "sim/arena" and Path(value).suffix not in (".jsonl", ".csv", ".parquet"):
+        known = value == "sim/arena" or HUB_DATA_SET.fullmatch(value)
+        if not known and Path(value).suffix not in (".jsonl", ".csv", ".parquet"):
             raise ValueError(f"{show_value(value)} is not allowed; give {PROMPTS_WORDS}")
         return value
 

@@ -21,6 +21,7 @@ from cje.tables import LOGGED, empty_table, prompt_uids, read_table, to_unit, wr
 
 CHECKED = Path("data/checked")
 PROMPT_FILES = Path("data/prompts")
+HUB = "hf:"
 RESCORED = 16  # logged answers that the base policy is asked to score anew
 ANSWER_KEY = ["uid", "policy", "draw", "answer"]
 CHECKED_TABLES = (
@@ -252,10 +253,16 @@ def nested_sample(uids: Iterable[str], count: int, seed: int, salt: str) -> np.n
 
 
 def load_prompts(settings: Settings) -> pd.DataFrame:
-    """The table prompts: from a provider's own set, or a file with a column `prompt`.
+    """The table prompts: from a provider's own set, the Hugging Face hub, or a file with a column
+    `prompt`.
 
     Of more than `max_samples` a random part is kept, in the file's order.
     """
+    if settings.prompts.startswith(HUB):
+        from cje.hub import hub_prompts
+
+        frame = hub_prompts(settings.prompts.removeprefix(HUB), settings.language)
+        return _sampled(frame.assign(checks=None, reference=None), settings)
     if Path(settings.prompts).suffix not in (".jsonl", ".csv", ".parquet"):
         _, name = split_model(settings.prompts)
         provider = provider_for(settings.prompts)
@@ -272,9 +279,28 @@ def load_prompts(settings: Settings) -> pd.DataFrame:
     checks = [c if c is None or isinstance(c, str) else json.dumps(c) for c in checks]
     references = [row.get("reference") or None for _, row in rows]
     frame = pd.DataFrame({"uid": prompt_uids(texts), "prompt": texts, "source": str(path)})
+    languages = [row.get("language") for _, row in rows]
     frame = frame.assign(checks=checks, reference=references)
+    return _sampled(frame[_in_language(languages, settings, path)], settings)
+
+
+def _sampled(frame: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     kept = nested_sample(frame["uid"], settings.max_samples, settings.seed, "prompts")
     return frame[kept].reset_index(drop=True)
+
+
+def _in_language(languages: list, settings: Settings, path: Path) -> np.ndarray:
+    """Which rows of a file are in the language asked for."""
+    wanted = (settings.language or "").casefold()
+    if not wanted:
+        return np.ones(len(languages), dtype=bool)
+    kept = np.array([str(found).casefold() == wanted for found in languages], dtype=bool)
+    if not kept.any():
+        raise CJEError(
+            f"params.yaml: language: no row of {path} has {settings.language} in a column "
+            "`language`; give null for all rows"
+        )
+    return kept
 
 
 def _prompt_rows(path: Path) -> list[tuple[int, Mapping]]:
