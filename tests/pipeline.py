@@ -11,7 +11,8 @@ STAGES = (
     "load_prompts generate_logs draw_targets proxy_score oracle_label calibrate estimate validate "
     "cost"
 ).split()
-KEPT = "stages data/inputs/README.md data/prompts data/rubrics params.yaml dvc.yaml".split()
+KEPT = "stages data/inputs/README.md data/prompts data/rubrics dvc.yaml".split()
+SIMULATED = ROOT / "tests/simulated.yaml"
 
 
 def run(*command: str, cwd: Path, ok: bool = True, **variables: str) -> str:
@@ -43,7 +44,7 @@ def experiment(repo: Path, *options: str, **changes) -> str:
 
 
 def new_project(repo: Path) -> Path:
-    """A copy of the project's pipeline, committed, nothing run."""
+    """A copy of the project's pipeline with simulated models, committed, nothing run."""
     for name in (*KEPT, ".dvcignore", ".gitignore"):
         source, target = ROOT / name, repo / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +52,7 @@ def new_project(repo: Path) -> Path:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, target)
+    shutil.copy(SIMULATED, repo / "params.yaml")
     run("git", "init", "-q", cwd=repo)
     for key, value in (("user.name", "Tester"), ("user.email", "tester@example.org")):
         run("git", "config", key, value, cwd=repo)

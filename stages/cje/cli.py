@@ -51,6 +51,10 @@ def parser() -> argparse.ArgumentParser:
     take.set_defaults(run=import_store)
     verify = actions.add_parser("verify", help="check every record of store and recordings")
     verify.add_argument("recordings", type=Path, nargs="*", help="these recordings alone")
+    verify.add_argument(
+        "--ask", type=int, default=0, metavar="N",
+        help="ask local models again for N answers and N scores of each recording, and compare",
+    )  # fmt: skip
     verify.set_defaults(run=verify_store)
     less = actions.add_parser("prune", help="take replies out: damaged ones, repeats, and")
     less.add_argument("--model", action="append", default=[], help="those of this model")
@@ -129,6 +133,15 @@ def verify_store(given: argparse.Namespace, console: Console) -> int:
 
     only = given.recordings
     problems = store_problems(None if only else store_folder(), only or recordings())
+    for path in (only or recordings()) if given.ask and not problems else ():
+        from cje.models.reasking import ask_again
+
+        found = ask_again(path, given.ask)
+        problems += found.problems
+        console.print(
+            f"{path}: {found.same} of {found.answers} answers sampled again are the same; "
+            f"{found.scored} texts scored again, largest difference {found.largest_gap:.1e} a token"
+        )
     for line in problems:
         console.print(line, style="red", markup=False, soft_wrap=True)
     files = len(only) or len(model_files(store_folder())) + len(recordings())

@@ -10,14 +10,39 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cje.settings import Settings, load_settings
+from cje.tables import read_table
+
 VERDICT_STYLES = {"reliable": "green", "caution": "yellow", "refuse": "red"}
+COVERED = {True: "inside", False: "outside"}
 
 
-def estimates_table(estimates: Mapping, validation: Mapping) -> Table:
+def question(settings: Settings, data: Path) -> list[str]:
+    """What was done, for someone who reads it for the first time."""
+    logs, labels, scores = (
+        len(read_table(data / f"{name}.parquet", name, ["uid"]))
+        for name in ("logs", "oracle_labels", "proxy_scores")
+    )
+    base = settings.base_model if settings.source == "models" else "the base policy"
+    judge, oracle = settings.proxy_model, settings.oracle_model
+    if settings.source == "files":
+        judge, oracle = "the judge", "the oracle"
+    return [
+        f"{base} answered {logs:,} prompts. {oracle} (the oracle: dear, and right) labelled "
+        f"{labels:,} of its answers;",
+        f"{judge} (the judge: cheap, and biased) scored {scores:,} answers, of all policies.",
+        "Estimated from that: what the oracle would give each policy's answers on average, from 0 "
+        "to 1.",
+    ]
+
+
+def estimates_table(estimates: Mapping, validation: Mapping, alpha: float) -> Table:
     """Policies from best to worst, the refused ones last and struck out."""
     table = Table(title="Expected oracle utility by policy", title_style="bold")
-    for name in ("policy", "estimate", "interval", "oracle truth", "ESS", "verdict"):
-        table.add_column(name, justify="left" if name in ("policy", "verdict") else "right")
+    interval = f"{100 * (1 - alpha):g} % interval"
+    for name in ("policy", "estimate", interval, "oracle truth", "truth is", "ESS", "verdict"):
+        left = name in ("policy", "truth is", "verdict")
+        table.add_column(name, justify="left" if left else "right")
     verdicts = {policy: row["verdict"] for policy, row in validation["results"].items()}
     order = sorted(
         estimates["results"].items(),
@@ -26,39 +51,78 @@ def estimates_table(estimates: Mapping, validation: Mapping) -> Table:
     for policy, row in order:
         found, verdict = validation["results"][policy], verdicts[policy]
         struck = "strike" if verdict == "refuse" else ""
-        truth = "-"
+        truth, covered = "-", "-"
         if "oracle_truth" in found:
             truth = f"{found['oracle_truth']:.3f} ± {found['se_truth']:.3f}"
+            covered = COVERED[found["covered"]]
         table.add_row(
             Text(policy),
             Text(f"{row['v_hat']:.3f}", style=struck),
             Text(f"{row['ci_low']:.3f} to {row['ci_high']:.3f}", style=struck),
             Text(truth),
+            Text(covered),
             Text(f"{100 * row['ess']:.3g} %"),
             Text(verdict, style=VERDICT_STYLES[verdict]),
         )
     return table
 
 
+def legend(validation: Mapping) -> list[str]:
+    """What the columns mean."""
+    lines = []
+    counts = [int(row["labels"]) for row in validation["results"].values() if "labels" in row]
+    if counts:
+        lines.append(
+            f"oracle truth: the oracle's mean over {max(counts):,} fresh answers of the policy "
+            "itself, ± its standard"
+        )
+        lines.append(
+            "error; truth is inside where the two agree within their errors. It checks the "
+            "estimate, and made none of it."
+        )
+    lines.append(
+        "ESS: the share of the logs that still speak once they are weighted to the policy. "
+        "verdict: see below."
+    )
+    return lines
+
+
+def print_violations(violations: pd.DataFrame, console: Console) -> None:
+    """What the guard rails found, and what would mend it: one remedy for all that share it."""
+    for (code, severity, remedy), rows in violations.groupby(
+        ["code", "severity", "remedy"], sort=False
+    ):
+        colour = "red" if severity == "critical" else "yellow"
+        console.print(Text(code, style=colour))
+        for row in rows.itertuples():
+            console.print(Text(f"  {row.policy or 'all policies'}: {row.message}"))
+        console.print(Text(f"  remedy: {remedy}", style="dim"))
+
+
 def print_summary(metrics: Path, console: Console) -> None:
-    """The table, what the guard rails found and what would mend it."""
+    """The question, the table, and what the guard rails say about it."""
     estimates, validation = (
         json.loads((metrics / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("estimates", "validation")
     )
-    console.print(estimates_table(estimates, validation))
+    settings = load_settings()
+    console.print(*question(settings, metrics.parent / "data"), sep="\n")
+    console.print(estimates_table(estimates, validation, settings.alpha))
+    console.print(*legend(validation), sep="\n", style="dim")
     violations = pd.read_csv(metrics / "violations.csv", keep_default_na=False)
-    for row in violations.itertuples():
-        colour = "red" if row.severity == "critical" else "yellow"
-        words = f"{row.policy or 'all policies'}: {row.message}"
-        console.print(Text(f"{row.code}  ", style=colour) + Text(words, style="default"))
-        console.print(Text(f"  remedy: {row.remedy}", style="dim"))
+    if len(violations):
+        console.print(Text("\nWhat the guard rails found", style="bold"))
+        print_violations(violations, console)
     kept = {p: r for p, r in validation["results"].items() if r["verdict"] != "refuse"}
     best = max(kept, key=lambda policy: estimates["results"][policy]["v_hat"], default=None)
     if best is None:
-        console.print("No estimate may be believed: see the remedies above.")
+        console.print("\nNo estimate may be believed: see the remedies above.")
     else:
-        console.print(Text(f"Best policy that is not refused: {best}", style="bold"))
+        console.print(Text(f"\nBest policy that is not refused: {best}", style="bold"))
+    console.print(
+        "Next: look into metrics/ and plots/; change a setting: dvc exp run -S oracle_fraction=0.5",
+        style="dim",
+    )
 
 
 def main() -> None:

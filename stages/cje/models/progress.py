@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 LINE_SECONDS = 15.0  # between two lines where there is no terminal
+TELLING = 32  # calls before the rate tells the time left: batches give their first reply late
 QUIET_SECONDS = 1.0  # work that is over sooner needs no bar
 
 
@@ -70,7 +71,7 @@ class CallProgress:
             words.append(f"{self.failed} failed")
         if ended:
             words.append(f"{duration(seconds)} taken")
-        elif asked:
+        elif asked >= min(TELLING, (self.total - self.kept) / 2):
             left = (self.total - self.done - self.failed) * seconds / asked
             words.append(f"{duration(left)} left")
         return ", ".join(words)

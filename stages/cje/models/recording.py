@@ -1,8 +1,8 @@
 """Recordings: extracts of the reply store that travel with the project.
 
-A Parquet file with a row a reply, sorted by key: `key`, `model`, `at`, `usd`, `request` and `reply`
-as JSON; its metadata tell what made it. Recordings are read before the store, so that whoever has
-the project replays real replies without keys, servers or models.
+A Parquet file, a row a reply: `key`, `model`, `at`, `usd`, `request` and `reply` as JSON, sorted by
+request: like texts lie together. Its metadata tell what made it. Recordings are read before the
+store, so that whoever has the project replays real replies without keys, servers or models.
 """
 
 import json
@@ -73,7 +73,7 @@ def write_recording(path: Path, records: Iterable, settings: Mapping | None = No
     The same records give the same bytes. The date in its metadata is that of the newest reply.
     """
     by_key = {record.key: record for record in records}
-    rows = [vars(by_key[key]) for key in sorted(by_key)]
+    rows = [vars(record) for record in sorted(by_key.values(), key=lambda r: (r.request, r.key))]
     for row in rows:
         row["model"] = json.loads(row["request"])["model"]
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
@@ -89,6 +89,7 @@ def write_recording(path: Path, records: Iterable, settings: Mapping | None = No
         table.replace_schema_metadata({"cje": text}),
         path,
         compression="zstd",
+        compression_level=15,
         write_page_checksum=True,
     )
     return len(rows)

@@ -59,6 +59,13 @@ class Request:
             object.__setattr__(self, "_key", request_key(self.canonical))
         return self._key
 
+    @classmethod
+    def from_json(cls, text: str) -> "Request":
+        """The request of a canonical JSON."""
+        given = json.loads(text)
+        del given["format"]
+        return cls(**{name: _tuples(value) for name, value in given.items()})
+
     def again(self) -> "Request":
         """The same judgement, asked once more."""
         return replace(self, attempt=(self.attempt or 0) + 1)
@@ -143,6 +150,10 @@ class CallFailed(Exception):
 def request_key(canonical: str) -> str:
     """The key of a canonical request."""
     return hashlib.blake2b(canonical.encode("utf-8"), digest_size=16).hexdigest()
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _whole(text: str) -> str:

@@ -1,0 +1,186 @@
+"""The estimators on the recorded run, 200 times over: python benchmarks/label_samples.py
+
+The answers are those of the default run, a real model's; its oracle is free, so the truth is known.
+Run `make repro` before. Two questions:
+
+labels: everything as it is, but which quarter of the logs is labelled is drawn anew. The truth is
+the oracle's mean over all fresh draws of the policy, on the same prompts. The spread shows what the
+labels' chance costs. An interval allows for the chance of prompts, too, which stands still here: it
+should cover more often than it says.
+
+halves: the prompts are split at random. One half, a quarter of its logs labelled, gives estimate
+and interval, the fresh draws of the other half the truth, which is then independent: an interval
+for the difference should cover as often as it says.
+
+`--write docs/real-run.md` puts the tables there.
+"""
+
+import argparse
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import cje
+from cje.checks import parse_checks, utility
+from cje.frames import KEY, answer_frames
+from cje.settings import load_settings
+from cje.stage import DATA
+from cje.tables import read_table
+
+LABELLED, Z = 0.25, 1.96
+MARKS = ("<!-- tables -->", "<!-- end of tables -->")
+METHODS = {
+    "dr-cpo": {},
+    "dr-cpo, sequence weights": {"weights": "sequence"},
+    "dr-cpo, marginal weights": {"weights": "marginal"},
+    "direct": {"estimator": "direct"},
+    "snips": {"estimator": "snips", "weights": "sequence"},
+    "ips": {"estimator": "ips", "weights": "sequence"},
+    "calibrated-ips": {"estimator": "calibrated-ips", "weights": "sequence"},
+}
+RAW = "raw judge"
+COLUMNS = ["question", "method", "policy", "gap", "half", "verdict"]
+
+
+@cache
+def run() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Logs and draws of the run with judge scores and everybody's true utility; and the
+    log-probabilities of the logs under the targets."""
+    rule = load_settings().oracle_model.removeprefix("checks/")
+    prompts = read_table(DATA / "prompts.parquet", "prompts").set_index("uid")
+    checks = {uid: parse_checks(text, uid) for uid, text in prompts["checks"].items()}
+    scores = read_table(DATA / "proxy_scores.parquet", "proxy_scores", [*KEY, "judge_raw"])
+    frames = []
+    for frame in answer_frames(DATA):
+        truth = [
+            utility(checks[uid], answer, rule)
+            for uid, answer in zip(frame["uid"], frame["answer"], strict=True)
+        ]
+        frames.append(frame.merge(scores, how="left", on=KEY).assign(truth=truth))
+    return *frames, read_table(DATA / "target_logps.parquet", "target_logps")
+
+
+def labels(seed: int) -> list[tuple]:
+    """One drawing of the labels, all prompts."""
+    logs, draws, logps = run()
+    return estimates("labels", seed, logs, draws, logps, draws)
+
+
+def halves(seed: int) -> list[tuple]:
+    """One split of the prompts, and one drawing of labels in the first half."""
+    logs, draws, logps = run()
+    uids = np.random.default_rng([seed, 1]).permutation(logs["uid"].to_numpy())
+    first = set(uids[: len(uids) // 2])
+    own = [frame[frame["uid"].isin(first)] for frame in (logs, draws, logps)]
+    return estimates("halves", seed, own[0], own[1], own[2], draws[~draws["uid"].isin(first)])
+
+
+def estimates(
+    question: str,
+    seed: int,
+    logs: pd.DataFrame,
+    draws: pd.DataFrame,
+    logps: pd.DataFrame,
+    judged: pd.DataFrame,
+) -> list[tuple]:
+    """Every method's distance from the truth, with its half width, by policy."""
+    count = round(LABELLED * len(logs))
+    chosen = np.random.default_rng([seed, 2]).permutation(len(logs)) < count
+    logs = logs.assign(oracle_score=np.where(chosen, logs["truth"], np.nan))
+    by_policy = judged.groupby("policy")["truth"]
+    truth = by_policy.mean()
+    # Where the truth is another half's, its own error belongs to the difference.
+    known = by_policy.sem() if question == "halves" else truth * 0
+    rows = []
+    for method, options in METHODS.items():
+        found = cje.analyze(logs, logps, draws, seed=seed, **options).estimates
+        for policy, row in found.iterrows():
+            half = np.hypot((row["ci_high"] - row["ci_low"]) / 2, Z * known[policy])
+            gap = row["v_hat"] - truth[policy]
+            rows.append((question, method, policy, gap, half, row["verdict"]))
+    for policy, scores in draws.groupby("policy")["judge_raw"]:
+        half = Z * np.hypot(scores.sem(), known[policy])
+        rows.append((question, RAW, policy, scores.mean() - truth[policy], half, "-"))
+    return rows
+
+
+def table(rows: pd.DataFrame) -> list[str]:
+    """By method and policy: bias, RMSE, coverage; then over all policies."""
+    policies = list(dict.fromkeys(rows["policy"]))
+    lines = [
+        f"| method | {' | '.join(policies)} | all | covered |",
+        f"|{'---|' * (len(policies) + 3)}",
+    ]
+    for method, found in rows.groupby("method", sort=False):
+        cells = []
+        for policy in [*policies, None]:
+            gaps = found if policy is None else found[found["policy"] == policy]
+            error = (gaps["gap"] ** 2).mean() ** 0.5
+            cells.append(
+                f"{error:.3f}" if policy is None else f"{gaps['gap'].mean():+.3f} {error:.3f}"
+            )
+        covered = found["gap"].abs().le(found["half"])
+        lines.append(f"| {method} | {' | '.join(cells)} | {covered.mean():.1%} |")
+    return lines
+
+
+def coverage_table(rows: pd.DataFrame) -> list[str]:
+    """Coverage and mean half width, by method and policy."""
+    policies = list(dict.fromkeys(rows["policy"]))
+    lines = [f"| method | {' | '.join(policies)} |", f"|{'---|' * (len(policies) + 1)}"]
+    for method, found in rows.groupby("method", sort=False):
+        cells = []
+        for policy in policies:
+            own = found[found["policy"] == policy]
+            covered = own["gap"].abs().le(own["half"]).mean()
+            cells.append(f"{covered:.0%} ±{own['half'].mean():.3f}")
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return lines
+
+
+def verdict_table(rows: pd.DataFrame) -> list[str]:
+    """How often dr-cpo's estimate was reliable, in doubt or refused, by policy."""
+    own = rows[rows["method"] == "dr-cpo"]
+    lines = ["| policy | reliable | caution | refuse |", "|---|---|---|---|"]
+    for policy, found in own.groupby("policy", sort=False):
+        shares = [found["verdict"].eq(word).mean() for word in ("reliable", "caution", "refuse")]
+        lines.append(f"| {policy} | {' | '.join(f'{share:.0%}' for share in shares)} |")
+    return lines
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--samples", type=int, default=200)
+    options.add_argument("--processes", type=int, default=2)
+    options.add_argument("--write", type=Path)
+    given = options.parse_args()
+    with ProcessPoolExecutor(given.processes) as pool:
+        rows = [
+            row
+            for question in (labels, halves)
+            for found in pool.map(question, range(given.samples), chunksize=5)
+            for row in found
+        ]
+    found = pd.DataFrame(rows, columns=COLUMNS)
+    lines = [f"{given.samples} samples. Cells: mean error, and root of the mean squared error."]
+    for question, title in (
+        ("labels", "The labels drawn anew, all prompts"),
+        ("halves", "Half of the prompts against the truth on the other half"),
+    ):
+        own = found[found["question"] == question]
+        lines += ["", f"### {title}", "", *table(own), "", "Covered, and mean half width:", ""]
+        lines += [*coverage_table(own), "", "Verdicts on dr-cpo:", "", *verdict_table(own)]
+    text = "\n".join(lines)
+    print(text)
+    if given.write:
+        whole = given.write.read_text(encoding="utf-8")
+        before, after = whole.split(MARKS[0])[0], whole.split(MARKS[1])[1]
+        marked = f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}"
+        given.write.write_text(marked, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
