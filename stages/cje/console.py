@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cje.settings import Settings, load_settings
-from cje.tables import read_table
+from cje.tables import LOGGED, read_table
 
 VERDICT_STYLES = {"reliable": "green", "caution": "yellow", "refuse": "red"}
 COVERED = {True: "inside", False: "outside"}
@@ -28,19 +28,32 @@ def question(settings: Settings, data: Path) -> list[str]:
     if settings.source == "files":
         judge, oracle = "the judge", "the oracle"
     return [
+        "How good is each policy, a model with its system prompt and its sampling settings?",
         f"{base} answered {logs:,} prompts. {oracle} (the oracle: dear, and right) labelled "
         f"{labels:,} of its answers;",
         f"{judge} (the judge: cheap, and biased) scored {scores:,} answers, of all policies.",
-        "Estimated from that: what the oracle would give each policy's answers on average, from 0 "
-        "to 1.",
+        "Estimated from that: the oracle's mean over each policy's answers, from 0 to 1.",
     ]
 
 
-def estimates_table(estimates: Mapping, validation: Mapping, alpha: float) -> Table:
+def judge_alone(data: Path) -> pd.Series:
+    """By policy, the mean of its draws' calibrated rewards: what the labels' correction starts
+    from."""
+    rewards = read_table(
+        data / "rewards.parquet", "rewards", ["policy", "draw", "calibrated_reward"]
+    )
+    draws = rewards[rewards["draw"] != LOGGED]
+    return draws.groupby("policy")["calibrated_reward"].mean()
+
+
+def estimates_table(
+    estimates: Mapping, validation: Mapping, judged: pd.Series, alpha: float
+) -> Table:
     """Policies from best to worst, the refused ones last and struck out."""
     table = Table(title="Expected oracle utility by policy", title_style="bold")
     interval = f"{100 * (1 - alpha):g} % interval"
-    for name in ("policy", "estimate", interval, "oracle truth", "truth is", "ESS", "verdict"):
+    columns = ("policy", "judge", "estimate", interval, "oracle truth", "truth is", "ESS")
+    for name in (*columns, "verdict"):
         left = name in ("policy", "truth is", "verdict")
         table.add_column(name, justify="left" if left else "right")
     verdicts = {policy: row["verdict"] for policy, row in validation["results"].items()}
@@ -57,6 +70,7 @@ def estimates_table(estimates: Mapping, validation: Mapping, alpha: float) -> Ta
             covered = COVERED[found["covered"]]
         table.add_row(
             Text(policy),
+            Text(f"{judged[policy]:.3f}" if policy in judged else "-"),
             Text(f"{row['v_hat']:.3f}", style=struck),
             Text(f"{row['ci_low']:.3f} to {row['ci_high']:.3f}", style=struck),
             Text(truth),
@@ -67,9 +81,29 @@ def estimates_table(estimates: Mapping, validation: Mapping, alpha: float) -> Ta
     return table
 
 
+def who_was_right(estimates: Mapping, validation: Mapping, judged: pd.Series) -> list[str]:
+    """The estimates and the judge alone against the truth, where that is known."""
+    truth = {p: r["oracle_truth"] for p, r in validation["results"].items() if "oracle_truth" in r}
+    known = [policy for policy in truth if policy in judged]
+    if not known:
+        return []
+    believed = [p for p in known if validation["results"][p]["verdict"] != "refuse"]
+    lines = []
+    for policies, words in ((known, "all policies"), (believed, "those that are not refused")):
+        if policies and (policies is known or len(policies) < len(known)):
+            ours, alone = (
+                sum(abs(found[p] - truth[p]) for p in policies) / len(policies)
+                for found in ({p: r["v_hat"] for p, r in estimates["results"].items()}, judged)
+            )
+            lines.append(
+                f"Mean distance to the truth, {words}: estimate {ours:.3f}, judge {alone:.3f}."
+            )
+    return lines
+
+
 def legend(validation: Mapping) -> list[str]:
     """What the columns mean."""
-    lines = []
+    lines = ["judge: its scores alone, calibrated to the oracle, before the labels correct them."]
     counts = [int(row["labels"]) for row in validation["results"].values() if "labels" in row]
     if counts:
         lines.append(
@@ -107,7 +141,10 @@ def print_summary(metrics: Path, console: Console) -> None:
     )
     settings = load_settings()
     console.print(*question(settings, metrics.parent / "data"), sep="\n")
-    console.print(estimates_table(estimates, validation, settings.alpha))
+    judged = judge_alone(metrics.parent / "data")
+    console.print(estimates_table(estimates, validation, judged, settings.alpha))
+    for line in who_was_right(estimates, validation, judged):
+        console.print(line)
     console.print(*legend(validation), sep="\n", style="dim")
     violations = pd.read_csv(metrics / "violations.csv", keep_default_na=False)
     if len(violations):

@@ -1,0 +1,80 @@
+"""Which cheap judge agrees most with the oracle? python benchmarks/judges.py
+
+Rank correlations (Spearman) of candidate judges with `checks/share`, on the answers of the last run
+of the default settings, policy by policy; a judge with none is no use however it is calibrated. The
+scores of `likelihood` are those of the run, the others are asked of the model now (`make local`).
+"""
+
+import argparse
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import rankdata, spearmanr
+
+from cje.checks import parse_checks, utility
+from cje.frames import KEY, answer_frames
+from cje.models import provider_for
+from cje.models.calls import Calls
+from cje.settings import load_settings
+from cje.stage import DATA
+from cje.tables import read_table
+
+SCALES = {"its own verdict, 0 to 10": (0.0, 10.0), "its own verdict, 0 or 1": (0.0, 1.0)}
+
+
+def answers(policies: list[str], count: int) -> pd.DataFrame:
+    """The first `count` answers of each policy with what their prompts bring, the oracle's `truth`
+    and the run's scores `judge_raw`."""
+    scores = read_table(DATA / "proxy_scores.parquet", "proxy_scores", [*KEY, "judge_raw"])
+    prompts = read_table(DATA / "prompts.parquet", "prompts")
+    known = pd.concat(answer_frames(DATA)).merge(scores, on=KEY).merge(prompts, on="uid")
+    known = known[known["policy"].isin(policies) & known["answer"].notna()]
+    known = known.groupby("policy", sort=False).head(count).reset_index(drop=True)
+    truth = [
+        utility(parse_checks(text, uid), answer, "share")
+        for uid, text, answer in zip(known["uid"], known["checks"], known["answer"], strict=True)
+    ]
+    return known.assign(truth=truth)
+
+
+def candidates(known: pd.DataFrame, model: str) -> dict[str, np.ndarray]:
+    """Scores of every answer, higher is better, by the judge's name."""
+    calls = Calls(load_settings(), "proxy_score")
+    found = {
+        "likelihood": known["judge_raw"].to_numpy(float),
+        "shortness": -known["answer"].str.len().to_numpy(float),
+    }
+    for name, scale in SCALES.items():
+        judge = provider_for(f"local/{model}", calls)
+        verdicts = judge.judge(known, model, score_range=scale, seed=0)
+        found[name] = verdicts["score"].to_numpy(float)
+    for name in ("shortness", *SCALES):
+        pair = (found["likelihood"], found[name])
+        found[f"likelihood and {name}"] = sum(rankdata(v, nan_policy="omit") for v in pair)
+    return found
+
+
+def correlation(scores: np.ndarray, truth: np.ndarray) -> float:
+    known = np.isfinite(scores)
+    return float(spearmanr(scores[known], truth[known]).statistic)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--answers", type=int, default=200, help="of each policy")
+    options.add_argument("--policies", nargs="+", default=["base", "hotter", "unhelpful"])
+    options.add_argument("--model", default="smollm2-135m")
+    given = options.parse_args()
+    known = answers(given.policies, given.answers)
+    table = Table("judge", *given.policies, title="Spearman with the oracle")
+    for name, scores in candidates(known, given.model).items():
+        rows = [known["policy"].eq(policy).to_numpy() for policy in given.policies]
+        cells = [correlation(scores[own], known["truth"].to_numpy()[own]) for own in rows]
+        table.add_row(name, *(f"{cell:+.2f}" for cell in cells))
+    Console(highlight=False).print(table)
+
+
+if __name__ == "__main__":
+    main()
