@@ -21,7 +21,7 @@ from cje.settings import load_settings
 from cje.stage import DATA
 from cje.tables import read_table
 
-SCALES = {"its own verdict, 0 to 10": (0.0, 10.0), "its own verdict, 0 or 1": (0.0, 1.0)}
+VERDICT = "the model's verdict, 0 to 10"
 
 
 def answers(policies: list[str], count: int) -> pd.DataFrame:
@@ -46,11 +46,10 @@ def candidates(known: pd.DataFrame, model: str) -> dict[str, np.ndarray]:
         "likelihood": known["judge_raw"].to_numpy(float),
         "shortness": -known["answer"].str.len().to_numpy(float),
     }
-    for name, scale in SCALES.items():
-        judge = provider_for(f"local/{model}", calls)
-        verdicts = judge.judge(known, model, score_range=scale, seed=0)
-        found[name] = verdicts["score"].to_numpy(float)
-    for name in ("shortness", *SCALES):
+    judge = provider_for(f"local/{model}", calls)
+    verdicts = judge.judge(known, model, score_range=(0.0, 10.0), seed=0)
+    found[VERDICT] = verdicts["score"].to_numpy(float)
+    for name in ("shortness", VERDICT):
         pair = (found["likelihood"], found[name])
         found[f"likelihood and {name}"] = sum(rankdata(v, nan_policy="omit") for v in pair)
     return found
