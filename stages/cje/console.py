@@ -101,6 +101,13 @@ def who_was_right(estimates: Mapping, validation: Mapping, judged: pd.Series) ->
     return lines
 
 
+def equals(best: str, others: list[str], estimates: Mapping, alpha: float) -> list[str]:
+    """Those whose difference from the best one is within chance (Holm-corrected)."""
+    values = estimates["p_values_corrected"]
+    tested = {frozenset(pair.split(" vs ")): value for pair, value in values.items()}
+    return [policy for policy in others if tested.get(frozenset((best, policy)), 1) >= alpha]
+
+
 def legend(validation: Mapping) -> list[str]:
     """What the columns mean."""
     lines = ["judge: its scores alone, calibrated to the oracle, before the labels correct them."]
@@ -156,6 +163,9 @@ def print_summary(metrics: Path, console: Console) -> None:
         console.print("\nNo estimate may be believed: see the remedies above.")
     else:
         console.print(Text(f"\nBest policy that is not refused: {best}", style="bold"))
+        rivals = equals(best, [p for p in kept if p != best], estimates, settings.alpha)
+        if rivals:
+            console.print(f"No difference beyond chance from it: {', '.join(rivals)}")
     console.print(
         "Next: look into metrics/ and plots/; change a setting: dvc exp run -S oracle_fraction=0.5",
         style="dim",
