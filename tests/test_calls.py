@@ -298,7 +298,9 @@ def test_progress_says_rate_cost_and_time_left(capsys):
     progress = CallProgress("base: answers", 100, 20)
     with progress:
         progress.started -= 10
-        for _ in range(40):
+        progress.step(usd=0.01)
+        assert progress.facts() == "waiting for replies, 20 kept, $0.01"  # one tells no rate
+        for _ in range(39):
             progress.step(usd=0.01)
         progress.step(failed=True)
         facts = progress.facts()

@@ -145,7 +145,8 @@ def verify_store(given: argparse.Namespace, console: Console) -> int:
     for line in problems:
         console.print(line, style="red", markup=False, soft_wrap=True)
     files = len(only) or len(model_files(store_folder())) + len(recordings())
-    console.print(f"{files} files checked, {len(problems)} problems")
+    noun = "file" if files == 1 else "files"
+    console.print(f"{files} {noun} checked, {len(problems)} problems")
     return 1 if problems else 0
 
 

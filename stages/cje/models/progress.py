@@ -61,17 +61,20 @@ class CallProgress:
             self._print(f"{self.title}: {self.done:,} of {self.total:,}; {self.facts()}")
 
     def facts(self, ended: bool = False) -> str:
-        """Rate, cost and time left, or, at the end, time taken."""
+        """Rate, cost and time left, or, at the end, time taken; and what was kept before."""
         asked = self.done - self.kept + self.failed
         seconds = max(time.monotonic() - self.started, 1e-9)
-        words = [f"{asked / seconds:.1f}/s"]
+        telling = ended or asked >= max(1, min(TELLING, (self.total - self.kept) / 2))
+        words = [f"{asked / seconds:.1f}/s"] if telling else ["waiting for replies"]
+        if self.kept:
+            words.append(f"{self.kept:,} kept")
         if self.usd:
             words.append(f"${self.usd:.2f}")
         if self.failed:
             words.append(f"{self.failed} failed")
         if ended:
             words.append(f"{duration(seconds)} taken")
-        elif asked >= min(TELLING, (self.total - self.kept) / 2):
+        elif telling:
             left = (self.total - self.done - self.failed) * seconds / asked
             words.append(f"{duration(left)} left")
         return ", ".join(words)
