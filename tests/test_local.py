@@ -316,8 +316,8 @@ def test_the_end_token_counts_only_where_the_answer_ended(tiny, loaded):
     stored = replace(closed, token_ids=ids)
     opened = replace(open_end, token_ids=ids)
     cut, whole, kept, without = ask([open_end, closed, stored, opened])
-    assert whole.tokens == [*cut.tokens, "<|im_end|>"] == kept.tokens
-    assert without.tokens == cut.tokens
+    assert whole.completion_tokens == cut.completion_tokens + 1 == kept.completion_tokens
+    np.testing.assert_allclose(without.token_logprobs, cut.token_logprobs, atol=INSIDE)
     np.testing.assert_allclose(whole.token_logprobs[:-1], cut.token_logprobs, atol=INSIDE)
     np.testing.assert_allclose(whole.token_logprobs, kept.token_logprobs, atol=INSIDE)
     assert np.isfinite(whole.token_logprobs[-1])
@@ -330,7 +330,7 @@ def test_stored_tokens_are_scored_and_not_those_that_the_text_would_have(tiny, l
     assert len(letters) > len(own)
     request = replace(BACKEND.score(of, PROMPTS[0], None), answer="hello", ended=False)
     (reply,) = ask([replace(request, token_ids=tuple(letters))])
-    assert reply.token_ids == letters and reply.tokens == list("hello")
+    assert len(reply.token_logprobs) == len(letters)
 
 
 def test_a_long_system_prompt_is_read_once_and_changes_no_score(tiny, monkeypatch, torch, loaded):
