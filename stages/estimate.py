@@ -34,17 +34,23 @@ def main() -> str:
 
 
 def write_results(result: Analysis, settings: Settings) -> None:
-    """Influence functions, violations and metrics."""
-    influence = result.influence.round(DECIMALS).reset_index()
-    influence = influence.melt(id_vars="uid", var_name="policy", value_name="psi")
-    write_table(influence, "influence", DATA / "influence.parquet")
+    """Influence functions, weights, violations, comparisons and metrics."""
+    for frame, name, value in (
+        (result.influence, "influence", "psi"),
+        (result.importance_weights, "weights", "weight"),
+    ):
+        rows = frame.round(DECIMALS).reset_index().melt("uid", var_name="policy", value_name=value)
+        write_table(rows, name, DATA / f"{name}.parquet")
     write_table(result.violations, "violations", DATA / "violations.parquet")
-    p_values = result.p_values
-    pairs = [(a, b) for i, a in enumerate(p_values) for b in p_values.columns[i + 1 :]]
+    write_csv(result.comparisons, METRICS / "comparisons.csv")
+    pairs = zip(
+        result.comparisons["policy_a"], result.comparisons["policy_b"],
+        result.comparisons["p_value_corrected"], strict=True,
+    )  # fmt: skip
     metrics = {
         "best_policy": best_policy(result.estimates) or "none",
         "results": result.estimates.to_dict("index"),
-        "p_values_corrected": {f"{a} vs {b}": p_values.loc[a, b] for a, b in pairs},
+        "p_values_corrected": {f"{a} vs {b}": p for a, b, p in pairs},
     }
     write_metrics(metrics, METRICS / "estimates.json")
     write_metrics(finite_facts(result), METRICS / "diagnostics.json")

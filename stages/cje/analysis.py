@@ -12,7 +12,7 @@ from cje.calibration import CrossFit
 from cje.diagnostics import Violation
 from cje.errors import CJEError
 from cje.estimators import Correction
-from cje.inference import Influence, paired_differences
+from cje.inference import Influence, paired_comparisons, square
 from cje.rewards import calibrate, fit_labels
 from cje.samples import Draws, Logs, Samples, build_samples, check_frames, covariates
 from cje.weights import SequenceWeights, weight_summary
@@ -27,21 +27,19 @@ class Analysis:
 
     estimates: indexed by policy: `v_hat`, `se`, `ci_low`, `ci_high`, `method`, `weights`, `ess`
     (share of the logs), `verdict`; with oracle labels on draws also `v_audited`, `se_audited`,
-    `ci_low_audited`, `ci_high_audited`. p_values, differences: square frames, policy by policy,
-    p Holm-corrected, differences row minus column. diagnostics: indexed by policy. violations:
-    `policy`, `code`, `severity`, `message`, `remedy`. influence: prompts (uid) by policies, the
-    contributions whose means are the estimates before those are held to [0, 1].
-    importance_weights: by policy, (n,), mean 1, for those that used any. calibration: the report
-    on the labelled logs.
+    `ci_low_audited`, `ci_high_audited`. comparisons: a row a pair of policies (see
+    `inference.paired_comparisons`). diagnostics: indexed by policy. violations: `policy`, `code`,
+    `severity`, `message`, `remedy`. influence: prompts (uid) by policies, the contributions whose
+    means are the estimates before those are held to [0, 1]. importance_weights: logs (uid) by
+    policies, mean 1, for those that used any. calibration: the report on the labelled logs.
     """
 
     estimates: pd.DataFrame
-    p_values: pd.DataFrame
-    differences: pd.DataFrame
+    comparisons: pd.DataFrame
     diagnostics: pd.DataFrame
     violations: pd.DataFrame
     influence: pd.DataFrame
-    importance_weights: dict[str, np.ndarray]
+    importance_weights: pd.DataFrame
     calibration: dict[str, float | str | None]
 
     def with_violations(self, found: Iterable[Violation]) -> "Analysis":
@@ -53,6 +51,16 @@ class Analysis:
             violations=diagnostics.violations_frame(violations),
             estimates=self.estimates.assign(verdict=verdicts),
         )
+
+    @property
+    def p_values(self) -> pd.DataFrame:
+        """Holm-corrected p-values of all pairs, policy by policy."""
+        return square(self.comparisons, "p_value_corrected", list(self.estimates.index))
+
+    @property
+    def differences(self) -> pd.DataFrame:
+        """Row policy's estimate minus column policy's."""
+        return square(self.comparisons, "difference", list(self.estimates.index))
 
     @property
     def best_policy(self) -> str | None:
@@ -182,19 +190,20 @@ def estimate(
     estimates = pd.DataFrame.from_dict(rows, orient="index").rename_axis("policy")
     if estimates["v_audited"].isna().all():
         estimates = estimates.drop(columns=[c for c in estimates if c.endswith("_audited")])
-    differences, p_values = paired_differences(influence)
+    used = {p: part.weight for p, (_, part, _) in found.items() if part.weight is not None}
     kept = [key for key in next(iter(facts.values())) if key not in ("spread", "estimator")]
     return Analysis(
         estimates=estimates[[c for c in COLUMN_ORDER if c in estimates]],
-        p_values=p_values,
-        differences=differences,
+        comparisons=paired_comparisons(influence, alpha),
         diagnostics=pd.DataFrame.from_dict(facts, orient="index")[kept].rename_axis("policy"),
         violations=diagnostics.violations_frame(violations),
         influence=pd.DataFrame(
             {policy: result.value + result.psi for policy, result in influence.items()},
             index=pd.Index(samples.uids, name="uid"),
         ),
-        importance_weights={p: f[1].weight for p, f in found.items() if f[1].weight is not None},
+        importance_weights=pd.DataFrame(
+            used, index=pd.Index(samples.uids[samples.logs.prompt], name="uid")
+        ),
         calibration=report,
     )
 

@@ -21,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cje.checks.language import NAMES
 from cje.errors import CJEError
 from cje.settings import show_value
 from cje.tables import prompt_uids
@@ -32,17 +33,7 @@ FORMATS = (".parquet", ".jsonl", ".csv")  # the first that a data set has is rea
 QUESTIONS = "question.jsonl"  # FastChat's name for prompts that lie beside models' answers
 BATCH = 1024  # rows in memory at once
 REMEDY = "Make one file with a column `prompt` of it and put that under data/prompts"
-CODES = {
-    "arabic": "ar", "bengali": "bn", "bulgarian": "bg", "catalan": "ca", "chinese": "zh",
-    "croatian": "hr", "czech": "cs", "danish": "da", "dutch": "nl", "english": "en",
-    "estonian": "et", "finnish": "fi", "french": "fr", "german": "de", "greek": "el",
-    "hebrew": "he", "hindi": "hi", "hungarian": "hu", "indonesian": "id", "italian": "it",
-    "japanese": "ja", "korean": "ko", "latin": "la", "latvian": "lv", "lithuanian": "lt",
-    "malay": "ms", "norwegian": "no", "persian": "fa", "polish": "pl", "portuguese": "pt",
-    "romanian": "ro", "russian": "ru", "serbian": "sr", "slovak": "sk", "slovenian": "sl",
-    "spanish": "es", "swahili": "sw", "swedish": "sv", "tagalog": "tl", "tamil": "ta",
-    "thai": "th", "turkish": "tr", "ukrainian": "uk", "urdu": "ur", "vietnamese": "vi",
-}  # fmt: skip
+CODES = {name.casefold(): code for code, name in NAMES.items()}
 
 Rows = Iterator[tuple[Any, Any]]  # what the column of turns holds, and the language
 

@@ -5,8 +5,9 @@ prompt contributed. Prompts are the clusters: all answers to one prompt are summ
 variance is taken, and two policies are compared on the same prompts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -103,25 +104,31 @@ def mean_influence(
     return Influence(value, psi)
 
 
-def paired_differences(
-    estimates: Mapping[str, Influence],
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Row policy minus column policy, and the Holm-corrected p-values of all pairs.
+def paired_comparisons(estimates: Mapping[str, Influence], alpha: float) -> pd.DataFrame:
+    """Every pair of policies once, compared on the same prompts.
 
-    Both are square frames, policy by policy; on the diagonal the difference is 0 and p is 1.
+    A row a pair: `policy_a`, `policy_b`, `difference` (a minus b), its `se`, `ci_low`, `ci_high`
+    (of level 1 - alpha, each by itself), `p_value`, and `p_value_corrected` (Holm, over all pairs).
     """
-    names = list(estimates)
-    differences = pd.DataFrame(0.0, index=names, columns=names)
-    p_values = pd.DataFrame(1.0, index=names, columns=names)
-    pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
-    raw = []
-    for a, b in pairs:
-        difference = estimates[a] - estimates[b]
-        raw.append(difference.p_value())
-        differences.loc[a, b], differences.loc[b, a] = difference.value, -difference.value
-    for (a, b), p in zip(pairs, holm(np.array(raw)), strict=True):
-        p_values.loc[a, b] = p_values.loc[b, a] = p
-    return differences, p_values
+    rows = []
+    for (a, one), (b, other) in combinations(estimates.items(), 2):
+        difference = one - other
+        interval = difference.interval(alpha)
+        rows.append((a, b, difference.value, difference.se, *interval, difference.p_value()))
+    columns = ["policy_a", "policy_b", "difference", "se", "ci_low", "ci_high", "p_value"]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.assign(p_value_corrected=holm(frame["p_value"].to_numpy(float)))
+
+
+def square(comparisons: pd.DataFrame, column: str, names: Sequence[str]) -> pd.DataFrame:
+    """A column of `paired_comparisons`, policy by policy: `difference` is row minus column and 0
+    on the diagonal; of p-values both halves are the same and the diagonal is 1."""
+    signed = column == "difference"
+    frame = pd.DataFrame(0.0 if signed else 1.0, index=names, columns=names)
+    for row in comparisons.to_dict("records"):
+        frame.loc[row["policy_a"], row["policy_b"]] = row[column]
+        frame.loc[row["policy_b"], row["policy_a"]] = -row[column] if signed else row[column]
+    return frame
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ FINITE = Rule("must be finite", np.isfinite)
 LOGP = Rule("must be at most 0 (-inf is allowed)", lambda v: v <= LOGP_ROUNDING)
 SAMPLED_LOGP = Rule("must be finite and at most 0", lambda v: np.isfinite(v) & (v <= LOGP_ROUNDING))
 COUNT = Rule("must be 0 or more", lambda v: v >= 0)
-COST = Rule("must be finite and 0 or more", lambda v: np.isfinite(v) & (v >= 0))
+NOT_NEGATIVE = Rule("must be finite and 0 or more", lambda v: np.isfinite(v) & (v >= 0))
 COUNT_OR_LOGGED = Rule(f"must be {LOGGED} (the logged answer) or more", lambda v: v >= LOGGED)
 LOGGED_ONLY = Rule(f"must be {LOGGED} (the logged answer)", lambda v: v == LOGGED)
 
@@ -137,7 +137,7 @@ TABLES = {
             Column("model"),
             _PROMPT_TOKENS,
             _COMPLETION_TOKENS,
-            Column("cost_usd", REAL, null=True, rule=COST),
+            Column("cost_usd", REAL, null=True, rule=NOT_NEGATIVE),
             _REASON,
         ),
         key=("key",),
@@ -169,6 +169,11 @@ TABLES = {
     ),
     "influence": Table(
         (_UID, _POLICY, Column("psi", REAL, rule=FINITE)),
+        key=("uid", "policy"),
+        stage="estimate",
+    ),
+    "weights": Table(
+        (_UID, _POLICY, Column("weight", REAL, null=True, rule=NOT_NEGATIVE)),
         key=("uid", "policy"),
         stage="estimate",
     ),

@@ -1,0 +1,228 @@
+"""A finished run, read back for people: the project's last one, or a run folder.
+
+Both are laid out alike, so that what reads one reads the other: `params.yaml`, `dvc.lock`, the
+tables under `data/`, the metrics under `metrics/`.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from ruamel.yaml import YAML
+
+from cje.diagnostics import COLUMNS as VIOLATION_COLUMNS
+from cje.errors import CJEError
+from cje.frames import KEY, unit_labels
+from cje.inference import square
+from cje.settings import Settings, load_settings
+from cje.tables import LOGGED, read_table
+
+RUNS = Path("outputs/arena_runs")
+RESULTS = "token_level_cje_results.json"  # what makes a folder a run folder
+LOCK = "dvc.lock"
+RERUN = "run dvc repro (what was paid for is kept)"
+TRUTH = ("oracle_truth", "se_truth", "ci_low_truth", "ci_high_truth", "labels")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run. Scores, rewards, labels and estimates are on [0, 1]; tables are read when
+    they are first asked for."""
+
+    folder: Path
+    settings: Settings
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def metrics(self, name: str) -> dict[str, Any]:
+        """The JSON file of that name under `metrics/`."""
+        return read_json(self.folder / "metrics" / f"{name}.json")
+
+    @cached_property
+    def estimates(self) -> pd.DataFrame:
+        """Indexed by policy, best first and the refused ones last: `v_hat`, `se`, `ci_low`,
+        `ci_high`, `method`, `weights`, `ess`, `verdict` (the last word, after validation),
+        `judge_alone` (mean calibrated reward of its draws), and where labels on its draws tell
+        `oracle_truth`, `se_truth`, `ci_low_truth`, `ci_high_truth`, `labels`, `absolute_error`,
+        `covered`, `v_audited`, `se_audited`, `ci_low_audited`, `ci_high_audited`."""
+        found = pd.DataFrame.from_dict(self.metrics("estimates")["results"], orient="index")
+        checked = pd.DataFrame.from_dict(self.metrics("validation")["results"], orient="index")
+        table = found.drop(columns="verdict").join(checked)
+        table = table.join(
+            self.draws.groupby("policy")["calibrated_reward"].mean().rename("judge_alone")
+        )
+        table = table.reindex(columns=[*table, *(c for c in TRUTH if c not in table)])
+        refused = table["verdict"].eq("refuse")
+        order = pd.DataFrame({"refused": refused, "value": -table["v_hat"]})
+        rows = order.sort_values(["refused", "value"], kind="stable").index
+        return table.loc[rows].rename_axis("policy")
+
+    @property
+    def best_policy(self) -> str | None:
+        """The first of `estimates`; None where every policy is refused."""
+        first = self.estimates.iloc[0]
+        return None if first["verdict"] == "refuse" else str(first.name)
+
+    @cached_property
+    def rivals(self) -> list[str]:
+        """The policies, not refused, whose difference from the best one is within chance
+        (Holm-corrected)."""
+        best = self.best_policy
+        if best is None:
+            return []
+        kept = [p for p, v in self.estimates["verdict"].items() if v != "refuse" and p != best]
+        p_values = self.p_values
+        return [policy for policy in kept if p_values.loc[best, policy] >= self.settings.alpha]
+
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """A row a pair of policies; see `inference.paired_comparisons`."""
+        return pd.read_csv(self.folder / "metrics" / "comparisons.csv", keep_default_na=False)
+
+    @property
+    def p_values(self) -> pd.DataFrame:
+        """Holm-corrected, policy by policy, in the order of `estimates`."""
+        return square(self.comparisons, "p_value_corrected", list(self.estimates.index))
+
+    @property
+    def differences(self) -> pd.DataFrame:
+        """Row policy's estimate minus column policy's, in the order of `estimates`."""
+        return square(self.comparisons, "difference", list(self.estimates.index))
+
+    @cached_property
+    def violations(self) -> pd.DataFrame:
+        """`policy` (empty: it concerns all), `code`, `severity`, `message`, `remedy`."""
+        path = self.folder / "metrics" / "violations.csv"
+        return pd.read_csv(path, keep_default_na=False)[VIOLATION_COLUMNS]
+
+    @cached_property
+    def diagnostics(self) -> pd.DataFrame:
+        """Indexed by policy, in the order of `estimates`: overlap, draws, transport; see
+        `metrics/diagnostics.json`."""
+        found = pd.DataFrame.from_dict(self.metrics("diagnostics"), orient="index")
+        return found.loc[self.estimates.index].rename_axis("policy")
+
+    @cached_property
+    def prompts(self) -> pd.DataFrame:
+        """Table prompts."""
+        return read_table(self.data / "prompts.parquet", "prompts")
+
+    @cached_property
+    def logs(self) -> pd.DataFrame:
+        """Table logs with `fold`, `judge_raw`, `calibrated_reward` and `oracle_score`."""
+        logs = read_table(self.data / "logs.parquet", "logs").assign(draw=LOGGED)
+        return logs.rename(columns={"action": "policy"}).merge(self._rewards, how="left", on=KEY)
+
+    @cached_property
+    def draws(self) -> pd.DataFrame:
+        """Table draws with the same; here `oracle_score` is the label that validates."""
+        draws = read_table(self.data / "draws.parquet", "draws")
+        path = self.data / "validation_labels.parquet"
+        labels = unit_labels(path, "validation_labels", self.settings)[[*KEY, "oracle_score"]]
+        rewards = self._rewards.drop(columns="oracle_score")
+        return draws.merge(rewards, how="left", on=KEY).merge(labels, how="left", on=KEY)
+
+    @cached_property
+    def _rewards(self) -> pd.DataFrame:
+        return read_table(self.data / "rewards.parquet", "rewards")
+
+    @cached_property
+    def target_logps(self) -> pd.DataFrame:
+        """Table target_logps."""
+        return read_table(self.data / "target_logps.parquet", "target_logps")
+
+    @cached_property
+    def weights(self) -> pd.DataFrame:
+        """Importance weights that the estimates used: logs (uid) by policies, mean 1."""
+        rows = read_table(self.data / "weights.parquet", "weights")
+        return rows.pivot(index="uid", columns="policy", values="weight")
+
+
+def open_run(folder: Path | str | None = None) -> Run:
+    """The run in a folder; without one that of the project here, else the newest run folder.
+
+    Raises CJEError where there is none, and where the project's results are not those of its
+    settings.
+    """
+    if folder is None:
+        here = Path()
+        if not (here / "metrics" / "validation.json").exists() and (newest := newest_run()):
+            here = newest
+    else:
+        here = Path(folder)
+    if not here.is_dir():
+        known = (
+            f"; the newest is {newest}" if (newest := newest_run()) else "; cje export makes one"
+        )
+        raise CJEError(f"{here}: no such folder{known}")
+    if not (here / "metrics" / "validation.json").exists():
+        words = RERUN if folder is None else "give the project's folder or one that cje export made"
+        raise CJEError(f"{here / 'metrics/validation.json'}: no such file; {words}")
+    if not (here / RESULTS).exists() and (reasons := stale(here)):
+        raise CJEError(f"the results here are not those of the settings: {reasons[0]}; {RERUN}")
+    return Run(here, load_settings(here / "params.yaml"))
+
+
+def newest_run(runs: Path = RUNS) -> Path | None:
+    """The run folder with the latest name; None where there is none."""
+    return max((path.parent for path in runs.glob(f"run_*/{RESULTS}")), default=None)
+
+
+def stale(project: Path) -> list[str]:
+    """Why the project's results are not those of its settings, a reason a line; none if they are.
+
+    Compares what `dvc.lock` says that the last run used and made with what is there now. The
+    library's own code is left to `dvc status`.
+    """
+    lock = project / LOCK
+    try:
+        stages = YAML(typ="safe").load(lock.read_text(encoding="utf-8"))["stages"]
+        settings = YAML(typ="safe").load((project / "params.yaml").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        return [f"{error.filename} is not there"]
+    reasons = []
+    for stage in stages.values():
+        for name, then in stage.get("params", {}).get("params.yaml", {}).items():
+            if (now := settings.get(name)) != then:
+                reasons.append(f"{name} was {brief(then)} and is {brief(now)}")
+    for stage in stages.values():
+        for out in stage.get("outs", []):
+            path = project / out["path"]
+            if path.is_dir():
+                continue
+            if not path.exists():
+                reasons.append(f"{out['path']} is not there")
+            elif hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != out["md5"]:
+                reasons.append(f"{out['path']} is not what the last run made")
+    return list(dict.fromkeys(reasons))
+
+
+def brief(value: Any) -> str:
+    """A setting's value in few words."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:59] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file's object; raises CJEError where it is missing or no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CJEError(f"{path}: no such file; {RERUN}") from None
+    except ValueError as error:
+        raise CJEError(f"{path}: not valid JSON ({error}); {RERUN}") from None
+
+
+def check_names(names: Iterable[str], known: Iterable[str]) -> None:
+    """Raise CJEError for a policy that the run does not have."""
+    known = list(known)
+    for name in names:
+        if name not in known:
+            raise CJEError(f"{name!r} is no policy of this run; there are {', '.join(known)}")
