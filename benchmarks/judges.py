@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import rankdata, spearmanr
 
-from cje.checks import parse_checks, utility
-from cje.frames import KEY, answer_frames
+import label_samples
 from cje.models import provider_for
 from cje.models.calls import Calls
 from cje.settings import load_settings
@@ -27,16 +26,11 @@ VERDICT = "the model's verdict, 0 to 10"
 def answers(policies: list[str], count: int) -> pd.DataFrame:
     """The first `count` answers of each policy with what their prompts bring, the oracle's `truth`
     and the run's scores `judge_raw`."""
-    scores = read_table(DATA / "proxy_scores.parquet", "proxy_scores", [*KEY, "judge_raw"])
-    prompts = read_table(DATA / "prompts.parquet", "prompts")
-    known = pd.concat(answer_frames(DATA)).merge(scores, on=KEY).merge(prompts, on="uid")
+    logs, draws, _ = label_samples.run()
+    known = pd.concat([logs, draws])
     known = known[known["policy"].isin(policies) & known["answer"].notna()]
-    known = known.groupby("policy", sort=False).head(count).reset_index(drop=True)
-    truth = [
-        utility(parse_checks(text, uid), answer, "share")
-        for uid, text, answer in zip(known["uid"], known["checks"], known["answer"], strict=True)
-    ]
-    return known.assign(truth=truth)
+    known = known.merge(read_table(DATA / "prompts.parquet", "prompts"), on="uid")
+    return known.groupby("policy", sort=False).head(count).reset_index(drop=True)
 
 
 def candidates(known: pd.DataFrame, model: str) -> dict[str, np.ndarray]:

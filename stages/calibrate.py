@@ -51,4 +51,4 @@ def draw_curve(result) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, "Calibrating judge to oracle")

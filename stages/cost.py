@@ -17,4 +17,4 @@ def main() -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, "Cost")

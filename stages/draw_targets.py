@@ -23,4 +23,4 @@ def main() -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, "Fresh answers of the targets")

@@ -83,4 +83,4 @@ def draw_figures(result: Analysis, settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, "Estimating every policy")

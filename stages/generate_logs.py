@@ -16,4 +16,4 @@ def main() -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, "Logged answers of the base policy")

@@ -37,4 +37,4 @@ def from_files(settings) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, "Loading prompts")

@@ -19,4 +19,4 @@ def main() -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, "Scoring with the proxy judge")

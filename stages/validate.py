@@ -64,4 +64,4 @@ def guard_rail_metrics(violations: pd.DataFrame) -> dict:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, "Validating against the oracle")

@@ -197,7 +197,7 @@ def test_prompts_of_ones_own(repo):
 def test_a_missing_or_foreign_table_is_named(repo):
     (repo / "data/logs.parquet").unlink()
     output = run(sys.executable, "stages/calibrate.py", cwd=repo, ok=False)
-    assert output.startswith("error: data/logs.parquet: no such file") and "dvc repro" in output
+    assert "\nerror: data/logs.parquet: no such file" in output and "dvc repro" in output
     shutil.copy(repo / "data/draws.parquet", repo / "data/logs.parquet")
     output = run(sys.executable, "stages/calibrate.py", cwd=repo, ok=False)
     assert "data/logs.parquet: column action: missing" in output

@@ -1,23 +1,15 @@
-"""The command `cje`: what a run would cost, and the upkeep of the reply store."""
+"""Run the pipeline and show, export and explain what it found."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
+from cje.commands import cost, store
 from cje.errors import CJEError
-from cje.models.recording import recordings
-from cje.models.store import store_folder
-from cje.settings import load_settings
-from cje.stage import DATA
-from cje.tables import read_table
 
-CALL_TABLES = "*_calls.parquet"
+COMMANDS = (cost, store)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,182 +26,9 @@ def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     root = argparse.ArgumentParser(prog="cje", description=__doc__)
     commands = root.add_subparsers(required=True, metavar="command")
-    cost = commands.add_parser("cost", help="what a run of these settings would cost")
-    cost.set_defaults(run=show_cost)
-    store = commands.add_parser(
-        "store", help="the reply store: show, export, import, verify, prune"
-    )
-    store.set_defaults(run=show_store)
-    actions = store.add_subparsers(metavar="action")
-    actions.add_parser("show", help="size and hits, by model").set_defaults(run=show_store)
-    export = actions.add_parser("export", help="write the replies of the last run as a recording")
-    export.add_argument("to", type=Path, help="such as data/recordings/mine.parquet")
-    export.add_argument("--all", action="store_true", help="all replies of the store")
-    export.set_defaults(run=export_store)
-    take = actions.add_parser("import", help="add a recording's replies to the store")
-    take.add_argument("recording", type=Path)
-    take.set_defaults(run=import_store)
-    verify = actions.add_parser("verify", help="check every record of store and recordings")
-    verify.add_argument("recordings", type=Path, nargs="*", help="these recordings alone")
-    verify.add_argument(
-        "--ask", type=int, default=0, metavar="N",
-        help="ask local models again for N answers and N scores of each recording, and compare",
-    )  # fmt: skip
-    verify.set_defaults(run=verify_store)
-    less = actions.add_parser("prune", help="take replies out: damaged ones, repeats, and")
-    less.add_argument("--model", action="append", default=[], help="those of this model")
-    less.add_argument("--before", metavar="YYYY-MM-DD", help="those from before this day")
-    less.add_argument("--unused", action="store_true", help="those the last run does not rest on")
-    less.add_argument("--yes", action="store_true", help="do it; else only say what would go")
-    less.set_defaults(run=prune_store)
+    for command in COMMANDS:
+        command.add(commands)
     return root
-
-
-def show_store(given: argparse.Namespace, console: Console) -> None:
-    """A row a model, and what the last run took from it."""
-    from cje.models.upkeep import holdings
-
-    folder = store_folder()
-    found = holdings(folder)
-    table = Table(title=f"Reply store {folder}", title_justify="left")
-    for name in ("model", "replies", "size", "paid", "damaged", "from", "to"):
-        table.add_column(name, justify="left" if name == "model" else "right", overflow="fold")
-    for row in found:
-        table.add_row(
-            row.model, f"{row.replies:,}", size_words(row.size), f"${row.usd:.4f}",
-            str(row.damaged or ""), row.oldest[:10], row.newest[:10],
-        )  # fmt: skip
-    console.print(table)
-    total = sum(row.size for row in found)
-    replies = sum(row.replies for row in found)
-    console.print(
-        f"{replies:,} replies, {size_words(total)}, ${sum(r.usd for r in found):.4f} paid"
-    )
-    hits, asked = hit_counts(folder)
-    if hits or asked:
-        console.print(f"hits: {hits:,} of {hits + asked:,} wanted replies were kept already")
-    for path in recordings():
-        from cje.models.recording import Recording
-
-        console.print(f"recording {path}: {len(Recording(path)):,} replies, read before the store")
-
-
-def hit_counts(folder: Path) -> tuple[int, int]:
-    """Replies that were found kept, and those that were asked for, over all stages so far."""
-    try:
-        lines = (folder / "hits.jsonl").read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return 0, 0
-    rows = [json.loads(line) for line in lines if line.endswith("}")]
-    return sum(row["hits"] for row in rows), sum(row["asked"] for row in rows)
-
-
-def export_store(given: argparse.Namespace, console: Console) -> None:
-    """Write a recording."""
-    from cje.models.upkeep import export_replies
-
-    keys = None if given.all else run_keys()
-    settings = load_settings().model_dump(mode="json")
-    # A recording never reads itself: what it lacks now is what the store has.
-    others = [path for path in recordings() if path.resolve() != given.to.resolve()]
-    old = [given.to] if given.to.exists() else []
-    count, lacking = export_replies(store_folder(), [*old, *others], given.to, keys, settings)
-    console.print(f"{given.to}: {count:,} replies, {size_words(given.to.stat().st_size)}")
-    if lacking:
-        console.print(f"{lacking:,} calls of the run failed and have no reply")
-
-
-def import_store(given: argparse.Namespace, console: Console) -> None:
-    """Add a recording to the store."""
-    from cje.models.upkeep import import_replies
-
-    new, had = import_replies(store_folder(), given.recording)
-    console.print(f"{new:,} replies added, {had:,} were there already")
-
-
-def verify_store(given: argparse.Namespace, console: Console) -> int:
-    """Name every problem; exit status 1 where there is one."""
-    from cje.models.upkeep import model_files, store_problems
-
-    only = given.recordings
-    problems = store_problems(None if only else store_folder(), only or recordings())
-    for path in (only or recordings()) if given.ask and not problems else ():
-        from cje.models.reasking import ask_again
-
-        found = ask_again(path, given.ask)
-        problems += found.problems
-        console.print(
-            f"{path}: {found.same} of {found.answers} answers sampled again are the same; "
-            f"{found.scored} texts scored again, largest difference {found.largest_gap:.1e} a token"
-        )
-    for line in problems:
-        console.print(line, style="red", markup=False, soft_wrap=True)
-    files = len(only) or len(model_files(store_folder())) + len(recordings())
-    noun = "file" if files == 1 else "files"
-    console.print(f"{files} {noun} checked, {len(problems)} problems")
-    return 1 if problems else 0
-
-
-def prune_store(given: argparse.Namespace, console: Console) -> None:
-    """Take replies out of the store."""
-    from cje.models.upkeep import prune
-
-    used = run_keys() if given.unused else frozenset()
-
-    def drop(record) -> bool:
-        model = json.loads(record.request)["model"] if given.model else ""
-        reasons = []
-        if given.model:
-            reasons.append(model in given.model)
-        if given.before:
-            reasons.append(record.at < given.before)
-        if given.unused:
-            reasons.append(record.key not in used)
-        return bool(reasons) and all(reasons)
-
-    gone, size = prune(store_folder(), drop, given.yes)
-    words = "removed" if given.yes else "would go; say --yes to remove them"
-    console.print(f"{gone:,} records, {size_words(size)}: {words}")
-
-
-def show_cost(given: argparse.Namespace, console: Console) -> None:
-    """Calls, tokens and dollars by stage, and the guide's rule of thumb."""
-    from cje.forecast import dollars, forecast, rule_of_thumb
-    from cje.models.prices import price_date
-
-    settings = load_settings()
-    rows = forecast(settings)
-    table = Table(title="What this run would cost, with answers at full length", title_style="bold")
-    for name in ("stage", "model", "calls", "kept", "tokens in", "tokens out", "dollars"):
-        left = name in ("stage", "model")
-        table.add_column(name, justify="left" if left else "right", overflow="fold")
-    costs = {key: dollars(key[1], row, settings) for key, row in rows.items()}
-    for (stage, model), row in rows.items():
-        cost = costs[stage, model]
-        table.add_row(
-            stage, model, f"{row.calls:,}", f"{row.kept:,}", f"{row.prompt_tokens:,}",
-            f"{row.completion_tokens:,}", "price unknown" if cost is None else f"{cost:.4f}",
-        )  # fmt: skip
-    console.print(table)
-    calls = sum(row.calls - row.kept for row in rows.values())
-    console.print(f"{calls:,} calls to make: ${sum(filter(None, costs.values())):.4f}")
-    console.print(f"rule of thumb of the Arena Analysis guide: ${rule_of_thumb(settings):.2f}")
-    for day in sorted({str(d) for _, model in rows if (d := price_date(model))}):
-        console.print(f"prices as of {day}", style="dim")
-
-
-def run_keys() -> frozenset[str]:
-    """The keys of the requests that the tables of the last run rest on."""
-    tables = sorted(DATA.glob(CALL_TABLES))
-    if not tables:
-        raise CJEError(f"{DATA / CALL_TABLES}: no such files; run dvc repro first")
-    keys = pd.concat([read_table(path, "calls", ["key"]) for path in tables])["key"]
-    return frozenset(keys)
-
-
-def size_words(size: int) -> str:
-    """Bytes in kB or MB."""
-    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
 
 
 if __name__ == "__main__":

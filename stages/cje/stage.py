@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+from rich.console import Console
 
-from cje.errors import CJEError
+from cje.errors import CJEError, disk_problem
 
 DATA, METRICS, PLOTS = Path("data"), Path("metrics"), Path("plots")
 DECIMALS = 9  # of derived numbers in tables: processors differ in the digits beyond
@@ -18,12 +19,24 @@ def missing(answers: pd.DataFrame) -> str:
     return f", {count:,} of them without an answer" if count else ""
 
 
-def run(main: Callable[[], str]) -> None:
-    """Run a stage and print the sentence that it returns; an error of the user's ends in words."""
+def run(main: Callable[[], str], title: str) -> None:
+    """Run a stage under a rule with its title, and tick the sentence that it returns; an error of
+    the user's ends in words."""
+    console = Console(highlight=False)
+    console.rule(title)
     try:
-        print(main())
+        console.print(f"{tick(console)} {main()}", markup=False, soft_wrap=True)
     except CJEError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if (problem := disk_problem(error)) is None:
+            raise
+        sys.exit(f"error: {problem}")
     except KeyboardInterrupt:
         print("interrupted: the replies so far are kept, run again to go on", file=sys.stderr)
         sys.exit(130)
+
+
+def tick(console: Console) -> str:
+    """A tick that the terminal can show."""
+    return "ok" if console.options.ascii_only else "\N{CHECK MARK}"
