@@ -4,22 +4,25 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
+from cje.commands import analyze, cost, export, run, store
+from cje.console import screen
+from cje.errors import CJEError, disk_problem
 
-from cje.commands import cost, store
-from cje.errors import CJEError
-
-COMMANDS = (cost, store)
+COMMANDS = (run, cost, analyze, export, store)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; an error of the user's ends in words and exit status 1."""
     given = parser().parse_args(arguments)
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    console = screen()
     try:
         sys.exit(given.run(given, console) or 0)
     except CJEError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if (problem := disk_problem(error)) is None:
+            raise
+        sys.exit(f"error: {problem}")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -25,7 +25,12 @@ from cje.tables import LOGGED, read_table
 RUNS = Path("outputs/arena_runs")
 RESULTS = "token_level_cje_results.json"  # what makes a folder a run folder
 LOCK = "dvc.lock"
+DIGITS = 6  # of what is computed here, as metrics have
 RERUN = "run dvc repro (what was paid for is kept)"
+WEIGHT_CODES = (
+    "poor_overlap", "extreme_weights", "missing_support", "zero_weights", "no_teacher_forcing",
+    "identical_policy_weights", "raw_logprobs",
+)  # fmt: skip
 TRUTH = ("oracle_truth", "se_truth", "ci_low_truth", "ci_high_truth", "labels")
 
 
@@ -55,9 +60,8 @@ class Run:
         found = pd.DataFrame.from_dict(self.metrics("estimates")["results"], orient="index")
         checked = pd.DataFrame.from_dict(self.metrics("validation")["results"], orient="index")
         table = found.drop(columns="verdict").join(checked)
-        table = table.join(
-            self.draws.groupby("policy")["calibrated_reward"].mean().rename("judge_alone")
-        )
+        alone = self.draws.groupby("policy")["calibrated_reward"].mean().round(DIGITS)
+        table = table.join(alone.rename("judge_alone"))
         table = table.reindex(columns=[*table, *(c for c in TRUTH if c not in table)])
         refused = table["verdict"].eq("refuse")
         order = pd.DataFrame({"refused": refused, "value": -table["v_hat"]})
@@ -101,6 +105,23 @@ class Run:
         """`policy` (empty: it concerns all), `code`, `severity`, `message`, `remedy`."""
         path = self.folder / "metrics" / "violations.csv"
         return pd.read_csv(path, keep_default_na=False)[VIOLATION_COLUMNS]
+
+    @property
+    def weight_issues(self) -> dict[str, list[str]]:
+        """By policy, the codes of what the guard rails found of its weights."""
+        found = self.violations[self.violations["code"].isin(WEIGHT_CODES)]
+        return {
+            policy: list(found.loc[found["policy"].isin((policy, "")), "code"].unique())
+            for policy in self.estimates.index
+        }
+
+    def figure(self, name: str) -> Path:
+        """The PNG of that name: of a run folder at its top, of a project among its plots."""
+        own = self.folder / f"{name}.png"
+        path = own if own.exists() else self.folder / "plots" / f"{name}.png"
+        if not path.exists():
+            raise CJEError(f"{path}: no such file; {RERUN}, or dvc pull")
+        return path
 
     @cached_property
     def diagnostics(self) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """Which policies differ: a heat map of Holm-corrected p-values."""
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +14,7 @@ from cje.plots.style import (
     PALE,
     ROW_BETTER,
     ROW_WORSE,
+    Target,
     counted,
     drawing,
     message,
@@ -27,7 +27,7 @@ from cje.plots.style import (
 
 
 def comparison_heatmap(
-    path: str | os.PathLike,
+    path: Target,
     p_values: pd.DataFrame,
     differences: pd.DataFrame,
     verdicts: pd.Series,

@@ -1,6 +1,5 @@
 """How well the logs reach each policy."""
 
-import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,6 +13,7 @@ from cje.plots.style import (
     INK,
     POLICY_COLOURS,
     STATUS_COLOURS,
+    Target,
     drawing,
     finite,
     message,
@@ -26,7 +26,7 @@ from cje.plots.style import (
 
 
 def weight_dashboard(
-    path: str | os.PathLike,
+    path: Target,
     weights: Mapping[str, np.ndarray],
     summary: pd.DataFrame,
     *,

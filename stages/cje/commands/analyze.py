@@ -1,0 +1,84 @@
+"""`cje analyze`: one run in tables: policies, truth, calibration, differences; CSV and a figure."""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from cje.console import (
+    comparisons_table,
+    conclusion,
+    estimates_table,
+    intervals_table,
+    three,
+    weights_table,
+    who_was_right,
+)
+from cje.runs import RUNS, Run, open_run
+from cje.tables import write_csv
+
+
+def add(commands) -> None:
+    """The command and its options."""
+    analyze = commands.add_parser(
+        "analyze", help="policies, truth, calibration and differences of a run, in tables",
+        description="Show the policies of a run from best to worst, the estimates against the "
+        "oracle's truth, the judge's calibration and every difference between two policies.",
+    )  # fmt: skip
+    analyze.add_argument(
+        "--run-dir", type=Path,
+        help=f"a run folder or a project; default: this project's last, else the newest of {RUNS}",
+    )  # fmt: skip
+    analyze.add_argument("--csv", type=Path, metavar="FILE", help="write the policies there")
+    analyze.add_argument("--plot", type=Path, metavar="FILE", help="draw the intervals there (PNG)")
+    analyze.set_defaults(run=analyze_run)
+
+
+def analyze_run(given: argparse.Namespace, console: Console) -> None:
+    """Print the tables, and write what was asked for."""
+    run = open_run(given.run_dir)
+    console.print("Run: this project's last" if run.folder == Path() else f"Run: {run.folder}")
+    console.print(estimates_table(run))
+    console.print(*conclusion(run), sep="\n", style="bold")
+    console.print(intervals_table(run))
+    console.print("\nAgainst the oracle's truth", style="bold")
+    console.print(*validation_lines(run), sep="\n")
+    console.print("\nCalibration of the judge", style="bold")
+    console.print(*calibration_lines(run), sep="\n")
+    console.print(comparisons_table(run))
+    console.print(weights_table(run))
+    if given.csv:
+        write_csv(run.estimates.reset_index(), given.csv)
+        console.print(f"Table: {given.csv}", soft_wrap=True)
+    if given.plot:
+        from cje.notebook import ArenaAnalyzer
+
+        ArenaAnalyzer(run.folder).plot_estimates().save(given.plot)
+        console.print(f"Figure: {given.plot}", soft_wrap=True)
+
+
+def validation_lines(run: Run) -> list[str]:
+    """Whether the estimates hold, where labels on the policies' own answers tell."""
+    known = run.estimates.dropna(subset=["oracle_truth"])
+    if known.empty:
+        return ["No label on fresh answers: set oracle_samples, and see the audited estimates."]
+    covered = int(known["covered"].astype(bool).sum())
+    return [
+        f"{covered} of {len(known)} intervals agree with the truth; "
+        f"mean distance {known['absolute_error'].mean():.3f}, largest "
+        f"{known['absolute_error'].max():.3f} ({known['absolute_error'].idxmax()})",
+        *who_was_right(run),
+    ]
+
+
+def calibration_lines(run: Run) -> list[str]:
+    """How much the judge knows of the oracle."""
+    found = run.metrics("calibration")
+    rank = found.get("spearman")
+    return [
+        f"Spearman correlation (proxy vs oracle): {three(float('nan') if rank is None else rank)}",
+        f"{found['labels']} labels, {found['form']} calibration, R2 {three(found.get('r2'))}, "
+        f"root mean squared error {three(found.get('rmse'))}",
+        f"labels cover judge scores from {three(found.get('score_low'))} to "
+        f"{three(found.get('score_high'))}",
+    ]

@@ -1,0 +1,187 @@
+"""`cje run`: the whole pipeline in one line of flags, as one DVC experiment."""
+
+import argparse
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from ruamel.yaml import YAML, YAMLError
+
+from cje.errors import CJEError
+from cje.settings import Settings, parse_settings
+
+PARAMS = Path("params.yaml")
+FLAGS = {  # flag: setting, its type, what it is
+    "--max-samples": ("max_samples", int, "prompts at most"),
+    "--oracle-fraction": ("oracle_fraction", float, "share of the logs that the oracle labels"),
+    "--base-model": ("base_model", str, "policy that writes the logs"),
+    "--oracle-model": ("oracle_model", str, "the dear judge: taken for the truth"),
+    "--proxy-model": ("proxy_model", str, "the cheap judge: scores every answer"),
+    "--target-models": ("target_models", str, "policies to evaluate"),
+    "--temperature": ("temperature", float, "of sampling, where a policy has none of its own"),
+    "--top-p": ("top_p", float, "of sampling, likewise"),
+    "--seed": ("seed", int, "of all that is random"),
+    "--max-cost": ("max_cost_usd", float, "dollars for new calls; the run stops before more"),
+}
+PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
+EXAMPLES = """\
+examples:
+  cje run --max-samples 100 --oracle-fraction 0.5
+  cje run --base-model gpt-4.1-mini --target-models gpt-4.1 claude-haiku-4-5 \\
+          --oracle-model gpt-4.1 --proxy-model gpt-4.1-nano --top-p 1 --max-cost 20 --dry-run
+  cje run -S estimator=direct -S policies.cooler.temperature=0.5
+A model is provider/name or a policy that params.yaml defines; docs/models.md has the providers.
+"""
+
+
+def add(commands) -> None:
+    """The command and its flags, with the defaults that params.yaml has now."""
+    run = commands.add_parser(
+        "run", help="run the pipeline: log, label, score, calibrate, estimate, validate",
+        description="Run the pipeline with these settings as a DVC experiment, print what it found "
+        "and write the run folder. What is not given is as params.yaml has it.",
+        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    now = current_settings()
+    for flag, (key, kind, words) in FLAGS.items():
+        value = "no limit" if key == "max_cost_usd" and now.get(key) is None else now.get(key)
+        shown = f" [{', '.join(value) if isinstance(value, list) else value}]" if key in now else ""
+        several = {"nargs": "+"} if key == "target_models" else {}
+        run.add_argument(
+            flag, dest=key, type=kind, help=words + shown.replace("%", "%%"),
+            metavar={int: "N", float: "X", str: "MODEL"}[kind], **several,
+        )  # fmt: skip
+    run.add_argument(
+        "--batch", action="store_true", help="batch interfaces: half the price, up to a day's wait"
+    )
+    run.add_argument(
+        "-S", "--set-param", action="append", default=[], metavar="KEY=VALUE",
+        help="any other setting of params.yaml, as dvc exp run takes it",
+    )  # fmt: skip
+    run.add_argument("--name", help="of the experiment; DVC finds one otherwise")
+    run.add_argument(
+        "--dry-run", action="store_true", help="say what would run and what it would cost"
+    )
+    run.set_defaults(run=run_pipeline)
+
+
+def current_settings() -> dict[str, Any]:
+    """What params.yaml holds, for the help; nothing where it cannot be read."""
+    try:
+        return dict(YAML(typ="safe").load(PARAMS.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, YAMLError):
+        return {}
+
+
+def run_pipeline(given: argparse.Namespace, console: Console) -> int:
+    """Check the settings, run the experiment, show and export what it found."""
+    changes = overrides(given)
+    settings = changed_settings(changes)
+    check_repository()
+    command = ["exp", "run", *(part for change in changes for part in ("-S", change))]
+    command += ["--name", given.name] if given.name else []
+    console.print(f"$ {shlex.join(['dvc', *command])}", style="bold", markup=False, soft_wrap=True)
+    if given.dry_run:
+        from cje.commands.cost import print_forecast
+
+        print_forecast(settings, console)
+        console.print("Nothing was run; leave out --dry-run to run it.")
+        return 0
+    if status := run_dvc(command):
+        return status
+    from cje.commands.export import export_run
+    from cje.console import print_summary
+    from cje.runs import open_run
+
+    run = open_run(".")
+    print_summary(run, console)
+    export_run(run, console)
+    return 0
+
+
+def overrides(given: argparse.Namespace) -> list[str]:
+    """The settings that were given, as DVC's `-S` takes them."""
+    values = {key: getattr(given, key) for key, _, _ in FLAGS.values()}
+    values |= {"batch": True} if given.batch else {}
+    changes = [f"{key}={override(value)}" for key, value in values.items() if value is not None]
+    return [*changes, *given.set_param]
+
+
+def override(value: Any) -> str:
+    """A value in the grammar of Hydra's overrides, which DVC uses."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(map(override, value))}]"
+    if isinstance(value, str) and not PLAIN.fullmatch(value):
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"'{escaped}'"
+    return str(value)
+
+
+def changed_settings(changes: list[str]) -> Settings:
+    """The settings that the experiment would have; raises CJEError where they cannot be."""
+    try:
+        text = PARAMS.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CJEError(
+            f"{PARAMS}: cannot be read ({error.strerror}); run this in the project's folder"
+        ) from None
+    from dvc.exceptions import InvalidArgumentError
+    from dvc.utils.hydra import apply_overrides
+
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / PARAMS
+        copy.write_text(text, encoding="utf-8")
+        try:
+            if changes:
+                apply_overrides(copy, changes)
+        except InvalidArgumentError as error:
+            raise CJEError(
+                f"-S: {str(error.__cause__).splitlines()[0]}; a new key takes a + before it"
+            ) from None
+        values = YAML(typ="safe").load(copy.read_text(encoding="utf-8"))
+    return parse_settings(values, str(PARAMS))
+
+
+def check_repository() -> None:
+    """Raise CJEError where DVC could make no experiment of the run."""
+    for command, words in (
+        (
+            ["git", "rev-parse", "--verify", "--quiet", "HEAD"],
+            "an experiment needs a git repository with a commit: git init && git add . && "
+            "git commit -m start, or run dvc repro, which needs none",
+        ),
+        (
+            ["git", "var", "GIT_COMMITTER_IDENT"],
+            "git does not know your name, which an experiment needs: git config user.name NAME "
+            "&& git config user.email ADDRESS",
+        ),
+    ):
+        try:
+            done = subprocess.run(command, capture_output=True, check=False)
+        except FileNotFoundError:
+            raise CJEError("git is not installed; install it, or run dvc repro") from None
+        if done.returncode:
+            raise CJEError(words)
+
+
+def run_dvc(arguments: list[str]) -> int:
+    """Run DVC with this Python's programs first on the path; its exit status.
+
+    Ctrl-C reaches DVC and the stage, too, which keeps what was paid for: so wait for their end.
+    """
+    programs = str(Path(sys.executable).parent)
+    environment = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', '')}"}
+    process = subprocess.Popen([sys.executable, "-m", "dvc", *arguments], env=environment)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue

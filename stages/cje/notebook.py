@@ -1,0 +1,173 @@
+"""A run in a notebook: its estimates, comparisons, answers and figures."""
+
+from dataclasses import dataclass
+from html import escape
+from io import BytesIO
+from pathlib import Path
+
+import pandas as pd
+
+from cje import plots
+from cje.console import conclusion, three
+from cje.errors import CJEError
+from cje.runs import Run, check_names, open_run
+
+FACTS = {  # of diagnostics.json, under the names of the weights' summary
+    "weights": "weights", "why": "why", "ess": "ess", "sequence_ess": "exact_ess",
+    "sequence_mean_weight": "exact_mean_weight", "max_share": "max_share",
+    "zero_share": "zero_share", "extreme_share": "extreme_share", "status": "status",
+}  # fmt: skip
+SHOWN = (
+    "v_hat", "se", "ci_low", "ci_high", "verdict", "judge_alone", "oracle_truth", "absolute_error",
+)  # fmt: skip
+ANSWER_COLUMNS = (
+    "uid", "policy", "draw", "prompt", "answer", "judge_raw", "calibrated_reward", "oracle_score",
+    "finish_reason", "completion_tokens",
+)  # fmt: skip
+VERDICT_COLOURS = {"reliable": "#007a33", "caution": "#b35900", "refuse": "#c0272d"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as PNG: a notebook shows it, `save` writes it."""
+
+    png: bytes
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+    def save(self, path: Path | str) -> None:
+        """Write the PNG."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(self.png)
+
+
+class ArenaAnalyzer:
+    """A finished run, to look into.
+
+    `run_dir`: a run folder of `cje export` or `cje run`, or a project; without one the project
+    here, else the newest run folder. Raises CJEError where there is no run, or its results are not
+    those of its settings. All scores, rewards, labels and estimates are on [0, 1].
+    """
+
+    def __init__(self, run_dir: Path | str | None = None):
+        self.run: Run = open_run(run_dir)
+
+    @property
+    def estimates(self) -> pd.DataFrame:
+        """Indexed by policy, best first, the refused ones last; see `Run.estimates`."""
+        return self.run.estimates
+
+    @property
+    def best_policy(self) -> str | None:
+        """The first policy that is not refused; None if all are."""
+        return self.run.best_policy
+
+    @property
+    def violations(self) -> pd.DataFrame:
+        """What the guard rails found: `policy`, `code`, `severity`, `message`, `remedy`."""
+        return self.run.violations
+
+    @property
+    def comparisons(self) -> pd.DataFrame:
+        """Every pair of policies; see `inference.paired_comparisons`."""
+        return self.run.comparisons
+
+    def compare(self, a: str, b: str) -> pd.Series:
+        """Policy a minus policy b on the same prompts: `difference`, `se`, `ci_low`, `ci_high`,
+        `p_value`, `p_value_corrected` (Holm, over all pairs), `told_apart`. Raises CJEError for an
+        unknown policy."""
+        check_names((a, b), self.estimates.index)
+        rows = self.comparisons.set_index(["policy_a", "policy_b"])
+        if a == b:
+            raise CJEError(f"{a!r} is compared with itself; give two policies")
+        found = rows.loc[(a, b)] if (a, b) in rows.index else reversed_pair(rows.loc[(b, a)])
+        apart = bool(found["p_value_corrected"] < self.run.settings.alpha)
+        return pd.concat([found, pd.Series({"told_apart": apart})]).rename(f"{a} - {b}")
+
+    def answers(self, policy: str | None = None) -> pd.DataFrame:
+        """The fresh answers of a policy, or the logged ones of the base policy, with their scores:
+        `uid`, `policy`, `draw` (-1: logged), `prompt`, `answer`, `judge_raw`, `calibrated_reward`,
+        `oracle_score` (NaN where unlabelled), `finish_reason`, `completion_tokens`; of logged ones
+        also `weight_<policy>`, the importance weights that the estimates used. Without a policy,
+        all of them. Raises CJEError for an unknown policy."""
+        logs, draws = self.run.logs, self.run.draws
+        weights = self.run.weights.add_prefix("weight_").reset_index()
+        logged = logs[list(ANSWER_COLUMNS)].merge(weights, how="left", on="uid")
+        fresh = draws[list(ANSWER_COLUMNS)]
+        if policy is None:
+            return pd.concat([logged, fresh], ignore_index=True)
+        names = list(logs["policy"].unique())
+        check_names((policy,), dict.fromkeys([*names, *draws["policy"].unique()]))
+        chosen = logged if policy in names else fresh
+        return chosen[chosen["policy"] == policy].reset_index(drop=True)
+
+    def diagnose_weights(self) -> pd.DataFrame:
+        """Indexed by policy: the weights that its estimate used and why, their effective sample
+        size `ess` (share of the logs), `exact_ess` and `exact_mean_weight` of its
+        log-probabilities, `max_share`, `zero_share`, `extreme_share`, `status` (GOOD, WARNING,
+        CRITICAL), `issues`."""
+        facts = self.run.diagnostics.reindex(columns=list(FACTS)).rename(columns=FACTS)
+        issues = {
+            policy: ", ".join(codes) or "none" for policy, codes in self.run.weight_issues.items()
+        }
+        return facts.assign(issues=pd.Series(issues))
+
+    def plot_weight_diagnostics(self) -> Picture:
+        """Effective sample sizes, weights, and who carries them, by policy."""
+        return Picture(self.run.figure("weights").read_bytes())
+
+    def plot_calibration(self) -> Picture:
+        """Judge against oracle on the labelled logs, with the fitted calibrator."""
+        return Picture(self.run.figure("calibration_curve").read_bytes())
+
+    def plot_comparisons(self) -> Picture:
+        """The Holm-corrected p-values of all pairs."""
+        return Picture(self.run.figure("comparison_heatmap").read_bytes())
+
+    def plot_estimates(self) -> Picture:
+        """Every policy's estimate with its interval and verdict, and the oracle's truth."""
+        columns = {
+            "oracle_truth": "oracle_truth",
+            "ci_low_truth": "ci_low",
+            "ci_high_truth": "ci_high",
+        }
+        truth = self.estimates[list(columns)].dropna().rename(columns=columns)
+        file = BytesIO()
+        plots.estimates(file, self.estimates, truth, alpha=self.run.settings.alpha)
+        return Picture(file.getvalue())
+
+    def __repr__(self) -> str:
+        return f"ArenaAnalyzer({str(self.run.folder)!r}): {'; '.join(conclusion(self.run))}"
+
+    def _repr_html_(self) -> str:
+        """The conclusion and the table of estimates."""
+        head = "".join(f"<th>{escape(name)}</th>" for name in ("policy", *SHOWN))
+        lines = "<br>".join(escape(line) for line in conclusion(self.run))
+        rows = "".join(html_row(policy, row) for policy, row in self.estimates.iterrows())
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        return f"<p><b>{lines}</b></p>{table}"
+
+
+def reversed_pair(row: pd.Series) -> pd.Series:
+    """The comparison the other way round."""
+    turned = {
+        "difference": -row["difference"],
+        "ci_low": -row["ci_high"],
+        "ci_high": -row["ci_low"],
+    }
+    return pd.Series({**row, **turned})
+
+
+def html_row(policy: str, row: pd.Series) -> str:
+    """A policy's row: refused ones struck out, the verdict in its colour."""
+    cells = []
+    for name in SHOWN:
+        if name == "verdict":
+            colour = VERDICT_COLOURS[row[name]]
+            cells.append(f'<td style="color:{colour};font-weight:bold">{row[name]}</td>')
+            continue
+        words = three(row[name])
+        struck = row["verdict"] == "refuse" and name in ("v_hat", "se", "ci_low", "ci_high")
+        cells.append(f"<td>{f'<s>{words}</s>' if struck else words}</td>")
+    return f"<tr><th>{escape(policy)}</th>{''.join(cells)}</tr>"
