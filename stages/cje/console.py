@@ -21,7 +21,7 @@ GREEN, ORANGE, RED = "color(28)", "color(166)", "color(160)"
 VERDICT_STYLES = {"reliable": GREEN, "caution": ORANGE, "refuse": RED}
 STATUS_STYLES = {"GOOD": GREEN, "WARNING": ORANGE, "CRITICAL": RED}
 SEVERITY_STYLES = {"warning": ORANGE, "critical": RED}
-WRAPPING = ("policy", "pair", "issues")
+WRAPPING = ("policy", "pair", "issues", "model")
 PIPED_WIDTH = 100
 LINE = 50  # characters of a drawn interval
 

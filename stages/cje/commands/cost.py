@@ -3,8 +3,8 @@
 import argparse
 
 from rich.console import Console
-from rich.table import Table
 
+from cje.console import new_table
 from cje.settings import Settings, load_settings
 
 
@@ -25,10 +25,13 @@ def print_forecast(settings: Settings, console: Console) -> None:
     from cje.models.prices import price_date
 
     rows = forecast(settings)
-    table = Table(title="What this run would cost, with answers at full length", title_style="bold")
-    for name in ("stage", "model", "calls", "kept", "tokens in", "tokens out", "dollars"):
-        left = name in ("stage", "model")
-        table.add_column(name, justify="left" if left else "right", overflow="fold")
+    table = new_table(
+        "What this run would cost, with answers at full length",
+        {
+            "stage": "left", "model": "left", "calls": "right", "kept": "right",
+            "tokens in": "right", "tokens out": "right", "dollars": "right",
+        },
+    )  # fmt: skip
     costs = {key: dollars(key[1], row, settings) for key, row in rows.items()}
     for (stage, model), row in rows.items():
         cost = costs[stage, model]

@@ -144,7 +144,8 @@ def changed_settings(changes: list[str]) -> Settings:
                 apply_overrides(copy, changes)
         except InvalidArgumentError as error:
             raise CJEError(
-                f"-S: {str(error.__cause__).splitlines()[0]}; a new key takes a + before it"
+                f"-S: {str(error.__cause__).splitlines()[0].rstrip('.')}; write key=value with a "
+                "key of params.yaml (a new one takes a + before it), a list as [a,b]"
             ) from None
         values = YAML(typ="safe").load(copy.read_text(encoding="utf-8"))
     return parse_settings(values, str(PARAMS))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
+from cje.console import new_table
 from cje.errors import CJEError
 from cje.models.recording import recordings
 from cje.models.store import store_folder
@@ -54,9 +54,13 @@ def show_store(given: argparse.Namespace, console: Console) -> None:
 
     folder = store_folder()
     found = holdings(folder)
-    table = Table(title=f"Reply store {folder}", title_justify="left")
-    for name in ("model", "replies", "size", "paid", "damaged", "from", "to"):
-        table.add_column(name, justify="left" if name == "model" else "right", overflow="fold")
+    table = new_table(
+        f"Reply store {folder}",
+        {
+            "model": "left", "replies": "right", "size": "right", "paid": "right",
+            "damaged": "right", "from": "right", "to": "right",
+        },
+    )  # fmt: skip
     for row in found:
         table.add_row(
             row.model, f"{row.replies:,}", size_words(row.size), f"${row.usd:.4f}",
