@@ -192,7 +192,7 @@ def print_violations(run: Run, console: Console) -> None:
 
 def indented(text: str, style: str = "") -> Padding:
     """A paragraph of which every line is set in."""
-    return Padding(Text(text, style=style), (0, 0, 0, 2))
+    return Padding(Text(text, style=style), (0, 0, 0, 2), expand=False)
 
 
 def conclusion(run: Run) -> list[str]:

@@ -1,6 +1,6 @@
 """A run in a notebook: its estimates, comparisons, answers and figures."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -31,7 +31,7 @@ VERDICT_COLOURS = {"reliable": "#007a33", "caution": "#b35900", "refuse": "#c027
 class Picture:
     """A figure as PNG: a notebook shows it, `save` writes it."""
 
-    png: bytes
+    png: bytes = field(repr=False)
 
     def _repr_png_(self) -> bytes:
         return self.png

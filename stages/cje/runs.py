@@ -31,7 +31,10 @@ WEIGHT_CODES = (
     "poor_overlap", "extreme_weights", "missing_support", "zero_weights", "no_teacher_forcing",
     "identical_policy_weights", "raw_logprobs",
 )  # fmt: skip
-TRUTH = ("oracle_truth", "se_truth", "ci_low_truth", "ci_high_truth", "labels")
+VALIDATED = (
+    "oracle_truth", "se_truth", "ci_low_truth", "ci_high_truth", "labels", "absolute_error",
+    "covered", "v_audited", "se_audited", "ci_low_audited", "ci_high_audited", "verdict",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,9 @@ class Run:
         `covered`, `v_audited`, `se_audited`, `ci_low_audited`, `ci_high_audited`."""
         found = pd.DataFrame.from_dict(self.metrics("estimates")["results"], orient="index")
         checked = pd.DataFrame.from_dict(self.metrics("validation")["results"], orient="index")
-        table = found.drop(columns="verdict").join(checked)
+        table = found.drop(columns="verdict").join(checked.reindex(columns=list(VALIDATED)))
         alone = self.draws.groupby("policy")["calibrated_reward"].mean().round(DIGITS)
         table = table.join(alone.rename("judge_alone"))
-        table = table.reindex(columns=[*table, *(c for c in TRUTH if c not in table)])
         refused = table["verdict"].eq("refuse")
         order = pd.DataFrame({"refused": refused, "value": -table["v_hat"]})
         rows = order.sort_values(["refused", "value"], kind="stable").index

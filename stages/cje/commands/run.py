@@ -30,6 +30,7 @@ FLAGS = {  # flag: setting, its type, what it is
     "--max-cost": ("max_cost_usd", float, "dollars for new calls; the run stops before more"),
 }
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
+QUOTE = re.compile(r"(\\*)('|$)")
 EXAMPLES = """\
 examples:
   cje run --max-samples 100 --oracle-fraction 0.5
@@ -120,9 +121,14 @@ def override(value: Any) -> str:
     if isinstance(value, list):
         return f"[{','.join(map(override, value))}]"
     if isinstance(value, str) and not PLAIN.fullmatch(value):
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-        return f"'{escaped}'"
+        return f"'{QUOTE.sub(escaped, value)}'"
     return str(value)
+
+
+def escaped(found: re.Match) -> str:
+    """A quote inside quotes; backslashes count twice before one, and only there."""
+    backslashes, quote = found.groups()
+    return 2 * backslashes + ("\\'" if quote else "")
 
 
 def changed_settings(changes: list[str]) -> Settings:

@@ -1,0 +1,144 @@
+"""`cje run` as a user gives it: what it asks of DVC, what it leaves, what it refuses."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cje.cli import parser
+from cje.commands.run import changed_settings, override, overrides
+from cje.errors import CJEError
+from pipeline import ROOT, STAGES, new_project, ran, run
+
+FEW = ["--max-samples", "60", "--target-models", "clone", "better"]
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory) -> Path:
+    return new_project(tmp_path_factory.mktemp("commands") / "cje")
+
+
+def cje(repo: Path, *arguments: str, ok: bool = True, **variables: str) -> str:
+    return run(sys.executable, "-m", "cje.cli", *arguments, cwd=repo, ok=ok, **variables)
+
+
+def given(*arguments: str) -> list[str]:
+    return overrides(parser().parse_args(["run", *arguments]))
+
+
+def test_every_flag_is_a_setting():
+    assert given(
+        "--max-samples", "9", "--oracle-fraction", "0.5", "--base-model", "gpt-4.1-mini",
+        "--oracle-model", "openai/gpt-4.1", "--proxy-model", "gpt-4.1-nano",
+        "--target-models", "a", "server/meta-llama/Llama-3.1-8B:free", "--temperature", "0.4",
+        "--top-p", "1", "--seed", "7", "--max-cost", "20", "--batch", "-S", "folds=10",
+    ) == [
+        "max_samples=9", "oracle_fraction=0.5", "base_model=gpt-4.1-mini",
+        "oracle_model=openai/gpt-4.1", "proxy_model=gpt-4.1-nano",
+        "target_models=[a,'server/meta-llama/Llama-3.1-8B:free']", "temperature=0.4", "top_p=1.0",
+        "seed=7", "max_cost_usd=20.0", "batch=true", "folds=10",
+    ]  # fmt: skip
+    assert given() == []
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "it's", "x=y", "a,b", "[x]", "back\\slash", "end\\", "\\'", "{a}", "ä"]
+)
+def test_any_name_comes_through_dvcs_grammar(name, tmp_path, monkeypatch):
+    text = (ROOT / "tests/simulated.yaml").read_text(encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    found = changed_settings(
+        [f"+policies.odd={{model: sim/base, system_prompt: {override(name)}}}"]
+    )
+    assert found.policy("odd").system_prompt == name
+
+
+def test_a_dry_run_tells_the_command_and_the_cost_and_changes_nothing(repo):
+    before = (repo / "params.yaml").read_text()
+    output = cje(repo, "run", *FEW, "--dry-run")
+    assert "$ dvc exp run -S max_samples=60 -S 'target_models=[clone,better]'" in output
+    assert "What this run would cost" in output and "Nothing was run" in output
+    assert (repo / "params.yaml").read_text() == before and not (repo / "metrics").exists()
+
+
+def test_a_run_is_an_experiment_and_ends_with_its_folder(repo):
+    output = cje(repo, "run", *FEW, "--name", "few")
+    assert ran(output) == STAGES
+    line = next(x for x in output.splitlines() if x.startswith("$ "))
+    assert shlex.split(line)[1:4] == ["dvc", "exp", "run"]
+    assert "✓ Obtained" in output and "Spearman correlation (proxy vs oracle)" in output
+    folder = repo / next(
+        x.removeprefix("Run folder: ") for x in output.splitlines() if x.startswith("Run folder")
+    )
+    results = json.loads((folder / "token_level_cje_results.json").read_text())
+    assert set(results["results"]) == {"clone", "better"}
+    assert results["settings"]["max_samples"] == 60
+    assert Path(f"{folder}.zip").exists()
+    assert "few" in run("dvc", "exp", "list", cwd=repo)
+
+
+def test_the_temperatures_side_by_side(repo):
+    script = ROOT / "examples/batch_temperatures.sh"
+    folder = repo.parent / "bin"
+    folder.mkdir()
+    (folder / "cje").write_text(f'#!/bin/sh\nexec {sys.executable} -m cje.cli "$@"\n')
+    (folder / "cje").chmod(0o755)
+    path = f"{folder}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {
+        "PATH": path, "MAX_SAMPLES": "60", "CJE_RUN": "--target-models clone",
+        "PYTHONPATH": str(repo / "stages"), "DVC_NO_ANALYTICS": "1",
+    }  # fmt: skip
+    done = subprocess.run(
+        ["sh", str(script), "0.5", "0.9"], cwd=repo, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("Run folder: ") == 2
+
+
+def test_wrong_settings_stop_it_before_anything_runs(repo):
+    for arguments, words in (
+        (["--oracle-fraction", "4"], "oracle_fraction: 4.0 is not allowed; give a number above 0"),
+        (["--target-models", "clonee"], 'did you mean "clone"?'),
+        (["-S", "nonsense=3"], "Could not override 'nonsense'"),
+        (["-S", "folds=[3"], "a list as [a,b]"),
+    ):
+        output = cje(repo, "run", *arguments, ok=False)
+        assert output.startswith("error: ") and words in output
+        assert len(output.splitlines()) <= 5 and "Running stage" not in output
+    assert "invalid int value: 'many'" in cje(repo, "run", "--max-samples", "many", ok=False)
+
+
+def test_a_failed_stage_fails_the_command(repo):
+    output = cje(repo, "run", "--proxy-model", "gpt-4.1-nano", ok=False, OPENAI_API_KEY="")
+    assert "error: " in output and "OPENAI_API_KEY" in output
+    assert "Traceback" not in output and "Run folder" not in output
+
+
+def test_without_git_or_a_name_it_says_what_to_do(tmp_path):
+    project = new_project(tmp_path / "cje")
+    env = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "EMAIL": ""}
+    run("git", "config", "--unset", "user.name", cwd=project)
+    run("git", "config", "user.useConfigOnly", "true", cwd=project)
+    output = cje(project, "run", ok=False, **env)
+    assert output.startswith("error: git does not know your name") and "git config" in output
+    shutil.rmtree(project / ".git")
+    output = cje(project, "run", ok=False, GIT_CEILING_DIRECTORIES=str(tmp_path))
+    assert output.startswith("error: an experiment needs a git repository with a commit")
+    assert "dvc repro" in output
+
+
+def test_outside_a_project_it_says_where_to_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CJEError, match="run this in the project's folder"):
+        changed_settings([])
+    output = run(
+        sys.executable, "-m", "cje.cli", "run", cwd=tmp_path, ok=False,
+        PYTHONPATH=str(ROOT / "stages"),
+    )  # fmt: skip
+    assert output.startswith("error: params.yaml: cannot be read")

@@ -1,0 +1,361 @@
+"""A finished run read back: the screen, the run folder, cje-eval's files, the notebook."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import nbclient
+import nbformat
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from rich.color import Color
+from rich.console import Console
+
+from cje import console as screen_words
+from cje.cli import main, parser
+from cje.errors import CJEError
+from cje.export import file_names
+from cje.notebook import ArenaAnalyzer
+from cje.runs import newest_run, open_run
+from pipeline import ROOT, experiment, new_project, run
+
+SMALL = {"max_samples": 120, "oracle_samples": 60, "target_models": "[clone,better,unhelpful]"}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A simulated project, run once. Nothing here may change it."""
+    repo = new_project(tmp_path_factory.mktemp("results") / "cje")
+    experiment(repo, **SMALL)
+    return repo
+
+
+@pytest.fixture
+def here(project, monkeypatch) -> Path:
+    monkeypatch.chdir(project)
+    return project
+
+
+@pytest.fixture
+def copy(project, tmp_path, monkeypatch) -> Path:
+    """A copy that a test may spoil."""
+    shutil.copytree(project, tmp_path / "cje", ignore=shutil.ignore_patterns(".git", "cache"))
+    monkeypatch.chdir(tmp_path / "cje")
+    return tmp_path / "cje"
+
+
+def cje(*arguments: str) -> int | str | None:
+    """The command, in this process; what it exits with."""
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    return stop.value.code
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_run_has_the_numbers_of_its_metrics(here):
+    found = open_run()
+    metrics = {
+        name: json.loads((here / f"metrics/{name}.json").read_text())
+        for name in ("estimates", "validation", "diagnostics")
+    }
+    assert set(found.estimates.index) == {"clone", "better", "unhelpful"}
+    for policy, row in found.estimates.iterrows():
+        for key in ("v_hat", "se", "ci_low", "ci_high", "method"):
+            assert row[key] == metrics["estimates"]["results"][policy][key]
+        for key in ("verdict", "oracle_truth", "absolute_error", "covered"):
+            assert row[key] == metrics["validation"]["results"][policy][key]
+    kept = found.estimates[found.estimates["verdict"] != "refuse"]
+    assert found.best_policy == kept["v_hat"].idxmax()
+    assert list(found.estimates["verdict"] == "refuse") == sorted(
+        found.estimates["verdict"] == "refuse"
+    )
+    assert set(found.rivals) <= set(kept.index) - {found.best_policy}
+    for policy in found.estimates.index:
+        for other in found.estimates.index:
+            assert found.p_values.loc[policy, other] == found.p_values.loc[other, policy]
+            assert found.differences.loc[policy, other] == pytest.approx(
+                -found.differences.loc[other, policy]
+            )
+    weights = found.weights
+    assert list(weights.columns) == sorted(found.estimates.index)
+    assert weights.mean().to_numpy() == pytest.approx(np.ones(3), abs=1e-6)
+    assert set(weights.index) == set(found.logs["uid"])
+
+
+def test_comparisons_are_paired_differences_of_the_estimates(here):
+    found = open_run()
+    psi = pq.read_table(here / "data/influence.parquet").to_pandas()
+    psi = psi.pivot(index="uid", columns="policy", values="psi")
+    for row in found.comparisons.itertuples():
+        values = found.estimates["v_hat"]
+        gap = values[row.policy_a] - values[row.policy_b]
+        assert row.difference == pytest.approx(gap, abs=2e-6)
+        difference = psi[row.policy_a] - psi[row.policy_b]
+        assert row.se >= difference.std() / len(difference) ** 0.5 * 0.999
+        assert row.ci_low < row.difference < row.ci_high
+        assert row.p_value <= row.p_value_corrected <= 1
+
+
+def test_results_of_other_settings_are_refused_with_the_setting(copy):
+    params = copy / "params.yaml"
+    params.write_text(params.read_text().replace("folds: 5", "folds: 7"))
+    assert cje("analyze") == (
+        "error: the results here are not those of the settings: folds was 5 and is 7; "
+        "run dvc repro (what was paid for is kept)"
+    )
+
+
+def test_results_that_another_hand_changed_are_refused(copy):
+    path = copy / "metrics/estimates.json"
+    path.write_text(path.read_text().replace("0.", "0.9", 1))
+    assert "metrics/estimates.json is not what the last run made" in cje("export")
+
+
+def test_a_folder_without_a_run_says_so(copy, tmp_path):
+    assert cje("analyze", "--run-dir", "nowhere") == (
+        "error: nowhere: no such folder; cje export makes one"
+    )
+    assert "give the project's folder" in cje("analyze", "--run-dir", str(tmp_path))
+    shutil.rmtree("metrics")
+    assert "metrics/validation.json: no such file; run dvc repro" in cje("analyze")
+
+
+def test_the_run_folder_has_what_the_guide_promises(copy):
+    assert cje("export") == 0
+    folder = newest_run()
+    assert re.fullmatch(r"run_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", folder.name)
+    logs = lines(folder / "stochastic_log.jsonl")
+    found = open_run()
+    assert list(logs[0]) == [
+        "uid", "prompt", "answer", "token_logprobs", "action", "sequence_logp", "pi0",
+        "oracle_score", "judge_raw", "calibrated_reward",
+    ]  # fmt: skip
+    assert len(logs) == 120
+    for line, row in zip(logs, found.logs.itertuples(), strict=True):
+        assert line["uid"] == row.uid and line["answer"] == row.answer
+        assert sum(line["token_logprobs"]) == pytest.approx(line["sequence_logp"])
+        assert line["pi0"] == pytest.approx(np.exp(line["sequence_logp"]))
+        assert (line["oracle_score"] is None) == np.isnan(row.oracle_score)
+    results = json.loads((folder / "token_level_cje_results.json").read_text())
+    for row in results["results"].values():
+        assert {"v_hat", "se", "ci_low", "ci_high", "oracle_truth", "absolute_error"} <= set(row)
+        assert row["absolute_error"] == pytest.approx(
+            abs(row["v_hat"] - row["oracle_truth"]), abs=1e-5
+        )
+    assert len(results["p_values_corrected"]) == 3
+    assert len(results["guard_rail_violations"]) == len(found.violations)
+    assert results["settings"]["max_samples"] == 120
+    assert {"python", "cje", "numpy", "pandas", "dvc"} <= set(results["versions"])
+    for name in ("calibration_curve.png", "comparison_heatmap.png", "params.yaml"):
+        assert name in results["checksums"]
+    with zipfile.ZipFile(folder.with_suffix(".zip")) as archive:
+        names = {name.removeprefix(f"{folder.name}/") for name in archive.namelist()}
+        on_disk = {
+            path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+        }
+        assert names == on_disk
+    assert not list(folder.parent.glob(".unfinished*"))
+
+
+def test_a_run_folder_reads_as_the_project_does_and_gives_the_same_bytes_again(copy):
+    assert cje("export", "--out", "kept/one") == 0
+    for name in ("estimates", "comparisons", "violations", "diagnostics", "weights"):
+        pd.testing.assert_frame_equal(
+            getattr(open_run("kept/one"), name), getattr(open_run(), name)
+        )
+    shutil.move("kept", "away")
+    assert cje("export", "--out", "kept/one") == 0
+    assert Path("kept/one.zip").read_bytes() == Path("away/one.zip").read_bytes()
+    shutil.rmtree("metrics")
+    shutil.move("kept/one", "outputs/arena_runs/run_2001-01-01_00-00-00")
+    assert open_run().folder == Path("outputs/arena_runs/run_2001-01-01_00-00-00")
+
+
+def test_an_export_replaces_nothing_and_leaves_nothing_half_done(copy, monkeypatch):
+    assert cje("export", "--out", "kept/one") == 0
+    assert cje("export", "--out", "kept/one") == (
+        "error: kept/one.zip: is there already; remove it, or give another --out"
+    )
+
+    def full(*_):
+        raise OSError(28, "No space left on device", "kept/two/x")
+
+    monkeypatch.setattr("cje.export.write_json", full)
+    assert "the disk is full" in cje("export", "--out", "kept/two")
+    assert sorted(path.name for path in Path("kept").iterdir()) == ["one", "one.zip"]
+
+
+def test_the_files_for_cje_eval(copy):
+    assert cje("export", "--to", "cje") == 0
+    logs = lines(Path("outputs/cje-eval/logged_data.jsonl"))
+    found = open_run()
+    labels = found.logs.set_index("uid")["oracle_score"].dropna()
+    assert {line["prompt_id"] for line in logs if "oracle_label" in line} == set(labels.index)
+    exact = found.target_logps.set_index(["uid", "policy"])["sequence_logp"]
+    for line in logs[:20]:
+        for policy, value in line["target_policy_logprobs"].items():
+            assert value == max(exact[line["prompt_id"], policy], -1e6)
+    draws = lines(Path("outputs/cje-eval/fresh_draws/better_responses.jsonl"))
+    own = found.draws[found.draws["policy"] == "better"]
+    assert [line["judge_score"] for line in draws] == list(own["judge_raw"])
+    assert not any("oracle_label" in line for line in draws)  # labels that validate stay out
+
+
+def test_file_names_of_policies_never_collide():
+    names = file_names(["a/b", "a_b", "server/x:y", "plain"])
+    assert len(set(names.values())) == 4 and names["plain"] == "plain"
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in names.values())
+
+
+def printed(width: int, **options) -> str:
+    page = Console(width=width, highlight=False, **options)
+    with page.capture() as captured:
+        screen_words.print_summary(open_run(), page)
+    return captured.get()
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_the_screen_fits(here, width):
+    text = printed(width)
+    assert max(map(len, text.splitlines())) <= width
+    for row in open_run().estimates.itertuples():
+        line = next(x for x in text.splitlines() if x.startswith(f"{row.Index} "))
+        assert f"{row.v_hat:.3f}" in line and row.verdict in line
+        assert f"{row.ci_low:.3f} to {row.ci_high:.3f}" in line
+    for words in (
+        "Importance weights",
+        "What the guard rails found",
+        "remedy:",
+        "Next: cje report",
+    ):
+        assert words in text
+    for status in open_run().diagnostics["status"]:
+        assert status in text
+
+
+def test_no_colour_where_none_is_wanted(here):
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "stages"), "COLUMNS": "80"}
+    command = [sys.executable, "-m", "cje.console"]
+    piped = subprocess.run(command, capture_output=True, text=True, env=environment).stdout
+    assert "\x1b[" not in piped and "Best policy that is not refused" in piped
+    assert max(map(len, piped.splitlines())) <= 80
+    coloured = printed(80, force_terminal=True, color_system="256")
+    plain = printed(80, force_terminal=True, color_system="256", no_color=True)
+    assert "38;5;" in coloured and "38;5;" not in plain
+
+
+def luminance(colour: tuple[int, int, int]) -> float:
+    """WCAG 2.2's relative luminance."""
+    parts = [c / 255 for c in colour]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("name", ["GREEN", "ORANGE", "RED"])
+def test_colours_read_on_dark_and_on_light(name):
+    value = luminance(Color.parse(getattr(screen_words, name)).get_truecolor())
+    assert 1.05 / (value + 0.05) > 3 and (value + 0.05) / 0.05 > 3
+
+
+def test_analyze_tells_everything_and_writes_what_was_asked_for(here, tmp_path, capsys):
+    csv, figure = tmp_path / "deep/p.csv", tmp_path / "deep/p.png"
+    assert cje("analyze", "--csv", str(csv), "--plot", str(figure)) == 0
+    text = capsys.readouterr().out
+    found = open_run()
+    rank = json.loads((here / "metrics/calibration.json").read_text())["spearman"]
+    assert f"Spearman correlation (proxy vs oracle): {rank:.3f}" in text
+    assert f"Best policy that is not refused: {found.best_policy}" in text
+    assert "intervals agree with the truth" in text
+    assert text.count(" - ") >= 3  # the pairs
+    table = pd.read_csv(csv)
+    assert list(table["policy"]) == list(found.estimates.index)
+    assert table["v_hat"].to_numpy() == pytest.approx(found.estimates["v_hat"].to_numpy())
+    assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_interval_is_drawn_where_it_is():
+    assert screen_words.line(0, 10, 20, 15).rstrip() == "-" * 10 + "o" + "----x-----"
+    assert screen_words.line(5, 7, 9, 7).rstrip() == "     --*--"
+    assert len(screen_words.line(0, 0, 0, None)) == screen_words.LINE
+
+
+def test_the_analyzer(here):
+    analyzer = ArenaAnalyzer()
+    assert analyzer.estimates.equals(open_run().estimates)
+    there, back = analyzer.compare("better", "clone"), analyzer.compare("clone", "better")
+    assert there["difference"] == -back["difference"] and there["ci_low"] == -back["ci_high"]
+    assert there["p_value"] == back["p_value"]
+    with pytest.raises(CJEError, match="'nobody' is no policy of this run; there are"):
+        analyzer.compare("better", "nobody")
+    with pytest.raises(CJEError, match="itself"):
+        analyzer.compare("better", "better")
+    drawn = analyzer.answers("better")
+    assert len(drawn) == 120 and drawn["oracle_score"].notna().sum() == 60
+    logged = analyzer.answers("base")
+    assert (logged["draw"] == -1).all() and logged["weight_better"].notna().all()
+    assert len(analyzer.answers()) == 4 * 120
+    with pytest.raises(CJEError, match="no policy"):
+        analyzer.answers("nobody")
+    weights = analyzer.diagnose_weights()
+    assert set(weights["status"]) <= {"GOOD", "WARNING", "CRITICAL"}
+    assert weights.loc["clone", "ess"] == 1 and weights.loc["clone", "issues"] == "none"
+    for picture in (
+        analyzer.plot_weight_diagnostics(), analyzer.plot_estimates(),
+        analyzer.plot_comparisons(), analyzer.plot_calibration(),
+    ):  # fmt: skip
+        assert picture._repr_png_().startswith(b"\x89PNG")
+    page = analyzer._repr_html_()
+    assert "<s>" in page and page.count("<tr>") == 4  # unhelpful is struck out
+
+
+def test_policies_names_are_text_in_html(here, monkeypatch):
+    analyzer = ArenaAnalyzer()
+    renamed = analyzer.estimates.rename(index={"better": "<script>alert(1)</script>"})
+    analyzer.run.__dict__["estimates"] = renamed
+    assert "<script>" not in analyzer._repr_html_()
+
+
+def test_the_notebook_runs(here):
+    (here / "examples").mkdir(exist_ok=True)
+    notebook = nbformat.read(ROOT / "examples/arena_interactive.ipynb", 4)
+    client = nbclient.NotebookClient(
+        notebook, timeout=120, resources={"metadata": {"path": str(here / "examples")}}
+    )
+    client.execute()
+    kinds = [set(o["data"]) for cell in notebook.cells for o in cell.get("outputs", [])]
+    assert sum("image/png" in kind for kind in kinds) == 4
+    assert sum("text/html" in kind for kind in kinds) >= 4
+
+
+def test_the_example_script_writes_table_and_figure(copy):
+    shutil.copytree(ROOT / "examples", "examples", dirs_exist_ok=True)
+    output = run(sys.executable, "examples/analyze_arena_results.py", cwd=copy)
+    assert "Best policy that is not refused" in output
+    assert Path("outputs/policies.csv").exists() and Path("outputs/intervals.png").exists()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_knows_every_command(shell, capsys):
+    cje("completion", shell)
+    script = capsys.readouterr().out
+    for word in ("run", "cost", "store", "analyze", "export", "completion", "--run-dir"):
+        assert word in script
+    if shell == "bash":
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+def test_every_command_has_help(capsys):
+    actions = next(a for a in parser()._actions if isinstance(a.choices, dict))
+    for name in actions.choices:
+        assert cje(name, "--help") == 0
+        assert f"cje {name}" in capsys.readouterr().out
