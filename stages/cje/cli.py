@@ -20,9 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except CJEError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
-        if (problem := disk_problem(error)) is None:
+        if (problem := disk_problem(error)) is None and error.filename is None:
             raise
-        sys.exit(f"error: {problem}")
+        sys.exit(f"error: {problem or f'{error.filename}: {error.strerror}'}")
 
 
 def parser() -> argparse.ArgumentParser:

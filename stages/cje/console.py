@@ -18,8 +18,8 @@ from cje.runs import Run, open_run
 from cje.tables import read_table
 
 GREEN, ORANGE, RED = "color(28)", "color(166)", "color(160)"
-VERDICT_STYLES = {"reliable": GREEN, "caution": ORANGE, "refuse": RED}
-STATUS_STYLES = {"GOOD": GREEN, "WARNING": ORANGE, "CRITICAL": RED}
+VERDICT_STYLES = {"reliable": GREEN, "caution": ORANGE, "refuse": f"bold {RED}"}
+STATUS_STYLES = {"GOOD": GREEN, "WARNING": ORANGE, "CRITICAL": f"bold {RED}"}
 SEVERITY_STYLES = {"warning": ORANGE, "critical": RED}
 WRAPPING = ("policy", "pair", "issues", "model")
 PIPED_WIDTH = 100
@@ -59,15 +59,18 @@ def question(run: Run) -> list[str]:
         for name in ("logs", "oracle_labels", "proxy_scores")
     )
     settings = run.settings
-    base, judge, oracle = settings.base_model, settings.proxy_model, settings.oracle_model
     if settings.source == "files":
-        base, judge, oracle = "the base policy", "the judge", "the oracle"
+        base, oracle = "The base policy", "The oracle (dear, and right)"
+        judge = "the judge (cheap, and biased)"
+    else:
+        base = settings.base_model
+        judge = f"{settings.proxy_model} (the judge: cheap, and biased)"
+        oracle = f"{settings.oracle_model} (the oracle: dear, and right)"
     return [
         "How good is each policy, a model with its system prompt and its sampling settings?",
-        f"{base} answered {logs:,} prompts. {oracle} (the oracle: dear, and right) labelled "
-        f"{labels:,} of its answers; {judge} (the judge: cheap, and biased) scored {scores:,} "
-        "answers, of all policies. Estimated from that: the oracle's mean over each policy's "
-        "answers, from 0 to 1.",
+        f"{base} answered {logs:,} prompts. {oracle} labelled {labels:,} of its answers; {judge} "
+        f"scored {scores:,} answers, of all policies. Estimated from that: the oracle's mean over "
+        "each policy's answers, from 0 to 1.",
     ]
 
 
@@ -75,7 +78,8 @@ def new_table(title: str, columns: dict[str, str]) -> Table:
     """A plain table; `columns` name to left or right. Names and lists wrap, numbers do not."""
     table = Table(
         title=f"\n{title}", title_style="bold", title_justify="left", box=box.SIMPLE_HEAD,
-        show_edge=False, pad_edge=False, collapse_padding=True,
+        show_edge=False, pad_edge=False, collapse_padding=True, caption_style="dim",
+        caption_justify="left",
     )  # fmt: skip
     for name, side in columns.items():
         table.add_column(name, justify=side, overflow="fold", no_wrap=name not in WRAPPING)
@@ -98,8 +102,8 @@ def estimates_table(run: Run) -> Table:
         table.add_row(
             Text(policy),
             three(row["judge_alone"]),
-            Text(three(row["v_hat"]), style=struck),
-            Text(f"{three(row['ci_low'])} to {three(row['ci_high'])}", style=struck),
+            Text.assemble((three(row["v_hat"]), struck)),
+            Text.assemble((f"{three(row['ci_low'])} to {three(row['ci_high'])}", struck)),
             f"{three(row['oracle_truth'])} ± {three(row['se_truth'])}" if known else "-",
             ("inside" if row["covered"] else "outside") if known else "-",
             Text(row["verdict"], style=VERDICT_STYLES[row["verdict"]]),
@@ -166,7 +170,6 @@ def weights_table(run: Run) -> Table:
         "ESS: the share of the logs that still speak once they are weighted to the policy; exact: "
         "by its log-probabilities, whose mean weight is 1 where the logs reach all of its answers."
     )
-    table.caption_justify = "left"
     return table
 
 
@@ -186,13 +189,13 @@ def print_violations(run: Run, console: Console) -> None:
         style = SEVERITY_STYLES[severity]
         console.print(Text.assemble((code, f"bold {style}"), (f" {severity}", style)))
         for row in rows.itertuples():
-            console.print(indented(f"{row.policy or 'all policies'}: {row.message}"))
-        console.print(indented(f"remedy: {remedy}", style="dim"))
+            console.print(indented(Text(f"{row.policy or 'all policies'}: {row.message}")))
+        console.print(indented(Text.assemble(("remedy: ", "bold"), remedy)))
 
 
-def indented(text: str, style: str = "") -> Padding:
+def indented(text: Text) -> Padding:
     """A paragraph of which every line is set in."""
-    return Padding(Text(text, style=style), (0, 0, 0, 2), expand=False)
+    return Padding(text, (0, 0, 0, 2), expand=False)
 
 
 def conclusion(run: Run) -> list[str]:
@@ -219,7 +222,6 @@ def intervals_table(run: Run) -> Table:
         ]
         table.add_row(Text(policy), Text(line(*places), style=VERDICT_STYLES[row["verdict"]]))
     table.caption = "o: estimate, x: oracle truth, *: both"
-    table.caption_justify = "left"
     return table
 
 

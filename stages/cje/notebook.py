@@ -86,21 +86,20 @@ class ArenaAnalyzer:
         return pd.concat([found, pd.Series({"told_apart": apart})]).rename(f"{a} - {b}")
 
     def answers(self, policy: str | None = None) -> pd.DataFrame:
-        """The fresh answers of a policy, or the logged ones of the base policy, with their scores:
+        """The answers of a policy, logged ones (of the base policy) and fresh ones, with scores:
         `uid`, `policy`, `draw` (-1: logged), `prompt`, `answer`, `judge_raw`, `calibrated_reward`,
         `oracle_score` (NaN where unlabelled), `finish_reason`, `completion_tokens`; of logged ones
         also `weight_<policy>`, the importance weights that the estimates used. Without a policy,
         all of them. Raises CJEError for an unknown policy."""
-        logs, draws = self.run.logs, self.run.draws
+        logged = self.run.logs[list(ANSWER_COLUMNS)]
+        fresh = self.run.draws[list(ANSWER_COLUMNS)]
+        if policy is not None:
+            check_names((policy,), dict.fromkeys([*logged["policy"], *fresh["policy"]]))
+            logged, fresh = (frame[frame["policy"] == policy] for frame in (logged, fresh))
+        if logged.empty:
+            return fresh.reset_index(drop=True)
         weights = self.run.weights.add_prefix("weight_").reset_index()
-        logged = logs[list(ANSWER_COLUMNS)].merge(weights, how="left", on="uid")
-        fresh = draws[list(ANSWER_COLUMNS)]
-        if policy is None:
-            return pd.concat([logged, fresh], ignore_index=True)
-        names = list(logs["policy"].unique())
-        check_names((policy,), dict.fromkeys([*names, *draws["policy"].unique()]))
-        chosen = logged if policy in names else fresh
-        return chosen[chosen["policy"] == policy].reset_index(drop=True)
+        return pd.concat([logged.merge(weights, how="left", on="uid"), fresh], ignore_index=True)
 
     def diagnose_weights(self) -> pd.DataFrame:
         """Indexed by policy: the weights that its estimate used and why, their effective sample
