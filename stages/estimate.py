@@ -3,8 +3,8 @@
 from math import isfinite
 
 from cje import plots
-from cje.analysis import Analysis, best_policy, estimate
-from cje.diagnostics import reply_shares, reply_violations, rescored_violations
+from cje.analysis import Analysis, estimate
+from cje.diagnostics import best_policy, reply_shares, reply_violations, rescored_violations
 from cje.frames import rewarded_frames
 from cje.samples import check_frames
 from cje.settings import Settings, load_settings

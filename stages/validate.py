@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 
-from cje.diagnostics import verdict, violations_frame, violations_list
+from cje.diagnostics import best_policy, verdict, violations_frame, violations_list
 from cje.frames import KEY, rewarded_frames, unit_labels
 from cje.samples import build_samples, check_frames
 from cje.settings import load_settings
@@ -39,6 +39,7 @@ def main() -> str:
     write_csv(violations, METRICS / "violations.csv")
     write_metrics(validation_metrics(found, verdicts), METRICS / "validation.json")
     write_metrics(guard_rail_metrics(violations), METRICS / "guard_rails.json")
+    write_metrics(summary_metrics(estimates, verdicts, found, violations), METRICS / "summary.json")
     covered = "no labels" if found.coverage is None else f"coverage {found.coverage:.0%}"
     return f"Validated {len(found.results)} policies: {covered}; {len(violations)} violations"
 
@@ -49,6 +50,21 @@ def validation_metrics(found, verdicts: dict[str, str]) -> dict:
     results = {p: by_policy.get(p, {}) | {"verdict": word} for p, word in verdicts.items()}
     error = float(found.results["absolute_error"].mean()) if len(found.results) else None
     return {"coverage": found.coverage, "mean_absolute_error": error, "results": results}
+
+
+def summary_metrics(estimates: pd.DataFrame, verdicts: dict[str, str], found, violations) -> dict:
+    """The few numbers by which experiments are compared."""
+    calibration = json.loads((METRICS / "calibration.json").read_text(encoding="utf-8"))
+    error = float(found.results["absolute_error"].mean()) if len(found.results) else None
+    return {
+        "best": best_policy(estimates.assign(verdict=pd.Series(verdicts))) or "none",
+        "refused": sum(word == "refuse" for word in verdicts.values()),
+        "violations": len(violations),
+        "error": error,
+        "coverage": found.coverage,
+        "spearman": calibration.get("spearman"),
+        "v_hat": estimates["v_hat"].to_dict(),
+    }
 
 
 def guard_rail_metrics(violations: pd.DataFrame) -> dict:

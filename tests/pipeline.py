@@ -57,6 +57,8 @@ def new_project(repo: Path) -> Path:
     for key, value in (("user.name", "Tester"), ("user.email", "tester@example.org")):
         run("git", "config", key, value, cwd=repo)
     run("dvc", "init", "-q", cwd=repo)
+    shutil.copy(ROOT / ".dvc/config", repo / ".dvc/config")
+    shutil.copytree(ROOT / ".dvc/plots", repo / ".dvc/plots")
     commit(repo)
     return repo
 

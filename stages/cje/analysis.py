@@ -65,13 +65,7 @@ class Analysis:
     @property
     def best_policy(self) -> str | None:
         """The policy of the highest estimate that is not refused; None if all are."""
-        return best_policy(self.estimates)
-
-
-def best_policy(estimates: pd.DataFrame) -> str | None:
-    """The policy of the highest `v_hat` whose verdict is not refuse; None if there is none."""
-    kept = estimates[estimates["verdict"] != "refuse"]
-    return None if kept.empty else str(kept["v_hat"].idxmax())
+        return diagnostics.best_policy(self.estimates)
 
 
 def analyze(

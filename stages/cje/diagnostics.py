@@ -63,6 +63,12 @@ def verdict(policy: str, violations: Iterable[Violation]) -> str:
     return "caution" if severities else "reliable"
 
 
+def best_policy(estimates: pd.DataFrame) -> str | None:
+    """The policy of the highest `v_hat` whose verdict is not refuse; None if there is none."""
+    kept = estimates[estimates["verdict"] != "refuse"]
+    return None if kept.empty else str(kept["v_hat"].idxmax())
+
+
 def labels_needed(spread: float) -> int:
     """Oracle labels on a policy's own draws that give a 95 % half width of 0.05, at least 30."""
     return max(30, int(np.ceil((1.96 * spread / HALF_WIDTH) ** 2)))

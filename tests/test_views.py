@@ -1,0 +1,104 @@
+"""What DVC itself shows: plots on one page, metrics side by side, experiments in a table."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline import ROOT, commit, experiment, new_project, run
+
+SMALL = {"max_samples": 120, "oracle_samples": 60, "target_models": "[clone,better,unhelpful]"}
+PLOTS = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
+TITLES = [spec["title"] for plot in PLOTS if isinstance(plot, dict) for spec in plot.values()]
+FILES = [next(iter(plot)) if isinstance(plot, dict) else plot for plot in PLOTS]
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory) -> Path:
+    """Two temperatures: 0.7 committed, 0.4 in the workspace."""
+    repo = new_project(tmp_path_factory.mktemp("views") / "cje")
+    experiment(repo, **SMALL)
+    commit(repo)
+    experiment(repo, "--name", "cooler", temperature=0.4)
+    return repo
+
+
+def vega_specs(page: str) -> list[dict]:
+    """The drawings that a page of DVC's hands to Vega."""
+    return [json.loads(text) for text in re.findall(r"var spec = (\{.*?\});\n", page, re.DOTALL)]
+
+
+def test_one_page_shows_every_plot_under_its_title(repo, tmp_path):
+    run("dvc", "plots", "show", "-o", str(tmp_path), cwd=repo)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert [spec["title"]["text"] for spec in vega_specs(page)] == TITLES
+    assert "<DVC_METRIC" not in page
+    images = re.findall(r'<img[^>]*src="([^"]+)"', page)
+    assert len(images) == 4 and all((tmp_path / image).stat().st_size > 10_000 for image in images)
+    assert "could not be loaded without a network" in page
+
+
+def test_two_runs_are_drawn_together(repo, tmp_path):
+    found = json.loads(run("dvc", "plots", "diff", "--json", "HEAD", "workspace", cwd=repo))
+    assert not found.get("errors")
+    assert set(found["data"]) == set(FILES)
+    for drawings in found["data"].values():
+        assert {r for d in drawings for r in d["revisions"]} == {"HEAD", "workspace"}
+    run("dvc", "plots", "diff", "-o", str(tmp_path), "HEAD", "workspace", cwd=repo)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    for spec in vega_specs(page):
+        assert {row["rev"] for row in spec["data"]["values"]} == {"HEAD", "workspace"}
+
+
+def test_the_drawings_have_the_columns_that_they_name(repo, tmp_path):
+    run("dvc", "plots", "show", "-o", str(tmp_path), cwd=repo)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    for spec in vega_specs(page):
+        named = set(re.findall(r'"field": "(\w+)"', json.dumps(spec)))
+        made = set(re.findall(r'"as": "(\w+)"', json.dumps(spec)))
+        assert named - made <= set(spec["data"]["values"][0]), spec["title"]
+
+
+def test_a_difference_between_two_temperatures_reads_well(repo):
+    lines = run("dvc", "metrics", "diff", cwd=repo).splitlines()
+    assert lines[0].split() == ["Path", "Metric", "HEAD", "workspace", "Change"]
+    assert all(line.startswith("metrics/summary.json") for line in lines[1:])
+    assert len(lines) <= 12 and max(map(len, lines)) <= 80
+    rows = {line.split()[1]: line.split()[2:] for line in lines[1:]}
+    summary = json.loads((repo / "metrics/summary.json").read_text())
+    estimates = json.loads((repo / "metrics/estimates.json").read_text())["results"]
+    for policy, value in summary["v_hat"].items():
+        assert value == estimates[policy]["v_hat"]
+        assert float(rows[f"v_hat.{policy}"][1]) == pytest.approx(value, abs=1e-5)
+
+
+def test_the_summary_says_what_the_other_files_say(repo):
+    files = {
+        name: json.loads((repo / f"metrics/{name}.json").read_text())
+        for name in ("summary", "validation", "guard_rails", "calibration")
+    }
+    found, verdicts = files["summary"], files["validation"]["results"]
+    assert found["violations"] == files["guard_rails"]["violations"]
+    assert found["spearman"] == files["calibration"]["spearman"]
+    assert found["coverage"] == files["validation"]["coverage"]
+    assert found["error"] == files["validation"]["mean_absolute_error"]
+    assert found["refused"] == sum(row["verdict"] == "refuse" for row in verdicts.values())
+    kept = {p: v for p, v in found["v_hat"].items() if verdicts[p]["verdict"] != "refuse"}
+    assert found["best"] == max(kept, key=kept.get)
+
+
+@pytest.mark.parametrize("name", ["estimates", "diagnostics", "validation", "cost"])
+def test_any_other_file_of_metrics_is_compared_when_it_is_named(repo, name):
+    output = run("dvc", "metrics", "diff", "--all", "--targets", f"metrics/{name}.json", cwd=repo)
+    assert f"metrics/{name}.json" in output and len(output.splitlines()) > 5
+
+
+def test_experiments_fit_a_screen(repo):
+    output = run(
+        "dvc", "exp", "show", "--only-changed", "--no-pager", "--drop", ".*(parquet|json)",
+        cwd=repo, COLUMNS="160",
+    )  # fmt: skip
+    assert "…" not in output and "cooler" in output and "temperature" in output
+    assert max(map(len, output.splitlines())) <= 160
