@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from cje.commands import cost, store
+from cje.commands import cost, report, store
 from cje.errors import CJEError
 
-COMMANDS = (cost, store)
+COMMANDS = (cost, report, store)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
