@@ -11,7 +11,7 @@ from cje.report.words import interval, number
 from cje.runs import Run
 
 WIDTH, HEIGHT = 620, 320
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 44
+LEFT, RIGHT, TOP, BOTTOM = 52, 12, 26, 44
 BINS, PER_BIN, CURVE_POINTS = 10, 10, 40
 FORMS = {
     "isotonic": "isotonic: monotone in the judge score",

@@ -32,7 +32,7 @@ function legend(policy) {
   return element(
     "p",
     { class: "legend" },
-    element("span", { dir: "auto" }, `Nats from which a shade begins. Less likely under ${policy}: `),
+    element("span", { dir: "auto" }, `Log-ratio in nats at which a shade begins; 0.7 is twice as likely. Less likely under ${policy}: `),
     ...marks.slice(0, 4),
     " even: ",
     marks[4],
