@@ -70,9 +70,8 @@ def write_run(
     save("prompts", pd.DataFrame(known))
     save("logs", logs)
     save("draws", draws)
-    keys = pd.concat(
-        [pd.DataFrame({"uid": uids, "policy": "base", "draw": -1}), draws[["uid", "policy", "draw"]]]
-    )
+    base = pd.DataFrame({"uid": uids, "policy": "base", "draw": -1})
+    keys = pd.concat([base, draws[["uid", "policy", "draw"]]])
     judged = random.uniform(0, 1, len(keys))
     label = (judged + random.normal(0, 0.2, len(keys))).clip(0, 1)
     seen = (keys["draw"] == -1) & (random.uniform(size=len(keys)) < 0.4)
@@ -89,7 +88,12 @@ def write_run(
             other = np.minimum(base + random.normal(0, 1.5, length), 0)
             if place == len(policies) - 1:
                 other[3] = -np.inf
-            row = {"uid": uid, "policy": policy, "token_logprobs": other, "logprob_kind": "sampling"}
+            row = {
+                "uid": uid,
+                "policy": policy,
+                "token_logprobs": other,
+                "logprob_kind": "sampling",
+            }
             targets.append(row | {"sequence_logp": other.sum()})
     columns = ["uid", "policy", "token_logprobs", "sequence_logp", "logprob_kind"]
     save("target_logps", pd.DataFrame(targets, columns=columns))

@@ -6,6 +6,7 @@ from cje.report.words import counted, interval, listed, number
 from cje.runs import Run
 
 VERDICTS = {"reliable": "reliable", "caution": "caution", "refuse": "refused"}
+NAMED = 6  # names at most in a sentence
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,12 @@ def headline(run: Run) -> Headline:
             else f"{best} has the highest estimate, {value}, and rivals within chance"
         )
         verb = "is" if len(rivals) == 1 else "are"
-        sentences.append(f"Not told apart from it beyond chance {verb} {listed(rivals)}.")
+        sentences.append(f"Not told apart from it beyond chance {verb} {listed(rivals, NAMED)}.")
     if refused:
         verb = "is" if len(refused) == 1 else "are"
         sentences.append(
             f"{len(refused)} of {counted(len(table), 'policy', 'policies')} {verb} refused, with "
-            f"an estimate not to be believed: {listed(refused)}."
+            f"an estimate not to be believed: {listed(refused, NAMED)}."
         )
     return Headline(title, sentences, [])
 
@@ -61,7 +62,7 @@ def nothing_believed(run: Run, refused: list[str]) -> Headline:
     advice = []
     for remedy, rows in critical.groupby("remedy", sort=False):
         names = [policy for policy in dict.fromkeys(rows["policy"]) if policy]
-        advice.append(f"{listed(names) or 'All policies'}: {remedy}.")
+        advice.append(f"{listed(names, NAMED) or 'All policies'}: {remedy}.")
     every = "The only policy is" if len(refused) == 1 else f"All {len(refused)} policies are"
     sentences = [f"{every} refused: the numbers are below, struck out, each with its reason."]
     return Headline("No estimate may be believed", sentences, advice)
