@@ -205,9 +205,9 @@ def test_answers_and_scores_are_those_of_the_tables(project, page):
             policy = index["policies"][one["g"] - 1]
             draw = draws.loc[(log.uid, policy, one["d"])]
             assert one["a"] == draw["answer"] and one["f"] == draw["finish_reason"]
-            assert one["j"] == pytest.approx(draw["judge_raw"], abs=1e-4)
+            assert one["j"] == pytest.approx(draw["judge_raw"], abs=1e-6)
             weight = known.weights.loc[log.uid, policy]
-            assert index["weights"][one["g"] - 1][place] == pytest.approx(weight, abs=1e-4)
+            assert index["weights"][one["g"] - 1][place] == pytest.approx(weight, abs=1e-6)
 
 
 def test_text_of_others_never_becomes_markup(tmp_path):

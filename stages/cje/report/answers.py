@@ -21,7 +21,7 @@ EXCERPT = 160
 HUNDREDTHS = 100  # log-ratios are whole hundredths of a nat
 OUTSIDE = "x"  # a token that the target cannot give
 SCORES = ("judge_raw", "calibrated_reward", "oracle_score")
-DECIMALS = 4
+DECIMALS = 6
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ function text_of(answer) {
 function scrolling(name, text) {
   return element(
     "div",
-    { class: "text", dir: "auto", tabindex: 0, role: "region", "aria-label": name },
+    { class: "text", dir: "auto", tabindex: 0, role: "group", "aria-label": name },
     text,
   );
 }
