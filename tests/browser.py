@@ -1,11 +1,16 @@
-"""A Chromium for the tests, where one is to be found."""
+"""A Chromium for the tests: found, or fetched (`python tests/browser.py`)."""
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+SECONDS = 180  # for one command that installs
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
@@ -43,5 +48,24 @@ def chromium() -> Iterator:
         running.close()
 
 
+def fetch() -> None:
+    """Install a Chromium where there is none; if that fails, the tests that need it are skipped."""
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    playwright = [sys.executable, "-m", "playwright", "install", "chromium-headless-shell"]
+    commands = [[*playwright, "--with-deps"] if root else playwright]
+    if root and shutil.which("apt-get"):
+        commands += [["apt-get", "update"], ["apt-get", "install", "-y", "chromium"]]
+    for command in commands:
+        if chromium_path():
+            return
+        with suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, check=False,
+                timeout=SECONDS, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
+            )  # fmt: skip
+    if not chromium_path():
+        print("no browser could be installed: the tests that need one are skipped")
+
+
 if __name__ == "__main__":
-    raise SystemExit(chromium_path() is None)
+    fetch()

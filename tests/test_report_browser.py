@@ -101,7 +101,7 @@ def test_weights_and_fresh_answers_of_a_policy(show, folder):
     place = int(np.argmax(weights))
     page.wait_for_selector(f"#list li:first-child [data-prompt='{place}']")
     assert f"weight {weights[place]:.3f}" in page.locator("#list li").first.inner_text()
-    page.get_by_label("Numbers of").select_option("the logged answers (base)")
+    page.get_by_label("Numbers of").select_option("logged answers (base)")
     assert page.locator("#sort option:checked").inner_text() == "order of the table"
 
 
@@ -139,7 +139,9 @@ def test_token_ratios_are_those_of_the_tables(show, folder):
         assert [span.inner_text() for span in spans] == list(log["tokens"])
         numbers = np.array([-np.inf if ratio == "x" else int(ratio) / 100 for ratio in told])
         fine = np.isfinite(wanted)
-        assert np.abs(numbers[fine] - wanted[fine]).max() <= 0.01 and np.isneginf(numbers[~fine]).all()
+        assert (
+            np.abs(numbers[fine] - wanted[fine]).max() <= 0.01 and np.isneginf(numbers[~fine]).all()
+        )
         total = page.locator(".total").inner_text().replace("\N{MINUS SIGN}", "-")
         if fine.all():
             assert f"Sum over the answer: {numbers.sum():+.2f} nats" in total
@@ -203,6 +205,7 @@ def test_print_is_light_and_without_controls(show, folder):
         assert not page.locator(hidden).first.is_visible()
     for shown in ("h1", ".ranking", ".matrix", ".tokens"):
         assert page.locator(shown).first.is_visible()
+    assert page.get_by_text("oracle_fraction", exact=True).first.is_visible()
     assert len(page.pdf(format="A4")) > 10_000
 
 

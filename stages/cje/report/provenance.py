@@ -4,6 +4,7 @@ import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from platform import python_version
 
 from ruamel.yaml import YAML
 
@@ -16,29 +17,28 @@ PACKAGES = ("cje", "numpy", "pandas", "pyarrow", "scikit-learn", "dvc")
 class Provenance:
     """`commit` is empty where git does not know the run; `changed`: tracked files that differ from
     it; `versions` of the software that wrote the page; `outputs`: path, md5 and bytes of what
-    the stages wrote; `commands` that make it again."""
+    the stages wrote; `commands` that make it again; `own_files`: from files that git ignores."""
 
     commit: str
     changed: list[str]
     versions: list[tuple[str, str]]
     outputs: list[tuple[str, str, str]]
     commands: list[str]
+    own_files: bool
 
 
 def provenance(run: Run) -> Provenance:
     """Everything that git, DVC's lock file and Python say."""
-    from platform import python_version
-
     commit, changed = "", []
     if git(run.folder, "ls-files", "params.yaml"):
         commit = git(run.folder, "rev-parse", "HEAD").strip()
         lines = git(run.folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
         changed = [line[3:] for line in lines.splitlines()]
     versions = [("python", python_version()), *((name, installed(name)) for name in PACKAGES)]
-    checkout = [f"git checkout {commit}"] if commit else []
-    return Provenance(
-        commit, changed, versions, outputs(run.folder), [*checkout, "dvc repro", "cje report"]
-    )
+    commands = [f"git checkout {commit}"] if commit else []
+    commands += ["dvc repro", "cje report"]
+    files = run.settings.source == "files"
+    return Provenance(commit, changed, versions, outputs(run.folder), commands, files)
 
 
 def git(folder: Path, *arguments: str) -> str:

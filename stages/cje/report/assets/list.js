@@ -160,7 +160,7 @@ async function start() {
   texts = new Chunks("texts");
   tokens = new Chunks("tokens");
   byId("group").append(
-    option(0, `the logged answers (${index.base})`),
+    option(0, `logged answers (${index.base})`),
     ...index.policies.map((name, place) => option(place + 1, name)),
   );
   for (const id of controls) byId(id).addEventListener("change", refresh);
