@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from cje.report.axis import Axis, axis_over
-from cje.report.words import interval, number
+from cje.report.words import UNKNOWN, interval, number
 from cje.runs import Run
 
 WIDTH, HEIGHT = 620, 320
@@ -38,29 +38,37 @@ def calibration(run: Run) -> Calibration:
     """What `metrics/calibration.json` says, and the curve from the logs."""
     found = run.metrics("calibration")
     facts = [
-        ("Labels", number(found["labels"], ",.0f"), "answers of the logs that the oracle labelled"),
+        (
+            "Labels",
+            number(found.get("labels"), ",.0f"),
+            "answers of the logs that the oracle labelled",
+        ),
         (
             "Rank correlation",
-            number(found["spearman"]),
+            number(found.get("spearman")),
             "Spearman, judge with oracle: 0 is no signal, 1 the same order",
         ),
         (
             "Calibration error",
-            number(found["calibration_error"]),
+            number(found.get("calibration_error")),
             "how far calibrated scores are from the labels' mean, on average",
         ),
         (
             "Share explained",
-            number(found["r2"]),
+            number(found.get("r2")),
             "R²: of the labels' variance, by the calibrated score; below 0: none",
         ),
-        ("Error of one answer", number(found["rmse"]), "root mean square, reward against label"),
+        (
+            "Error of one answer",
+            number(found.get("rmse")),
+            "root mean square, reward against label",
+        ),
         (
             "Scores covered",
-            interval(found["score_low"], found["score_high"]),
+            interval(found.get("score_low"), found.get("score_high")),
             "judge scores, from 0 to 1, that labels reach",
         ),
-        ("Form", FORMS.get(found["form"], found["form"]), "chosen by cross-validated error"),
+        ("Form", FORMS.get(found.get("form"), UNKNOWN), "chosen by cross-validated error"),
     ]
     labelled = run.logs.dropna(subset=["judge_raw", "oracle_score"])
     bins = binned(labelled)

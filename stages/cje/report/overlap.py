@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import pandas as pd
+
 from cje.report.words import number, percent
 from cje.runs import Run
 
@@ -31,31 +33,28 @@ class Overlap:
     exact: str
     mean: str
     status: str
-    used_share: float
+    used_share: float | None
     exact_share: float | None
 
 
 def overlap(run: Run) -> list[Overlap]:
     """The rows, in the order of the ranking."""
-    rows = []
-    for policy, row in run.diagnostics.iterrows():
-        exact = number(row.get("sequence_ess"), ".6f")
-        rows.append(
-            Overlap(
-                policy=str(policy),
-                kind=KINDS.get(row["weights"], row["weights"]),
-                why=str(row["why"]),
-                used=percent(row["ess"]),
-                exact=percent(row.get("sequence_ess")),
-                mean=number(row.get("sequence_mean_weight"), ".3g"),
-                status=STATUSES.get(row["status"], str(row["status"])),
-                used_share=bar(row["ess"]),
-                exact_share=None if exact == number(None) else bar(row["sequence_ess"]),
-            )
+    return [
+        Overlap(
+            policy=str(policy),
+            kind=KINDS.get(row["weights"], row["weights"]),
+            why=str(row["why"]),
+            used=percent(row.get("ess")),
+            exact=percent(row.get("sequence_ess")),
+            mean=number(row.get("sequence_mean_weight"), ".3g"),
+            status=STATUSES.get(row["status"], str(row["status"])),
+            used_share=bar(row.get("ess")),
+            exact_share=bar(row.get("sequence_ess")),
         )
-    return rows
+        for policy, row in run.diagnostics.iterrows()
+    ]
 
 
-def bar(share: float) -> float:
-    """The length of a bar of 100."""
-    return round(100 * float(share), 1)
+def bar(share: float | None) -> float | None:
+    """The length of a bar of 100; None where the share is not known."""
+    return None if pd.isna(share) else round(100 * float(share), 1)

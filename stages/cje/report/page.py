@@ -72,6 +72,7 @@ def render(run: Run, count: int) -> str:
         calibration=calibration(run),
         overlap=overlap(run),
         kinds=MEANINGS,
+        estimator=run.settings.estimator,
         thresholds=run.settings.thresholds,
         truth=truth(run),
         rails=rails(run),
