@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ruamel.yaml import YAML
 
 from cje.cli import main
 from cje.errors import CJEError
@@ -283,6 +284,29 @@ def test_hundredths_add_up():
 )
 def test_places_on_the_machine_are_left_out(text, told):
     assert redacted(text) == told
+
+
+def test_settings_that_name_the_machine(tmp_path):
+    folder = write_run(tmp_path / "run")
+    path = folder / "params.yaml"
+    values = YAML(typ="safe").load(path.read_text())
+    values |= {"prompts": "/home/ann/secret/asked.jsonl", "base_url": "http://ann-host:8000/v1"}
+    values["policies"]["better"]["model"] = "local//home/ann/models/m.gguf"
+    YAML().dump(values, path)
+    page = written(folder)
+    assert "/home/ann" not in page and "ann-host" not in page
+    assert "…/asked.jsonl" in page and "local/…/m.gguf" in page
+
+
+def test_what_metrics_leave_out_is_not_known(tmp_path):
+    folder = write_run(tmp_path / "run")
+    for name, key in (("calibration", "spearman"), ("diagnostics", "ess")):
+        path = folder / f"metrics/{name}.json"
+        values = json.loads(path.read_text())
+        values.get("better", values).pop(key)
+        path.write_text(json.dumps(values))
+    text = Page(written(folder)).text
+    assert "Rank correlation \N{EN DASH}" in text and "not known" in text
 
 
 def test_words_and_scales():

@@ -41,7 +41,7 @@ def calibration(run: Run) -> Calibration:
         (
             "Labels",
             number(found.get("labels"), ",.0f"),
-            "answers of the logs that the oracle labelled",
+            "of logged answers, by the oracle",
         ),
         (
             "Rank correlation",
@@ -61,7 +61,7 @@ def calibration(run: Run) -> Calibration:
         (
             "Error of one answer",
             number(found.get("rmse")),
-            "root mean square, reward against label",
+            "root mean square, from its label",
         ),
         (
             "Scores covered",

@@ -26,15 +26,16 @@ def headline(run: Run) -> Headline:
         return nothing_believed(run, refused)
     row, rivals = table.loc[best], run.rivals
     value = number(row["v_hat"])
+    care = ", to be taken with caution" if row["verdict"] == "caution" else ""
     others = len(table) - len(refused) - 1
     sentences = [
         f"The {level(run)} interval of {best} is {interval(row['ci_low'], row['ci_high'])}, on a "
         f"scale from 0 to 1; verdict: {VERDICTS[row['verdict']]}."
     ]
     if not others:
-        title = f"{best} is worth {value}"
+        title = f"{best} is worth {value}{care}"
     elif not rivals:
-        title = f"{best} is the best, at {value}"
+        title = f"{best} is the best, at {value}{care}"
         sentences.append(
             f"It is told apart beyond chance from {counted(others, 'other policy', 'others')} "
             "that may be believed."
