@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from cje.cli import main
 from cje.errors import CJEError
 from cje.report import write_report
-from cje.report.answers import hundredths
+from cje.report.answers import hundredths, log_ratios
 from cje.report.axis import axis_over
 from cje.report.redaction import redacted
 from cje.report.words import listed, number, p_value
@@ -260,6 +260,15 @@ def test_errors_say_what_to_do(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="error: nowhere: no such folder"):
         main(["report", "--run-dir", "nowhere"])
+
+
+def test_log_ratios_need_every_token_of_both():
+    log = {"tokens": ["a", "b"], "token_logprobs": np.array([-1.0, -2.0])}
+    assert log_ratios(log, {"token_logprobs": np.array([-1.5, -np.inf])}) == [-50, "x"]
+    for unfit in (None, {"token_logprobs": None}, {"token_logprobs": np.array([-1.0])}):
+        assert log_ratios(log, unfit) is None
+    assert log_ratios(log, {"token_logprobs": np.array([-1.0, np.nan])}) is None
+    assert log_ratios(log | {"tokens": None}, {"token_logprobs": np.array([-1.0, -2.0])}) is None
 
 
 def test_hundredths_add_up():

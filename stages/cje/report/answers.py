@@ -129,12 +129,13 @@ def token_rows(run: Run, logs: pd.DataFrame, policies: Sequence[str]) -> Iterato
 
 
 def log_ratios(log: dict[str, Any], target: dict[str, Any] | None) -> list[int | str] | None:
-    """Target minus base, token by token, in hundredths of a nat; None where one of them is not
-    known."""
-    if target is None or log["token_logprobs"] is None or target["token_logprobs"] is None:
+    """Target minus base, token by token, in hundredths of a nat; None where the tokens or one of
+    their log-probabilities are not known."""
+    parts = (log["tokens"], log["token_logprobs"], target and target["token_logprobs"])
+    if any(part is None for part in parts) or len({len(part) for part in parts}) > 1:
         return None
-    base, other = (np.asarray(row["token_logprobs"], dtype=float) for row in (log, target))
-    return hundredths(other - base) if len(base) == len(other) else None
+    base, other = (np.asarray(part, dtype=float) for part in parts[1:])
+    return None if np.isnan(other - base).any() else hundredths(other - base)
 
 
 def hundredths(values: np.ndarray) -> list[int | str]:

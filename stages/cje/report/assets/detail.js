@@ -7,7 +7,7 @@ const ENDS = {
 };
 let compared = null;
 
-function facts_of(answer) {
+function factsOf(answer) {
   const ends = answer.f ? ENDS[answer.f] : null;
   const rows = [
     ["judge score", fixed(answer.j)],
@@ -30,7 +30,7 @@ function facts_of(answer) {
   );
 }
 
-function text_of(answer) {
+function textOf(answer) {
   if (!known(answer.a)) {
     const why = answer.why ? `: ${answer.why}` : "";
     return element("p", { class: "notice", dir: "auto" }, `No answer${why}.`);
@@ -52,12 +52,12 @@ function card(title, answer, note) {
     "section",
     { class: "card" },
     element("h5", { dir: "auto" }, title, note ? element("span", { class: "about" }, note) : null),
-    text_of(answer),
-    facts_of(answer),
+    textOf(answer),
+    factsOf(answer),
   );
 }
 
-function weights_of(prompt) {
+function weightsOf(prompt) {
   const cells = index.policies.map((name, place) =>
     element(
       "div",
@@ -79,19 +79,19 @@ function departures(one) {
     ...index.policies.map((name, at) => option(at, name)),
   );
   select.value = String(place);
-  let view = token_view(one, place);
+  let view = tokenView(one, place);
   select.addEventListener("change", () => {
     compared = Number(select.value);
-    const next = token_view(one, compared);
+    const next = tokenView(one, compared);
     view.replaceWith(next);
     view = next;
   });
   return [element("label", { class: "compared" }, "Where does it depart? Policy ", select), view];
 }
 
-async function open_prompt(prompt, move) {
+async function openPrompt(prompt, move) {
   chosen = prompt;
-  mark_chosen();
+  markChosen();
   const chunk = index.chunks[prompt];
   const place = prompt - index.chunks.indexOf(chunk);
   const [pages, parts] = await Promise.all([texts.get(chunk), tokens.get(chunk)]);
@@ -109,11 +109,11 @@ async function open_prompt(prompt, move) {
     element("h3", { id: "detail-title" }, title, element("span", { class: "about" }, one.u)),
     one.p ? scrolling("Prompt", one.p) : element("p", { class: "notice" }, "The prompt is empty."),
     element("h4", { dir: "auto" }, `Logged answer of ${index.base}`),
-    text_of(logged),
-    facts_of(logged),
+    textOf(logged),
+    factsOf(logged),
     ...departures(parts[place]),
     element("h4", {}, "Its weight for each policy"),
-    weights_of(prompt),
+    weightsOf(prompt),
     element("h4", {}, "Fresh answers"),
     cards.length
       ? element("div", { class: "cards" }, ...cards)

@@ -41,10 +41,10 @@ function ordered(prompts) {
   if (sort === "order") return prompts;
   const place = group();
   const keys = new Map(prompts.map((prompt) => [prompt, keyOf(sort, place, prompt)]));
-  const with_key = prompts.filter((prompt) => known(keys.get(prompt)));
+  const withKey = prompts.filter((prompt) => known(keys.get(prompt)));
   const without = prompts.filter((prompt) => !known(keys.get(prompt)));
-  with_key.sort((a, b) => up * (keys.get(a) - keys.get(b)) || a - b);
-  return [...with_key, ...without];
+  withKey.sort((a, b) => up * (keys.get(a) - keys.get(b)) || a - b);
+  return [...withKey, ...without];
 }
 
 function admitted(prompt) {
@@ -110,11 +110,11 @@ function row(prompt) {
     element("span", { class: "excerpt", dir: "auto" }, index.excerpts[prompt] || "(empty prompt)"),
     element("span", { class: "numbers" }, ...numbers),
   );
-  button.addEventListener("click", () => open_prompt(prompt, true));
+  button.addEventListener("click", () => openPrompt(prompt, true));
   return element("li", {}, button);
 }
 
-function mark_chosen() {
+function markChosen() {
   for (const button of list.querySelectorAll("button")) {
     if (Number(button.dataset.prompt) === chosen) button.setAttribute("aria-current", "true");
     else button.removeAttribute("aria-current");
@@ -137,7 +137,7 @@ function turn(step) {
   list.querySelector("button")?.focus();
 }
 
-async function read_everything() {
+async function readEverything() {
   for (let chunk = 0; read < index.count; chunk++) {
     for (const one of await texts.get(chunk)) {
       const parts = [one.p, ...one.a.map((answer) => answer.a ?? "")];
@@ -164,20 +164,20 @@ async function start() {
     ...index.policies.map((name, place) => option(place + 1, name)),
   );
   for (const id of controls) byId(id).addEventListener("change", refresh);
-  byId("group").addEventListener("change", limit_sorts);
+  byId("group").addEventListener("change", limitSorts);
   byId("search").addEventListener("input", refresh);
   byId("search").form.addEventListener("submit", (event) => event.preventDefault());
   byId("back").addEventListener("click", () => turn(-1));
   byId("next").addEventListener("click", () => turn(1));
-  limit_sorts();
+  limitSorts();
   byId("answers").hidden = false;
   await refresh();
-  if (found.length) await open_prompt(found[0], false);
+  if (found.length) await openPrompt(found[0], false);
   document.documentElement.dataset.ready = "yes";
-  read_everything();
+  readEverything();
 }
 
-function limit_sorts() {
+function limitSorts() {
   const weight = byId("sort").querySelector("option[value=weight]");
   weight.disabled = group() === 0;
   if (weight.disabled && weight.selected) byId("sort").value = "order";

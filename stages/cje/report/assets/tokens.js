@@ -43,31 +43,31 @@ function legend(policy) {
   );
 }
 
-function sum_of(ratios) {
+function sumOf(ratios) {
   return ratios.reduce((sum, ratio) => (ratio === "x" ? sum : sum + ratio), 0) / 100;
 }
 
-function total_words(ratios, sum, policy) {
+function totalWords(ratios, sum, policy) {
   if (ratios) {
     const outside = ratios.filter((ratio) => ratio === "x").length;
     if (outside) {
       const which = outside === 1 ? "One token is" : `${outside} tokens are`;
       return `${which} outside what ${policy} can say: the answer is impossible under it, its exact weight 0.`;
     }
-    sum = sum_of(ratios);
+    sum = sumOf(ratios);
   }
   if (sum === "x") return `The answer is impossible under ${policy}: its exact weight is 0.`;
   return `Sum over the answer: ${signed(sum)} nats; it is ${times(sum)} under the base.`;
 }
 
-function token_view(one, place) {
+function tokenView(one, place) {
   const policy = index.policies[place];
   const ratios = one.r[place];
   const view = element("div", { class: "token-view" });
   if (!ratios || !one.t) {
     const sum = one.s[place];
     const words = known(sum)
-      ? `No log-probability of single tokens is known. ${total_words(null, sum, policy)}`
+      ? `No log-probability of single tokens is known. ${totalWords(null, sum, policy)}`
       : `${policy} has no log-probabilities of this answer: it cannot be told where it departs.`;
     view.append(element("p", { class: "notice" }, words));
     return view;
@@ -124,7 +124,7 @@ function token_view(one, place) {
     event.preventDefault();
     spans[Math.min(Math.max(at, 0), last)].focus();
   });
-  const total = element("p", { class: "total" }, total_words(ratios, one.s[place], policy));
+  const total = element("p", { class: "total" }, totalWords(ratios, one.s[place], policy));
   view.append(total, spans.length ? box : "", readout, legend(policy));
   return view;
 }
