@@ -14,7 +14,9 @@ def add(commands) -> None:
     """The command."""
     report = commands.add_parser("report", help="the run as one HTML file, answers and all")
     report.add_argument("--run-dir", metavar="DIR", help="a run folder (default: the run here)")
-    report.add_argument("--out", metavar="FILE", type=Path, default=REPORT, help=f"{REPORT}")
+    report.add_argument(
+        "--out", metavar="FILE", type=Path, default=REPORT, help=f"where to (default: {REPORT})"
+    )
     report.add_argument(
         "--answers", metavar="N", type=int, default=5000, help="prompts to look through (5000)"
     )
