@@ -4,6 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 READY := $(VENV)/ready
+BROWSER := $(VENV)/browser
 export PATH := $(BIN):$(PATH)
 
 RECORDING := data/recordings/smollm2-135m.parquet
@@ -16,7 +17,7 @@ repro: $(READY)
 	dvc repro
 	@python -m cje.console
 
-test: $(READY)
+test: $(READY) $(BROWSER)
 	ruff check .
 	ruff format --check .
 	python -m pytest --numprocesses 2 --dist loadfile
@@ -46,6 +47,11 @@ $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --requirement requirements.txt
 	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The report's tests look at it in a browser: one is installed where none is, once.
+$(BROWSER): $(READY)
+	@python tests/browser.py
 	@touch $@
 
 clean:

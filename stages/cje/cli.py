@@ -4,11 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from cje.commands import analyze, completion, cost, export, run, store
+from cje.commands import analyze, completion, cost, export, report, run, store
 from cje.console import screen
 from cje.errors import CJEError, disk_problem
 
-COMMANDS = (run, cost, analyze, export, store, completion)
+COMMANDS = (run, report, analyze, export, cost, store, completion)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

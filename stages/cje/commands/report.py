@@ -1,0 +1,36 @@
+"""`cje report`: the run as one HTML file."""
+
+import argparse
+import webbrowser
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+REPORT = Path("outputs/report.html")
+
+
+def add(commands) -> None:
+    """The command."""
+    report = commands.add_parser("report", help="the run as one HTML file, answers and all")
+    report.add_argument("--run-dir", metavar="DIR", help="a run folder (default: the run here)")
+    report.add_argument(
+        "--out", metavar="FILE", type=Path, default=REPORT, help=f"where to (default: {REPORT})"
+    )
+    report.add_argument(
+        "--answers", metavar="N", type=int, default=5000, help="prompts to look through (5000)"
+    )
+    report.add_argument("--open", action="store_true", help="show it in the browser")
+    report.set_defaults(run=make_report)
+
+
+def make_report(given: argparse.Namespace, console: Console) -> None:
+    """Write the report, and say where it is and how large."""
+    from cje.report import write_report
+    from cje.runs import open_run
+
+    write_report(open_run(given.run_dir), given.out, answers=given.answers)
+    size = given.out.stat().st_size / 1e6
+    console.print(Text(f"Wrote {given.out} ({size:.1f} MB)"), soft_wrap=True)
+    if given.open:
+        webbrowser.open(given.out.resolve().as_uri())

@@ -1,0 +1,125 @@
+// One prompt: its logged answer, and what every policy answered afresh.
+
+const ENDS = {
+  stop: "ended by itself",
+  length: "cut at max_tokens",
+  refusal: "refused to answer",
+};
+let compared = null;
+
+function factsOf(answer) {
+  const ends = answer.f ? ENDS[answer.f] : null;
+  const rows = [
+    ["judge score", fixed(answer.j)],
+    ["calibrated reward", fixed(answer.r)],
+    ["oracle label", fixed(answer.y)],
+  ];
+  if (known(answer.n)) rows.push(["tokens", String(answer.n)]);
+  if (ends) rows.push(["end", ends]);
+  return element(
+    "dl",
+    { class: "answer-facts" },
+    ...rows.map(([name, value]) =>
+      element(
+        "div",
+        { class: name === "end" && answer.f !== "stop" ? "warned" : null },
+        element("dt", {}, name),
+        element("dd", {}, value),
+      ),
+    ),
+  );
+}
+
+function textOf(answer) {
+  if (!known(answer.a)) {
+    const why = answer.why ? `: ${answer.why}` : "";
+    return element("p", { class: "notice", dir: "auto" }, `No answer${why}.`);
+  }
+  if (!answer.a) return element("p", { class: "notice" }, "The answer is empty.");
+  return scrolling("Answer", answer.a);
+}
+
+function scrolling(name, text) {
+  return element(
+    "div",
+    { class: "text", dir: "auto", tabindex: 0, role: "group", "aria-label": name },
+    text,
+  );
+}
+
+function card(title, answer, note) {
+  return element(
+    "section",
+    { class: "card" },
+    element("h5", { dir: "auto" }, title, note ? element("span", { class: "about" }, note) : null),
+    textOf(answer),
+    factsOf(answer),
+  );
+}
+
+function weightsOf(prompt) {
+  const cells = index.policies.map((name, place) =>
+    element(
+      "div",
+      {},
+      element("dt", { dir: "auto" }, name),
+      element("dd", {}, fixed(index.weights[place][prompt])),
+    ),
+  );
+  return element("dl", { class: "answer-facts weights" }, ...cells);
+}
+
+function departures(one) {
+  const first = one.r.findIndex((ratios) => ratios !== null);
+  if (group()) compared = group() - 1;
+  const place = compared ?? Math.max(first, 0);
+  const select = element(
+    "select",
+    { id: "compared" },
+    ...index.policies.map((name, at) => option(at, name)),
+  );
+  select.value = String(place);
+  let view = tokenView(one, place);
+  select.addEventListener("change", () => {
+    compared = Number(select.value);
+    const next = tokenView(one, compared);
+    view.replaceWith(next);
+    view = next;
+  });
+  return [element("label", { class: "compared" }, "Where does it depart? Policy ", select), view];
+}
+
+async function openPrompt(prompt, move) {
+  chosen = prompt;
+  markChosen();
+  const chunk = index.chunks[prompt];
+  const place = prompt - index.chunks.indexOf(chunk);
+  const [pages, parts] = await Promise.all([texts.get(chunk), tokens.get(chunk)]);
+  if (chosen !== prompt) return;
+  const one = pages[place];
+  const [logged, ...fresh] = one.a;
+  const title = `Prompt ${(prompt + 1).toLocaleString("en")} of ${index.total.toLocaleString("en")}`;
+  const several = new Set(fresh.filter((answer) => answer.d > 0).map((answer) => answer.g));
+  const cards = fresh.map((answer) => {
+    const name = index.policies[answer.g - 1];
+    const draw = several.has(answer.g) ? `, draw ${answer.d + 1}` : "";
+    return card(name + draw, answer, index.refused[answer.g - 1] ? "refused" : null);
+  });
+  byId("detail").replaceChildren(
+    element("h3", { id: "detail-title" }, title, element("span", { class: "about" }, one.u)),
+    one.p ? scrolling("Prompt", one.p) : element("p", { class: "notice" }, "The prompt is empty."),
+    element("h4", { dir: "auto" }, `Logged answer of ${index.base}`),
+    textOf(logged),
+    factsOf(logged),
+    ...departures(parts[place]),
+    element("h4", {}, "Its weight for each policy"),
+    weightsOf(prompt),
+    element("h4", {}, "Fresh answers"),
+    cards.length
+      ? element("div", { class: "cards" }, ...cards)
+      : element("p", { class: "notice" }, "There are none for this prompt."),
+  );
+  if (move) byId("detail").focus();
+}
+
+start();

@@ -1,0 +1,42 @@
+"""Words for numbers and names; what is not known is a dash."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+UNKNOWN = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+
+
+def number(value: object, form: str = ".3f") -> str:
+    """A number in that format, with a real minus sign."""
+    return UNKNOWN if pd.isna(value) else format(value, form).replace("-", MINUS)
+
+
+def percent(value: object) -> str:
+    """A share as a percentage of three digits."""
+    return UNKNOWN if pd.isna(value) else f"{100 * value:.3g} %"
+
+
+def interval(low: object, high: object, form: str = ".3f") -> str:
+    """An interval's ends."""
+    return UNKNOWN if pd.isna(low) else f"{number(low, form)} to {number(high, form)}"
+
+
+def p_value(value: object) -> str:
+    """A p-value, as small as it can be told."""
+    if pd.isna(value):
+        return "p not known"
+    return "p < 0.001" if value < 0.001 else f"p = {value:.{3 if value < 0.1 else 2}f}"
+
+
+def listed(names: Sequence[str], most: int | None = None) -> str:
+    """Names in a sentence: `a, b and c`; of more than `most` the first ones, `a, b and 3 more`."""
+    if most is not None and len(names) > most:
+        names = [*names[: most - 1], f"{len(names) - most + 1} more"]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def counted(count: int, noun: str, many: str = "") -> str:
+    """A count with its noun: `1 label`, `1,000 labels`."""
+    return f"{count:,} {noun if count == 1 else many or noun + 's'}"

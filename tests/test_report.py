@@ -1,0 +1,328 @@
+"""The report without a browser: what it says, that it is safe, and that it is always the same."""
+
+import base64
+import hashlib
+import html
+import json
+import re
+import socket
+import sys
+import zlib
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from cje.cli import main
+from cje.errors import CJEError
+from cje.report import write_report
+from cje.report.answers import hundredths, log_ratios
+from cje.report.axis import axis_over
+from cje.report.redaction import redacted
+from cje.report.words import listed, number, p_value
+from cje.runs import Run, open_run
+from cje.settings import load_settings
+from pipeline import experiment, new_project, run
+from reported import write_run
+
+HOSTILE = (
+    "<script>alert('x')</script>",
+    "</script><img src=x onerror=alert(1)>",
+    "\N{PILE OF POO}\N{ZERO WIDTH SPACE}\N{RIGHT-TO-LEFT OVERRIDE}שלום \x00 {{ 7 * 7 }}",
+    "long " * 20_000,
+    None,
+    "",
+)
+VOID = {"meta", "input", "br", "img", "circle", "path", "rect", "polyline"}
+
+
+class Page(HTMLParser):
+    """Texts by element: `rows` of table cells by the id of the section, and all the `words`."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.section, self.rows, self.words, self.open = "", {}, [], []
+        self.tags: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        if tag == "section":
+            self.section = dict(attributes)["id"]
+        if tag == "tr":
+            self.rows.setdefault(self.section, []).append([])
+        if tag in ("td", "th"):
+            self.rows[self.section][-1].append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+        return super().handle_endtag(tag)
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] in ("script", "style"):
+            return
+        self.words.append(data)
+        if "td" in self.open or "th" in self.open:
+            self.rows[self.section][-1][-1] += data
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def opened(folder: Path) -> Run:
+    return Run(folder, load_settings(folder / "params.yaml"))
+
+
+def written(folder: Path, **options) -> str:
+    write_report(opened(folder), folder / "report.html", **options)
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def unpacked(page: str, kind: str) -> list:
+    """The chunks of a kind, one after the other; `index` has one."""
+    found = re.findall(rf'<script type="text/plain" id="{kind}[-0-9]*">([^<]*)</script>', page)
+    return [json.loads(zlib.decompress(base64.b64decode(chunk))) for chunk in found]
+
+
+def rows_of(page: str, kind: str) -> list:
+    """The rows of all chunks of a kind."""
+    return [row for chunk in unpacked(page, kind) for row in chunk]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    repo = new_project(tmp_path_factory.mktemp("project"))
+    experiment(repo, max_samples=120, oracle_samples=60)
+    return repo
+
+
+@pytest.fixture(scope="module")
+def page(project) -> str:
+    said = run(sys.executable, "-m", "cje.cli", "report", cwd=project)
+    assert said.startswith("Wrote outputs/report.html (0.")
+    return (project / "outputs/report.html").read_text(encoding="utf-8")
+
+
+def test_the_answer_comes_first_and_its_numbers_are_those_of_the_metrics(project, page):
+    results = json.loads((project / "metrics/estimates.json").read_text())["results"]
+    checked = json.loads((project / "metrics/validation.json").read_text())["results"]
+    rows = Page(page).rows["answer"][1:]
+    known, best = open_run(project), open_run(project).best_policy
+    title = re.search(r"<h1[^>]*>(.*?)</h1>", page)[1]
+    assert best in title and number(results[best]["v_hat"]) in title
+    assert [row[0].split("sim/")[0] for row in rows] == list(known.estimates.index)
+    for (policy, found), row in zip(known.estimates.iterrows(), rows, strict=True):
+        value = results[policy]
+        assert row[1] == f"{value['v_hat']:.3f}"
+        assert row[2] == f"{value['ci_low']:.3f} to {value['ci_high']:.3f}"
+        assert row[4] == f"{found['judge_alone']:.3f}"
+        truth = checked[policy]
+        assert row[5].startswith(f"{truth['oracle_truth']:.3f} ± {truth['se_truth']:.3f}")
+        assert row[5].endswith("inside" if truth["covered"] else "outside")
+        word = {"refuse": "refused"}.get(truth["verdict"], truth["verdict"])
+        assert row[6].strip() == word
+    assert rows[-1][6].strip() == "refused" and f"<s>{rows[-1][1]}</s>" in page
+
+
+def test_evidence_comparisons_and_rails_are_those_of_the_metrics(project, page):
+    known, parsed = open_run(project), Page(page)
+    diagnostics = json.loads((project / "metrics/diagnostics.json").read_text())
+    evidence = {row[0]: row for row in parsed.rows["evidence"][: 1 + len(diagnostics)]}
+    for policy, facts in diagnostics.items():
+        assert evidence[policy][2] == facts["why"]
+        assert evidence[policy][3].strip() == f"{100 * facts['ess']:.3g} %"
+        assert evidence[policy][4].strip() == f"{100 * facts['sequence_ess']:.3g} %"
+    header, *rows = parsed.rows["comparisons"]
+    assert [name.split()[0] for name in header[1:]] == list(known.estimates.index)
+    for row in rows:
+        for name, cell in zip(header[1:], row[1:], strict=True):
+            a, b = row[0].split()[0], name.split()[0]
+            if a != b:
+                assert cell.startswith(number(known.differences.loc[a, b], "+.3f"))
+                assert p_value(known.p_values.loc[a, b]) in cell
+    for violation in known.violations.itertuples():
+        assert violation.code in parsed.text
+        assert violation.message in parsed.text and violation.remedy in parsed.text
+
+
+def test_the_same_run_gives_the_same_bytes(project, page):
+    run(sys.executable, "-m", "cje.cli", "report", "--out", "again.html", cwd=project)
+    assert (project / "again.html").read_text(encoding="utf-8") == page
+
+
+def test_origin_is_told_and_the_machine_is_not(project, page):
+    text = Page(page).text
+    assert run("git", "rev-parse", "HEAD", cwd=project).strip() in text
+    assert "with changes that are not committed" in text and "params.yaml" in text
+    assert re.search(r"data/rewards.parquet [0-9a-f]{32}", text)
+    assert f"python {sys.version.split()[0]}" in text and "scikit-learn" in text
+    for name in (str(project), str(Path.home()), socket.gethostname()):
+        assert name not in text
+
+
+def test_nothing_is_asked_of_a_network(page):
+    assert not re.findall(r"""(?:src|href)=["'](?!#)""", page)
+    assert "@import" not in page and "url(" not in page
+    policy = html.unescape(re.search(r'Policy" content="([^"]*)"', page)[1])
+    assert policy.startswith("default-src 'none'; ") and "unsafe" not in policy
+    for tag in ("script", "style"):
+        attributes = ' type="module"' if tag == "script" else ""
+        text = re.search(rf"<{tag}{attributes}>(.*?)</{tag}>", page, re.S)[1]
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert " style=" not in page and " onclick=" not in page
+
+
+def test_log_ratios_are_those_of_the_tables_and_add_up(project, page):
+    known = open_run(project)
+    index, rows = unpacked(page, "index")[0], rows_of(page, "tokens")
+    targets = known.target_logps.set_index(["uid", "policy"])
+    for log, row in zip(known.logs.itertuples(), rows, strict=True):
+        assert row["t"] == list(log.tokens)
+        for policy, ratios in zip(index["policies"], row["r"], strict=True):
+            wanted = targets.loc[(log.uid, policy), "token_logprobs"] - log.token_logprobs
+            told = np.array([-np.inf if ratio == "x" else ratio / 100 for ratio in ratios])
+            assert (np.isneginf(told) == np.isneginf(wanted)).all()
+            fine = np.isfinite(wanted)
+            assert np.abs(told[fine] - wanted[fine]).max(initial=0) < 0.01 + 1e-9
+            assert abs(told[fine].sum() - wanted[fine].sum()) <= 0.005 + 1e-9
+
+
+def test_answers_and_scores_are_those_of_the_tables(project, page):
+    known = open_run(project)
+    index, rows = unpacked(page, "index")[0], rows_of(page, "texts")
+    assert len(rows) == 120 == len(index["excerpts"]) == len(index["chunks"])
+    draws = known.draws.set_index(["uid", "policy", "draw"])
+    for place, (log, row) in enumerate(zip(known.logs.itertuples(), rows, strict=True)):
+        assert (row["u"], row["p"], row["a"][0]["a"]) == (log.uid, log.prompt, log.answer)
+        assert [one["g"] for one in row["a"]] == list(range(6))
+        for one in row["a"][1:]:
+            policy = index["policies"][one["g"] - 1]
+            draw = draws.loc[(log.uid, policy, one["d"])]
+            assert one["a"] == draw["answer"] and one["f"] == draw["finish_reason"]
+            assert one["j"] == pytest.approx(draw["judge_raw"], abs=1e-6)
+            weight = known.weights.loc[log.uid, policy]
+            assert index["weights"][one["g"] - 1][place] == pytest.approx(weight, abs=1e-6)
+
+
+def test_text_of_others_never_becomes_markup(tmp_path):
+    names = ("<script>alert(1)</script>", "'\"><b>bold</b>", "{{7*7}}")
+    page = written(write_run(tmp_path / "run", policies=names, texts=HOSTILE))
+    parsed = Page(page)
+    plain = Page(written(write_run(tmp_path / "plain")))
+    assert {"b", "img"} & set(parsed.tags) == {"b", "img"} & set(plain.tags)
+    assert len(re.findall("<script", page)) == parsed.tags.count("script")
+    assert names[0] in parsed.text and names[2] in parsed.text and "alert('x')" not in page
+    rows = rows_of(page, "texts")
+    assert [row["a"][0].get("a") for row in rows[: len(HOSTILE)]] == list(HOSTILE)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"source": "files", "logps": False, "labels": False}, "No fresh answer was labelled"),
+        ({"verdicts": ("refuse",)}, "No estimate may be believed"),
+        ({"policies": ("only",)}, "A comparison needs two policies or more."),
+        ({"policies": tuple(f"{'long-' * 12}{n}" for n in range(24))}, "8 of 24 policies"),
+    ],
+)
+def test_other_runs_have_their_report_too(tmp_path, options, words):
+    text = Page(written(write_run(tmp_path / "run", **options))).text
+    assert words in text and "nan" not in text.lower().split()
+
+
+def test_what_to_do_where_all_are_refused(tmp_path):
+    text = Page(written(write_run(tmp_path / "run", verdicts=("refuse",)))).text
+    assert "What would mend it: better, clone and strange: log wider." in text
+
+
+def test_the_first_prompts_alone_and_none(tmp_path):
+    folder = write_run(tmp_path / "run")
+    page = written(folder, answers=5)
+    assert "The first 5 of 45 prompts" in Page(page).text
+    assert len(unpacked(page, "index")[0]["excerpts"]) == 5
+    page = written(folder, answers=0)
+    assert "The answers were left out" in Page(page).text and not unpacked(page, "index")
+
+
+def test_errors_say_what_to_do(tmp_path, monkeypatch):
+    folder = write_run(tmp_path / "run")
+    with pytest.raises(CJEError, match="--answers: -1 is not allowed; give 0 or more"):
+        write_report(opened(folder), tmp_path / "x.html", answers=-1)
+    with pytest.raises(CJEError, match="give another --out"):
+        write_report(opened(folder), folder)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="error: nowhere: no such folder"):
+        main(["report", "--run-dir", "nowhere"])
+
+
+def test_log_ratios_need_every_token_of_both():
+    log = {"tokens": ["a", "b"], "token_logprobs": np.array([-1.0, -2.0])}
+    assert log_ratios(log, {"token_logprobs": np.array([-1.5, -np.inf])}) == [-50, "x"]
+    for unfit in (None, {"token_logprobs": None}, {"token_logprobs": np.array([-1.0])}):
+        assert log_ratios(log, unfit) is None
+    assert log_ratios(log, {"token_logprobs": np.array([-1.0, np.nan])}) is None
+    assert log_ratios(log | {"tokens": None}, {"token_logprobs": np.array([-1.0, -2.0])}) is None
+
+
+def test_hundredths_add_up():
+    values = np.array([0.004, 0.004, 0.004, -np.inf, -0.3333, 2.5])
+    steps = hundredths(values)
+    assert steps[3] == "x"
+    assert sum(step for step in steps if step != "x") == round(100 * (0.012 - 0.3333 + 2.5))
+    assert hundredths(np.array([])) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("/home/ann/prompts.jsonl", "…/prompts.jsonl"),
+        ("local//srv/models/m.gguf", "local/…/m.gguf"),
+        ("~ann/x.csv", "…/x.csv"),
+        (r"C:\Users\ann\x.csv", "…/x.csv"),
+        ("no answer from 'http://10.0.0.1:8000/v1'", "no answer from '(address left out)'"),
+        ("data/prompts/arena.jsonl", "data/prompts/arena.jsonl"),
+        ("openai/gpt-4o", "openai/gpt-4o"),
+    ],
+)
+def test_places_on_the_machine_are_left_out(text, told):
+    assert redacted(text) == told
+
+
+def test_settings_that_name_the_machine(tmp_path):
+    folder = write_run(tmp_path / "run")
+    path = folder / "params.yaml"
+    values = YAML(typ="safe").load(path.read_text())
+    values |= {"prompts": "/home/ann/secret/asked.jsonl", "base_url": "http://ann-host:8000/v1"}
+    values["policies"]["better"]["model"] = "local//home/ann/models/m.gguf"
+    YAML().dump(values, path)
+    page = written(folder)
+    assert "/home/ann" not in page and "ann-host" not in page
+    assert "…/asked.jsonl" in page and "local/…/m.gguf" in page
+
+
+def test_what_metrics_leave_out_is_not_known(tmp_path):
+    folder = write_run(tmp_path / "run")
+    for name, key in (("calibration", "spearman"), ("diagnostics", "ess")):
+        path = folder / f"metrics/{name}.json"
+        values = json.loads(path.read_text())
+        values.get("better", values).pop(key)
+        path.write_text(json.dumps(values))
+    text = Page(written(folder)).text
+    assert "Rank correlation \N{EN DASH}" in text and "not known" in text
+
+
+def test_words_and_scales():
+    assert listed(["a", "b", "c"]) == "a, b and c" and listed(list("abcd"), 3) == "a, b and 2 more"
+    assert number(-0.5, "+.1f") == "\N{MINUS SIGN}0.5" and number(None) == "\N{EN DASH}"
+    assert p_value(0.0001) == "p < 0.001" and p_value(float("nan")) == "p not known"
+    scale = axis_over([0.2, 0.4, float("nan")], 0, 100)
+    assert scale.at(0.3) == 50 and scale.at(9) == 100
+    assert [label for _, label in scale.ticks] == ["0.20", "0.25", "0.30", "0.35", "0.40"]
+    assert len(axis_over([0.5], 0, 1).ticks) > 2 and axis_over([], 0, 1).low < 0
