@@ -156,7 +156,8 @@ def test_the_run_folder_has_what_the_guide_promises(copy):
     assert len(results["guard_rail_violations"]) == len(found.violations)
     assert results["settings"]["max_samples"] == 120
     assert {"python", "cje", "numpy", "pandas", "dvc"} <= set(results["versions"])
-    for name in ("calibration_curve.png", "comparison_heatmap.png", "params.yaml"):
+    names = ("calibration_curve.png", "comparison_heatmap.png", "params.yaml", "report.html")
+    for name in names:
         assert name in results["checksums"]
     with zipfile.ZipFile(folder.with_suffix(".zip")) as archive:
         names = {name.removeprefix(f"{folder.name}/") for name in archive.namelist()}

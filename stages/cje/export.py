@@ -19,9 +19,10 @@ import pandas as pd
 
 from cje.errors import CJEError
 from cje.provenance import checksums, git_state, versions
+from cje.report import write_report
 from cje.runs import LOCK, RESULTS, Run
 
-LOG = "stochastic_log.jsonl"
+LOG, REPORT = "stochastic_log.jsonl", "report.html"
 FIGURES = ("calibration_curve", "comparison_heatmap", "estimates", "weights")
 TABLES = (
     "prompts", "logs", "draws", "target_logps", "rewards", "oracle_labels", "validation_labels",
@@ -48,6 +49,7 @@ def write_run_folder(run: Run, folder: Path) -> Path:
     with unfinished(folder) as new:
         copy_run(run, new)
         write_lines(logged_lines(run), new / LOG)
+        write_report(run, new / REPORT)
         write_json(results(run, checksums(new)), new / RESULTS)
     write_zip(folder, archive)
     return archive

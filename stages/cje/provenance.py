@@ -39,8 +39,8 @@ def git_state(folder: Path) -> dict[str, Any]:
             return None
         return done.stdout.rstrip() if done.returncode == 0 else None
 
-    commit = ask("rev-parse", "HEAD")
-    changed = ask("status", "--porcelain", "--untracked-files=no") if commit else None
+    commit = ask("rev-parse", "HEAD") if ask("ls-files", "params.yaml") else None
+    changed = ask("status", "--porcelain", "--untracked-files=no", "--", ".") if commit else None
     files = None if changed is None else [line[3:] for line in changed.splitlines()]
     return {"git_commit": commit, "git_changed": files}
 

@@ -1,16 +1,12 @@
 """Where the results come from: commit, versions, checksums, and how to make them again."""
 
-import subprocess
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from platform import python_version
 
 from ruamel.yaml import YAML
 
+from cje.provenance import git_state, versions
 from cje.runs import LOCK, Run
-
-PACKAGES = ("cje", "numpy", "pandas", "pyarrow", "scikit-learn", "dvc")
 
 
 @dataclass(frozen=True)
@@ -29,35 +25,14 @@ class Provenance:
 
 def provenance(run: Run) -> Provenance:
     """Everything that git, DVC's lock file and Python say."""
-    commit, changed = "", []
-    if git(run.folder, "ls-files", "params.yaml"):
-        commit = git(run.folder, "rev-parse", "HEAD").strip()
-        lines = git(run.folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
-        changed = [line[3:] for line in lines.splitlines()]
-    versions = [("python", python_version()), *((name, installed(name)) for name in PACKAGES)]
+    state = git_state(run.folder)
+    commit, changed = state["git_commit"] or "", state["git_changed"] or []
     commands = [f"git checkout {commit}"] if commit else []
     commands += ["dvc repro", "cje report"]
     files = run.settings.source == "files"
-    return Provenance(commit, changed, versions, outputs(run.folder), commands, files)
-
-
-def git(folder: Path, *arguments: str) -> str:
-    """What git says about a folder; nothing where there is no git or no repository."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:
-        return ""
-    return done.stdout if done.returncode == 0 else ""
-
-
-def installed(package: str) -> str:
-    """A package's version."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
+    return Provenance(
+        commit, changed, list(versions().items()), outputs(run.folder), commands, files
+    )
 
 
 def outputs(folder: Path) -> list[tuple[str, str, str]]:
