@@ -14,9 +14,9 @@ def add(commands) -> None:
     """The command and its options."""
     export = commands.add_parser(
         "export", help="write the run folder and its ZIP, or the files that cje-eval reads",
-        description="arena: a folder with logs as JSON lines, results as JSON, the report, figures, "
-        "tables and settings, and a ZIP of it. cje: the files that the package cje-eval reads, to check this "
-        "project's estimates against its.",
+        description="arena: a folder with logs as JSON lines, results as JSON, the report, "
+        "figures, tables and settings, and a ZIP of it. cje: the files that the package cje-eval "
+        "reads, to check this project's estimates against its.",
     )  # fmt: skip
     export.add_argument("--to", choices=FORMATS, default="arena", help="default: arena")
     export.add_argument(
