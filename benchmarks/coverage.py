@@ -21,6 +21,7 @@ from cje.samples import build_samples, check_frames
 
 N, LABELLED = 1000, 0.25
 FOOL = 0.1
+NOISE = 0.06  # of the judge
 SHIFTS = (0.0, 0.4, 1.0, 2.5)
 TRUTH_DRAWS = 4_000_000
 MARKS = ("<!-- table -->", "<!-- end of table -->")
@@ -28,14 +29,19 @@ METHODS = ("dr-cpo", "dr-cpo, no log-probabilities", "plain", "direct")
 
 
 def answers(
-    rng: np.random.Generator, ease: np.ndarray, shift: float, fool: float, style: str
+    rng: np.random.Generator,
+    ease: np.ndarray,
+    shift: float,
+    fool: float,
+    style: str,
+    noise: float = NOISE,
 ) -> dict[str, np.ndarray]:
     """Trait, oracle utility, judge score and length of one answer to each prompt."""
     n = len(ease)
     z = rng.normal(size=n) + shift
     quality = 0.6 + 0.12 * (0.6 * ease + 0.8 * rng.normal(size=n))
     oracle = quality + 0.08 * rng.normal(size=n) - fool / 2 * z
-    judge = quality + 0.06 * rng.normal(size=n) + fool / 2 * z
+    judge = quality + noise * rng.normal(size=n) + fool / 2 * z
     shown = z if style == "length" else rng.normal(size=n)
     length = np.maximum(1, np.round(np.exp(5.5 + 0.35 * shown))).astype(int)
     return {"z": z, "oracle": oracle.clip(0, 1), "judge": judge.clip(0, 1), "length": length}
@@ -48,15 +54,24 @@ def truth(shift: float, fool: float) -> float:
     return float(answers(rng, ease, shift, fool, "length")["oracle"].mean())
 
 
-def frames(seed: int, shift: float, fool: float, style: str) -> tuple[pd.DataFrame, ...]:
-    """Logs, target log-probabilities and draws of one replication."""
+def frames(
+    seed: int,
+    shift: float,
+    fool: float,
+    style: str,
+    *,
+    prompts: int = N,
+    labels: float = LABELLED,
+    noise: float = NOISE,
+) -> tuple[pd.DataFrame, ...]:
+    """Logs, target log-probabilities and draws of one replication; `labels` is a share."""
     rng = np.random.default_rng(seed)
-    ease = rng.normal(size=N)
-    logged = answers(rng, ease, 0.0, fool, style)
-    fresh = answers(rng, ease, shift, fool, style)
-    labelled = np.isin(np.arange(N), rng.permutation(N)[: round(LABELLED * N)])
-    uid = [f"{i}" for i in range(N)]
-    logp = -rng.gamma(100, 2, N)
+    ease = rng.normal(size=prompts)
+    logged = answers(rng, ease, 0.0, fool, style, noise)
+    fresh = answers(rng, ease, shift, fool, style, noise)
+    labelled = np.isin(np.arange(prompts), rng.permutation(prompts)[: round(labels * prompts)])
+    uid = [f"{i}" for i in range(prompts)]
+    logp = -rng.gamma(100, 2, prompts)
     ratio = shift * logged["z"] - shift**2 / 2
     logs = pd.DataFrame(
         {

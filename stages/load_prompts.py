@@ -1,5 +1,7 @@
 """Load the prompts: from a provider's set, a file of prompts, or the user's own logs."""
 
+import pandas as pd
+
 from cje.settings import load_settings
 from cje.sources import load_prompts, open_source, write_checked
 from cje.stage import DATA, METRICS, run
@@ -16,7 +18,7 @@ def main() -> str:
     write_checked({})
     write_table(prompts, "prompts", DATA / "prompts.parquet")
     write_metrics({"prompts": len(prompts)}, METRICS / "inputs.json")
-    (METRICS / "bad_rows.csv").write_text("file,line,column,reason\n", encoding="utf-8")
+    write_csv(pd.DataFrame(columns=["file", "line", "column", "reason"]), METRICS / "bad_rows.csv")
     return f"Loaded {len(prompts):,} prompts of {settings.prompts}"
 
 

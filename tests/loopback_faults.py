@@ -15,7 +15,8 @@ from typing import Any
 Body = dict[str, Any]
 
 STATUS = (
-    "429 429-date 429-bare quota 500 502 503 529 408 401 404 400-temperature 400-logprobs"
+    "429 429-date 429-bare quota quota-bare credit 500 502 503 529 408 401 404 400-temperature "
+    "400-logprobs"
 ).split()
 WIRE = "timeout reset hangup reset-body drip".split()
 FRAME = "truncated empty html text-plain".split()
@@ -66,13 +67,15 @@ def status_fault(
     if name == "502":
         page = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
         return 502, {"Content-Type": "text/html"} | wait, page
-    status = 400 if name.startswith("400") else int(name[:3]) if name != "quota" else 429
+    status = {"quota": 429, "quota-bare": 429, "credit": 400}.get(name) or int(name[:3])
     more: dict[str, str | None] = {}
     headers = {
         "429-date": {"Retry-After": formatdate(time.time() + seconds, usegmt=True)},
         "quota": {"x-should-retry": "false"},
     }.get(name, wait)
-    if name == "quota":
+    if name == "credit":
+        text = "Your credit balance is too low to access the API. Please go to Plans & Billing."
+    elif name in ("quota", "quota-bare"):  # without the header, an SDK asks again
         text = "You exceeded your current quota, please check your plan and billing details."
         more = {"kind": "insufficient_quota", "code": "insufficient_quota"}
     elif name == "401":

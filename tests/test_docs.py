@@ -1,66 +1,191 @@
-"""Every command, file and Python block of README.md and docs/ is run, page by page, in order.
+"""Every command and every example of the documentation, run as it stands; and its links."""
 
-What is not run stands in `documentation.NOT_RUN`, with the reason.
-"""
-
+import re
 import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
-from documentation import PAGES, Shell, blocks, commands, documented_project, is_run, run_page
-from pipeline import ROOT, commit, run
-from test_model_pipeline import Server
+from cje import diagnostics, validation
+from pipeline import ROOT, commit, experiment, new_project, run
 
-FRAMES = f"""
-import sys
-sys.path.insert(0, {str(ROOT / "tests")!r})
-from worlds import frames
-logs, target_logps, draws = frames(1, 300, shifts={{"cooler": 0.3, "clone": 0.0}}, label_draws=100)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"(?:^`([^`\n]+)`:\n\n)?^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+SKIPPED = {  # beginning of a command: why it is not run here
+    "git clone": "the project is here already",
+    "make": "makes an environment; the target is looked up instead",
+    "source .venv": "the tests have their environment",
+    "dvc plots show": "tests/test_views.py",
+    "dvc plots diff": "tests/test_views.py",
+    "cje store verify --ask": "asks the model itself; tests/test_reasking.py",
+    "cje store export": "simulated models keep no replies; tests/test_store.py",
+    "cje store import": "likewise",
+    "dvc add data/recordings": "likewise",
+    "export OPENAI": "no key is needed to look at a cost",
+}
+INSTEAD = {  # what the commands name, and what stands for it in a small simulated project
+    "local/smollm2-135m": "sim/base",
+    "hf:lmarena-ai/arena-human-preference-140k -S language=English": "sim/arena",
+}
+POLICIES = {
+    "base": {"model": "sim/base"},
+    "clone": {"model": "sim/base"},
+    "cooler": {"model": "sim/base", "temperature": 0.6},
+    "concise": {"model": "sim/terse"},
+    "unhelpful": {"model": "sim/unhelpful"},
+}
+FRAMES = """
+from cje.runs import open_run
+found = open_run()
+logs, target_logps, draws = found.logs, found.target_logps, found.draws
 """
-RUN = [page for page in PAGES if any(not block.path for block in blocks(page))]
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Path:
-    """The documented project, run once; pages get copies, and share its cache of runs."""
-    repo = documented_project(tmp_path_factory.mktemp("docs") / "cje")
-    run("dvc", "config", "--local", "cache.dir", str(repo.parent / "cache"), cwd=repo)
-    run("dvc", "repro", "-q", cwd=repo)
+@dataclass(frozen=True)
+class Block:
+    """A fenced block; `path` is the file that a line before it names."""
+
+    path: str | None
+    language: str
+    text: str
+
+
+def blocks(page: Path) -> list[Block]:
+    found = FENCE.finditer(page.read_text(encoding="utf-8"))
+    return [Block(m[1], m[2], m[3]) for m in found if m[2] in ("sh", "python", "diff")]
+
+
+def runs_something(page: Path) -> bool:
+    return any(block.language in ("sh", "diff", "python") for block in blocks(page))
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory) -> Path:
+    """A small simulated project with the policies' names of the recorded one, run once."""
+    repo = new_project(tmp_path_factory.mktemp("docs") / "cje")
+    yaml = YAML()
+    params = yaml.load(repo / "params.yaml")
+    params.update(
+        policies=POLICIES, target_models=["clone", "cooler", "unhelpful"], max_samples=60,
+        oracle_samples=30, oracle_fraction=0.4,
+    )  # fmt: skip
+    yaml.dump(params, repo / "params.yaml")
+    shutil.copytree(ROOT / "examples", repo / "examples")
+    experiment(repo)
     commit(repo)
     return repo
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    found = Server(tmp_path_factory.mktemp("server") / "calls.txt")
-    yield found
-    found.process.terminate()
-    found.process.wait()
+@pytest.fixture
+def project(ready, tmp_path) -> Path:
+    """A copy for one page; `cje` there is the copy's own."""
+    repo = tmp_path / "cje"
+    shutil.copytree(ready, repo, symlinks=True)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "cje").write_text(f'#!/bin/sh\nexec {sys.executable} -m cje.cli "$@"\n')
+    (programs / "cje").chmod(0o755)
+    (programs / "python").symlink_to(sys.executable)
+    return repo
 
 
-@pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
-def test_the_blocks_of_a_page_run_in_their_order(page, finished, server, tmp_path):
-    shutil.copytree(finished, tmp_path / "cje")
-    shell = Shell(
-        tmp_path / "cje",
-        OPENAI_BASE_URL=f"{server.url}/v1",
-        ANTHROPIC_BASE_URL=server.url,
-        SERVER_BASE_URL=f"{server.url}/v1",
-    )
-    if page.name == "README.md":  # which sends its readers there for the files
-        for block in blocks(ROOT / "docs/your-logs.md"):
-            if block.path:
-                target = shell.folder / block.path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_text(block.text, encoding="utf-8")
-    run_page(page, shell, FRAMES)
+def commands(text: str) -> str:
+    """The block without what is not run here, and with what stands for models and data."""
+    lines, skipping, inside = [], False, False
+    for line in text.splitlines():
+        reason = next((why for start, why in SKIPPED.items() if line.startswith(start)), None)
+        if inside or not (reason or skipping):
+            lines.append(line)
+        inside = (inside or line.endswith("<<'END'")) and line != "END"
+        skipping = bool((reason or skipping) and line.endswith("\\"))
+    text = "\n".join(lines)
+    for name, other in INSTEAD.items():
+        text = text.replace(name, other)
+    return text
 
 
-def test_what_make_is_asked_for_is_there():
-    for page in PAGES:
-        for block in blocks(page):
-            if block.language in ("sh", "bash"):
-                for command in commands(block.text):
-                    if command.startswith("make ") and not is_run(command):
-                        run("make", "-n", *command.split()[1:], cwd=ROOT)
+def shell(text: str, project: Path) -> None:
+    programs = project.parent / "bin"
+    script = f'export PATH="{programs}:$PATH"\nset -eu\n{text}'
+    run("bash", "-c", script, cwd=project)
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if runs_something(p)], ids=lambda p: f"{p.parent.name}-{p.stem}"
+)
+def test_a_page_does_what_it_says(page, project):
+    for block in blocks(page):
+        if block.path:
+            (project / block.path).write_text(block.text, encoding="utf-8")
+        elif block.language == "diff":
+            patch = ["patch", "-p1", "--no-backup-if-mismatch"]
+            done = subprocess.run(patch, input=block.text, cwd=project, text=True, stdout=-1)
+            assert done.returncode == 0 and "fuzz" not in done.stdout, done.stdout
+        elif block.language == "python":
+            run(sys.executable, "-c", FRAMES + block.text, cwd=project)
+        else:
+            shell(commands(block.text), project)
+
+
+def test_what_make_is_asked_for_exists():
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    targets = set(re.findall(r"^(?:`?)make ([a-z-]+)", text, re.MULTILINE))
+    assert {"repro", "test", "local"} <= targets
+    for target in targets:
+        subprocess.run(["make", "-n", target], cwd=ROOT, check=True, capture_output=True)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    heads = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_links_lead_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        place = (page.parent / path).resolve() if path else page
+        assert place.exists(), target
+        if anchor:
+            assert anchor in anchors(place), target
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name == "README.md" or f"({page.name})" in index
+
+
+def test_every_guard_rail_has_its_section_and_no_other():
+    source = "".join(Path(m.__file__).read_text() for m in (diagnostics, validation))
+    severity = r'"(\w+)",\s+(?:severity|"warning"|"critical"|missing,|truncated,|unparsed,)'
+    emitted = set(re.findall(severity, source)) | {"identical_policy_weights"}
+    page = (ROOT / "docs/guard-rails.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^## (\w+)$", page, re.MULTILINE)) == emitted
+    assert set(re.findall(r"^\| \[(\w+)\]\(#\w+\) \|", page, re.MULTILINE)) == emitted
+
+
+def test_every_command_has_its_section():
+    from cje.cli import COMMANDS
+
+    page = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
+    heads = " ".join(re.findall(r"^## (.+)$", page, re.MULTILINE))
+    for command in COMMANDS:
+        assert f"cje {command.__name__.rsplit('.', 1)[-1]}" in heads
+
+
+def test_the_workflow_in_the_docs_is_a_part_of_the_real_one():
+    yaml = YAML(typ="safe")
+    page = (ROOT / "docs/reproducibility.md").read_text(encoding="utf-8")
+    shown = yaml.load(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1])
+    real = yaml.load(ROOT / ".github/workflows/reproduce.yml")
+    assert shown["jobs"]["recorded"] == real["jobs"]["recorded"]
+    assert shown["on"] == real["on"] and shown["name"] == real["name"]

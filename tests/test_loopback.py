@@ -32,6 +32,8 @@ TABLE = [
     ("429-date", "RateLimitError", "RateLimitError"),
     ("429-bare", "RateLimitError", "RateLimitError"),
     ("quota", "RateLimitError", "RateLimitError"),
+    ("quota-bare", "RateLimitError", "RateLimitError"),
+    ("credit", "BadRequestError", "BadRequestError"),
     ("500", "InternalServerError", "InternalServerError"),
     ("502", "InternalServerError", "InternalServerError"),
     ("503", "InternalServerError", "ServiceUnavailableError"),

@@ -101,6 +101,13 @@ def test_effective_sample_share_is_kishs(weights):
     assert share == pytest.approx(weights.sum() ** 2 / (weights**2).sum() / len(weights))
 
 
+@pytest.mark.parametrize("scale", [1e-250, 1e-160, 1e160])
+def test_the_effective_sample_does_not_depend_on_the_scale_however_extreme(scale):
+    weights = np.array([1.0, 2.0, 0.0, 5.0])
+    assert effective_sample_share(scale * weights) == pytest.approx(effective_sample_share(weights))
+    assert effective_sample_share(np.zeros(3)) == 0
+
+
 @pytest.mark.parametrize("k", [0.2, 0.5, 1.0])
 def test_tail_index_finds_the_shape_of_a_pareto_tail(k):
     found = [tail_index(np.random.default_rng(s).pareto(1 / k, 4000) + 1) for s in range(20)]

@@ -1,6 +1,9 @@
 """Errors that are meant for the person who runs CJE."""
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
 
 NO_ROOM = {
     errno.ENOSPC: "the disk is full; free some space",
@@ -17,12 +20,26 @@ class CJEError(ValueError):
     """Something the user can mend: the message says what is wrong, where, and what to do."""
 
 
-def disk_problem(error: OSError) -> str | None:
-    """Words for a disk that is full, read-only or closed to us; None for other errors."""
+@contextmanager
+def writing(path: str | PathLike) -> Iterator[None]:
+    """While the file is written: a disk that is full or closed to us is a CJEError that names it,
+    which the system's own error does at opening alone."""
+    try:
+        yield
+    except OSError as error:
+        if (problem := disk_problem(error, path)) is None:
+            raise
+        raise CJEError(problem) from error
+
+
+def disk_problem(error: OSError, path: str | PathLike | None = None) -> str | None:
+    """Words for a disk that is full, read-only or closed to us; None for other errors. `path`: the
+    file, where the error does not name it."""
     number = error.errno
     if number is None:  # pyarrow's own
         number = next((n for n in NO_ROOM if f"errno {n}]" in str(error).lower()), None)
     if number not in NO_ROOM:
         return None
-    where = f"{error.filename}: " if error.filename else ""
+    file = error.filename or path
+    where = f"{file}: " if file else ""
     return f"{where}{NO_ROOM[number]}, then run this again: what was paid for is kept"

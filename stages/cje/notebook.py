@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 from html import escape
-from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 
@@ -132,9 +132,10 @@ class ArenaAnalyzer:
             "ci_high_truth": "ci_high",
         }
         truth = self.estimates[list(columns)].dropna().rename(columns=columns)
-        file = BytesIO()
-        plots.estimates(file, self.estimates, truth, alpha=self.run.settings.alpha)
-        return Picture(file.getvalue())
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "estimates.png"
+            plots.estimates(path, self.estimates, truth, alpha=self.run.settings.alpha)
+            return Picture(path.read_bytes())
 
     def __repr__(self) -> str:
         return f"ArenaAnalyzer({str(self.run.folder)!r}): {'; '.join(conclusion(self.run))}"

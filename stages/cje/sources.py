@@ -4,6 +4,7 @@ Both sources answer the same questions, so no stage asks which it has. The files
 checked by the first stage, and stand in data/checked as the tables that the stages hand on.
 """
 
+import codecs
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -311,13 +312,28 @@ def _prompt_rows(path: Path) -> list[tuple[int, Mapping]]:
             return list(enumerate(frame.to_dict("records"), start=2))
         if path.suffix == ".parquet":
             return list(enumerate(pd.read_parquet(path).to_dict("records")))
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-        return [(i, json.loads(line)) for i, line in enumerate(lines, start=1) if line.strip()]
+        lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
+        return [(i, _json_row(path, i, row)) for i, row in enumerate(lines, 1) if row.strip()]
+    except CJEError:
+        raise
     except FileNotFoundError:
         raise CJEError(f"{path}: no such file; see `prompts` in params.yaml") from None
+    except UnicodeDecodeError as error:
+        raise CJEError(f"{path}: not UTF-8 text: {error.reason}; save it as UTF-8") from error
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise CJEError(f"{path}: cannot be read as {path.suffix[1:]}: {reason}") from error
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        words = f"cannot be read as {path.suffix[1:]}: {reason}"
+        raise CJEError(f"{path}: {words}; make the file anew, or give another") from error
+
+
+def _json_row(path: Path, line: int, row: bytes) -> object:
+    try:
+        return json.loads(row.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        problem = f"not UTF-8 text: {error.reason} at byte {error.start}; save the file as UTF-8"
+    except json.JSONDecodeError as error:
+        problem = f"not valid JSON: {error.msg} at character {error.pos}; mend the line"
+    raise CJEError(f"{path}:{line}: {problem}")
 
 
 def _prompt_text(path: Path, line: int, row: object) -> str:

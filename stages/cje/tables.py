@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cje.errors import CJEError
+from cje.errors import CJEError, writing
 from cje.schemas import INTEGER, TABLES, TEXT, Column
 from cje.schemas import LOGGED as LOGGED
 
@@ -77,8 +77,9 @@ def write_table(df: pd.DataFrame, name: str, path: str | PathLike) -> None:
     """
     path = Path(path)
     table = _to_arrow(df, name, str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path, compression="zstd")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, path, compression="zstd")
 
 
 def read_table(
@@ -114,15 +115,17 @@ def write_metrics(metrics: Mapping, path: str | PathLike) -> None:
     """
     path = Path(path)
     text = json.dumps(_scalars(metrics, str(path)), indent=2, ensure_ascii=False, allow_nan=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text + "\n", encoding="utf-8", newline="\n")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def write_csv(df: pd.DataFrame, path: str | PathLike) -> None:
     """Write `df` as CSV without its index; floats keep 6 significant digits, nulls are empty."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    df.to_csv(path, index=False, float_format="%.6g", lineterminator="\n", encoding="utf-8")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        df.to_csv(path, index=False, float_format="%.6g", lineterminator="\n", encoding="utf-8")
 
 
 def _scalars(value, where: str):

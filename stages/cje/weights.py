@@ -122,8 +122,11 @@ def _tilt_objective(
 
 def effective_sample_share(weight: np.ndarray) -> float:
     """Kish's effective sample size (sum w)^2 / sum w^2, as a share of n; 0 where all are 0."""
-    total = weight.sum()
-    return float(total**2 / (weight**2).sum() / len(weight)) if total > 0 else 0.0
+    highest = weight.max(initial=0.0)
+    if not highest > 0:
+        return 0.0
+    relative = weight / highest  # the squares of tiny weights would all be 0
+    return float(relative.sum() ** 2 / (relative**2).sum() / len(weight))
 
 
 def tail_index(weight: np.ndarray) -> float:

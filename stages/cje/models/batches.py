@@ -28,7 +28,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from cje.errors import CJEError
+from cje.errors import CJEError, writing
 from cje.models.batch_wires import WIRES, BatchWire
 from cje.models.requests import FORMAT, CallFailed, Reply, Request
 from cje.models.wire import failure
@@ -123,7 +123,7 @@ class Journal:
     def note(self, **fields: Any) -> None:
         """Append one note; it is on the disk when this returns."""
         text = json.dumps(fields, ensure_ascii=False, separators=(",", ":")) + "\n"
-        with self.path.open("ab+") as file:
+        with writing(self.path), self.path.open("ab+") as file:
             size = file.seek(0, 2)
             if size:
                 file.seek(size - 1)

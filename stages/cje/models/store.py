@@ -194,8 +194,11 @@ class ReplyStore:
         if not self.folder.is_dir():  # a replay of recordings needs no store
             return
         row = {"stage": stage, "hits": hits, "asked": asked}
-        with (self.folder / "hits.jsonl").open("a", encoding="ascii") as file:
-            file.write(json.dumps(row) + "\n")
+        try:
+            with (self.folder / "hits.jsonl").open("a", encoding="ascii") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise self._closed(error) from None
 
     def refresh(self, model: str) -> None:
         """See what other processes have kept since."""
@@ -228,7 +231,10 @@ class ReplyStore:
     def _claims(self) -> int:
         if self.claims is None:
             self._lock_use()
-            self.claims = os.open(self.folder / "claims", os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                self.claims = os.open(self.folder / "claims", os.O_RDWR | os.O_CREAT, 0o666)
+            except OSError as error:
+                raise self._closed(error) from None
         return self.claims
 
     def _lock_use(self) -> None:
@@ -243,10 +249,13 @@ class ReplyStore:
             self.in_use = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
             fcntl.flock(self.in_use, fcntl.LOCK_SH)
         except OSError as error:
-            raise CJEError(
-                f"{self.folder}: the reply store cannot be written ({error.strerror}); set "
-                "CJE_STORE to a folder that can"
-            ) from None
+            raise self._closed(error) from None
+
+    def _closed(self, error: OSError) -> CJEError:
+        return CJEError(
+            f"{self.folder}: the reply store cannot be written ({error.strerror}); make room or "
+            "set CJE_STORE to a folder that can"
+        )
 
 
 def record_line(request: Request, reply: Reply, usd: float) -> bytes:

@@ -94,6 +94,7 @@ class _Deadline:
     """Before an httpx2 client: one attempt, head and body, takes `deadline` seconds at most.
 
     httpx2's own time-outs are per read, so that a body which drips a byte a second never ends.
+    A 429 of an account without credit is marked, so that the SDK does not ask again for minutes.
     """
 
     deadline: float
@@ -101,7 +102,12 @@ class _Deadline:
     async def send(self, request: httpx2.Request, **kwargs: Any) -> httpx2.Response:
         try:
             async with asyncio.timeout(self.deadline):
-                return await super().send(request, **kwargs)
+                response = await super().send(request, **kwargs)
+                if response.status_code == 429:
+                    body = await response.aread()
+                    if NO_MONEY.search(body.decode("utf-8", "replace")):
+                        response.headers["x-should-retry"] = "false"
+                return response
         except TimeoutError:
             words = f"no whole reply within {self.deadline:g} s"
         raise httpx2.ReadTimeout(words, request=request)
@@ -137,6 +143,8 @@ def json_body(content: bytes) -> Any:
         return json.loads(content)
     except ValueError:
         words = "the reply is not JSON" if content.strip() else "the reply is empty"
+    if content.lstrip().startswith(b"<"):
+        words = "the reply is not JSON but a web page, of a proxy perhaps; check the address"
     raise CallFailed(words, again=True)
 
 
@@ -154,17 +162,20 @@ def failure(error: Exception) -> CallFailed:
     said = f"{facts['message']} (HTTP {status})" if facts["message"] else f"HTTP {status}"
     codes = f"{facts['code']} {facts['type']} {facts['message']}"
     if status == 402 or (status in (400, 403, 429) and NO_MONEY.search(codes)):
-        return CallFailed(one_line(f"the account has no credit left: {said}"), fatal=True)
+        return CallFailed(one_line(f"the account has no credit left, add some: {said}"), fatal=True)
     if status in (401, 403):
         return CallFailed(one_line(f"access is denied, check the API key: {said}"), fatal=True)
     if status == 404:
-        return CallFailed(one_line(f"the model or address is unknown: {said}"), fatal=True)
+        return CallFailed(
+            one_line(f"the model or address is unknown, correct it: {said}"), fatal=True
+        )
     setting = refused_setting(error)
     if setting is not None:
         name, remedy = SETTINGS[setting]
         return SettingRefused(one_line(f"the model refuses {name}; {remedy}: {said}"), setting)
     if status in (408, 409, 429) or status >= 500:
-        words = "too many requests" if status == 429 else "the server failed"
+        slower = "too many requests; set a lower concurrency or requests_per_minute"
+        words = slower if status == 429 else "the server failed"
         return CallFailed(one_line(f"{words}: {said}"), again=True, retried=True)
     if TOO_LONG.search(codes):
         return CallFailed(one_line(f"the prompt is too long: {said}"))
@@ -195,12 +206,22 @@ def _no_status(error: Exception) -> CallFailed:
         words = "no whole reply in time; a longer `timeout` may help"
     elif names & {"APIConnectionError", "TransportError"}:
         cause = error.__cause__ or error
-        words = f"no connection: {type(cause).__name__}: {cause}"
+        words = f"no connection{_address(error)}: {type(cause).__name__}: {cause}"
     elif names & {"APIResponseValidationError"}:
         return CallFailed("the reply is not of the form that was asked for", again=True)
     else:
         return CallFailed(one_line(f"the call failed: {type(error).__name__}: {error}"))
     return CallFailed(one_line(words), again=True, retried=True)
+
+
+def _address(error: Exception) -> str:
+    """The server that was called, without path and credentials; nothing where it is not known."""
+    try:
+        url = error.request.url
+    except (AttributeError, RuntimeError):
+        return ""
+    port = f":{url.port}" if url.port else ""
+    return f" to {url.scheme}://{url.host}{port}, check the address and the network"
 
 
 def _facts(error: Any) -> dict[str, Any]:

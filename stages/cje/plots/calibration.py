@@ -1,5 +1,6 @@
 """Judge against oracle, with the fitted calibrator."""
 
+import os
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,7 +18,6 @@ from cje.plots.style import (
     MAX_POINTS,
     PALE,
     VERMILION,
-    Target,
     counted,
     drawing,
     finite,
@@ -31,7 +31,7 @@ from cje.plots.style import (
 
 
 def calibration_curve(
-    path: Target,
+    path: str | os.PathLike,
     *,
     judge_raw: np.ndarray,
     oracle_score: np.ndarray,

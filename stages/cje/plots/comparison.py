@@ -1,5 +1,6 @@
 """Which policies differ: a heat map of Holm-corrected p-values."""
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +15,6 @@ from cje.plots.style import (
     PALE,
     ROW_BETTER,
     ROW_WORSE,
-    Target,
     counted,
     drawing,
     message,
@@ -27,7 +27,7 @@ from cje.plots.style import (
 
 
 def comparison_heatmap(
-    path: Target,
+    path: str | os.PathLike,
     p_values: pd.DataFrame,
     differences: pd.DataFrame,
     verdicts: pd.Series,

@@ -1,5 +1,6 @@
 """Every policy's estimate with its interval and verdict."""
 
+import os
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,7 +14,6 @@ from cje.plots.style import (
     INK,
     VERDICT_STYLES,
     VERDICT_WORDS,
-    Target,
     counted,
     drawing,
     finite,
@@ -27,7 +27,7 @@ from cje.plots.style import (
 
 
 def estimates(
-    path: Target,
+    path: str | os.PathLike,
     table: pd.DataFrame,
     truth: pd.DataFrame | None = None,
     *,

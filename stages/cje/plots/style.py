@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import matplotlib
 import numpy as np
@@ -13,6 +12,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from cje.errors import writing
 
 STYLE = {
     "font.family": "DejaVu Sans",
@@ -52,13 +53,12 @@ VERDICT_WORDS = {"reliable": "reliable", "caution": "caution", "refuse": "refuse
 ROW_BETTER = ("#08519C", "#6BAED6", "#C6DBEF")  # p below 0.001, 0.01, 0.05
 ROW_WORSE = ("#A63603", "#F08A4B", "#FDD0A2")
 P_LEVELS = (0.001, 0.01, 0.05)
-Target = str | os.PathLike | BinaryIO  # where a figure goes
 MAX_BINS, MAX_POINTS, CURVE_POINTS = 10, 2000, 50
 
 
 @contextmanager
-def drawing(path: Target, title: str, subtitle: str) -> Iterator[Figure]:
-    """A titled figure under the style, written to `path` (or a file that is open) at the end."""
+def drawing(path: str | os.PathLike, title: str, subtitle: str) -> Iterator[Figure]:
+    """A titled figure under the style, written to `path` at the end."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a user's matplotlibrc must not change the bytes
         matplotlib.rcParams.update(STYLE)
@@ -69,10 +69,10 @@ def drawing(path: Target, title: str, subtitle: str) -> Iterator[Figure]:
         figure.text(0.02, 0.965, title, fontsize=size, fontweight="bold", va="top")
         figure.text(0.02, 0.905, subtitle, fontsize=12, color="#555555", va="top")
         yield figure
-        if isinstance(path, str | os.PathLike):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with warnings.catch_warnings():  # a name may have letters that the font lacks
+        # A name may have letters that the font lacks.
+        with writing(path), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
 
 

@@ -1,5 +1,6 @@
 """How well the logs reach each policy."""
 
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,7 +14,6 @@ from cje.plots.style import (
     INK,
     POLICY_COLOURS,
     STATUS_COLOURS,
-    Target,
     drawing,
     finite,
     message,
@@ -26,7 +26,7 @@ from cje.plots.style import (
 
 
 def weight_dashboard(
-    path: Target,
+    path: str | os.PathLike,
     weights: Mapping[str, np.ndarray],
     summary: pd.DataFrame,
     *,
