@@ -1,10 +1,10 @@
 """What logs reach, and what the recorded run's sizes buy: python benchmarks/reach.py
 
 The first table reweights the simulator's answers (`cje.simulation`) from one way of sampling to
-another. The second is the recorded run: parts of its prompts and labels are drawn at random, and the
-half width of dr-cpo's 95 % interval is averaged, beside that of as many labels on a policy's own
-answers, without judge or logs. Run `make repro` before. `--write docs/choosing.md` puts the tables
-there.
+another. The second is of the recorded run: parts of its prompts and labels are drawn at random, and
+the half width of dr-cpo's 95 % interval is averaged, beside that of as many labels on a policy's
+own answers, without judge or logs. Run `make repro` before. `--write docs/choosing.md` puts the
+tables there.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def words(way: tuple[float, float]) -> str:
 
 
 def half_widths(task: tuple[int, int, float]) -> dict[str, float]:
-    """By policy, of the difference of two, and of the policies' own labels, on a part of the run."""
+    """By policy, of the difference of two, and of labels of their own, on a part of the run."""
     seed, count, share = task
     rng = np.random.default_rng(seed)
     logs, draws, logps = run()
