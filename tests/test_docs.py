@@ -24,7 +24,9 @@ SKIPPED = {  # beginning of a command: why it is not run here
     "cje store verify --ask": "asks the model itself; tests/test_reasking.py",
     "cje store export": "simulated models keep no replies; tests/test_store.py",
     "cje store import": "likewise",
+    "cje store prune": "likewise",
     "dvc add data/recordings": "likewise",
+    "cje run -S 'judge_range": "docs/your-logs.md makes files for it",
     "export OPENAI": "no key is needed to look at a cost",
 }
 INSTEAD = {  # what the commands name, and what stands for it in a small simulated project
@@ -89,7 +91,6 @@ def project(ready, tmp_path) -> Path:
     programs.mkdir()
     (programs / "cje").write_text(f'#!/bin/sh\nexec {sys.executable} -m cje.cli "$@"\n')
     (programs / "cje").chmod(0o755)
-    (programs / "python").symlink_to(sys.executable)
     return repo
 
 

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md: a heading is what the program says, provoked; `...` is what varies."""
+"""docs/troubleshooting.md: a heading is what the program says, provoked; … is what varies."""
 
 import contextlib
 import errno
@@ -32,7 +32,7 @@ from reported import write_run
 from test_errors import NOWHERE, OPENAI, SMALL, environment, settings, stage
 
 PAGE = ROOT / "docs/troubleshooting.md"
-HEADINGS = re.findall(r"^### (.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+HEADINGS = re.findall(r'^### [`"](.*)[`"]$', PAGE.read_text(encoding="utf-8"), re.MULTILINE)
 PROVOKED: dict[str, Callable[[Path], str]] = {}
 ASKING = {
     "base_model": OPENAI, "target_models": f"[{OPENAI}]", "top_p": "null", "max_samples": 30,
@@ -143,19 +143,19 @@ def file_of_prompts(text: str) -> Callable[[Path], str]:
 
 nothing = {"OPENAI_API_KEY": "", "ANTHROPIC_API_KEY": ""}
 openai_base = {"base_model": OPENAI, "target_models": f"[{OPENAI}]", "top_p": "null"}
-provokes("No provider API key found! Please set ... in the environment")(
+provokes("No provider API key found! Please set … in the environment")(
     first_stage(openai_base, **nothing)
 )
-provokes("there is no provider '...'")(first_stage({"base_model": "openia/gpt-4o"}))
-provokes("... is not defined; did you mean ...? Give a defined policy")(
+provokes("there is no provider '…'")(first_stage({"base_model": "openia/gpt-4o"}))
+provokes("… is not defined; did you mean …? Give a defined policy")(
     first_stage({"base_model": "bse"})
 )
-provokes("... is not allowed; give ...")(first_stage({"temperature": "warm"}))
-provokes("unknown key; did you mean '...'?")(first_stage({"seed": "1\nsede: 2"}))
-provokes("... refuses temperature; set temperature: null for it")(
+provokes("… is not allowed; give …")(first_stage({"temperature": "warm"}))
+provokes("unknown key; did you mean '…'?")(first_stage({"seed": "1\nsede: 2"}))
+provokes("… refuses temperature; set temperature: null for it")(
     first_stage({"base_model": "openai/o3", "top_p": "null"})
 )
-provokes("... needs the address of its server; set base_url")(
+provokes("… needs the address of its server; set base_url")(
     first_stage({"base_model": "server/mine"})
 )
 provokes("no such file; see `prompts` in params.yaml")(
@@ -164,6 +164,9 @@ provokes("no such file; see `prompts` in params.yaml")(
 provokes("prompt: missing or empty; every row needs a prompt's text")(
     file_of_prompts('{"prompt": "x"}\n{"text": "y"}')
 )
+
+
+provokes("… not valid JSON: …; mend the line")(file_of_prompts('{"prompt": "x"'))
 
 
 @provokes("needs the package huggingface_hub; run: pip install -e '.[hub]'")
@@ -175,7 +178,7 @@ def without_hub(folder: Path) -> str:
     return said(stage(folder, "load_prompts", PYTHONPATH=f"{stub}:{ROOT / 'stages'}"))
 
 
-@provokes("... must be installed. Three ways on:")
+@provokes("… must be installed. Three ways on:")
 def without_torch(folder: Path) -> str:
     find, importlib.util.find_spec = importlib.util.find_spec, lambda name: None
     try:
@@ -184,12 +187,10 @@ def without_torch(folder: Path) -> str:
         importlib.util.find_spec = find
 
 
-provokes("none of logs.jsonl, logs.parquet, ... is there")(from_files())
+provokes("none of logs.jsonl, logs.parquet, … is there")(from_files())
 provokes("no draws; give fresh answers of each target policy")(from_files(LOG, draws=False))
-provokes("... is outside judge_range ...; set judge_range=...?")(
-    from_files(LOG | {"judge_score": 8})
-)
-provokes("... in all: mend them, or set on_bad_row=skip")(from_files(LOG | {"judge_score": "good"}))
+provokes("… is outside judge_range …; set judge_range=…?")(from_files(LOG | {"judge_score": 8}))
+provokes("… in all: mend them, or set on_bad_row=skip")(from_files(LOG | {"judge_score": "good"}))
 
 
 @provokes("nothing ties the judge to the oracle")
@@ -201,27 +202,27 @@ def without_labels(folder: Path) -> str:
 
 # Providers
 
-provokes("the account has no credit left, add some: ...")(asked("quota-bare"))
-provokes("access is denied, check the API key: ...")(asked("401"))
-provokes("the model or address is unknown, correct it: ...")(asked("404"))
+provokes("the account has no credit left, add some: …")(asked("quota-bare"))
+provokes("access is denied, check the API key: …")(asked("401"))
+provokes("the model or address is unknown, correct it: …")(asked("404"))
 provokes("the model refuses temperature; set temperature: null")(asked("400-temperature"))
 provokes("too many requests; set a lower concurrency or requests_per_minute")(asked("429-bare"))
-provokes("... calls failed (max_failed_fraction ...)")(asked("502"))
+provokes("… calls failed (max_failed_fraction …)")(asked("502"))
 provokes("no whole reply in time; a longer `timeout` may help")(
     asked("timeout:3", max_samples=2, concurrency=30)
 )
 provokes("the reply is not JSON but a web page, of a proxy perhaps; check the address")(
     asked("html")
 )
-provokes("max_cost_usd: ... are spent and the next call could cost ...")(
+provokes("max_cost_usd: … are spent and the next call could cost …")(
     asked(None, max_cost_usd=0.00001)
 )
-provokes("max_cost_usd: the price of ... is not known, so no bound can be held")(
+provokes("max_cost_usd: the price of … is not known, so no bound can be held")(
     asked(None, base_model="openai/gpt-nobody-knows", max_cost_usd=5)
 )
 
 
-@provokes("no connection to ..., check the address and the network")
+@provokes("no connection to …, check the address and the network")
 def without_server(folder: Path) -> str:
     shutil.copytree(prompts(), folder / "data")
     settings(folder, **SMALL | ASKING)
@@ -241,7 +242,7 @@ def no_permission(folder: Path) -> str:
     return disk_problem(PermissionError(errno.EACCES, "Permission denied", "metrics/cost.json"))
 
 
-@provokes("the reply store cannot be written ...; make room or set CJE_STORE to a folder that can")
+@provokes("the reply store cannot be written …; make room or set CJE_STORE to a folder that can")
 def closed_store(folder: Path) -> str:
     shutil.copytree(prompts(), folder / "data")
     settings(folder, **SMALL | ASKING)
@@ -249,7 +250,7 @@ def closed_store(folder: Path) -> str:
         return here(folder, "generate_logs", server.url, CJE_STORE="/proc/store")
 
 
-@provokes("not a readable Parquet file; ...")
+@provokes("not a readable Parquet file; …")
 def cut_table(folder: Path) -> str:
     (folder / "logs.parquet").write_bytes(b"PAR1 and no more")
     return caught(lambda: read_table(folder / "logs.parquet", "logs"))
@@ -276,7 +277,7 @@ def held_lock(folder: Path) -> str:
         lock.close()
 
 
-@provokes("... is not a git repository")
+@provokes("… is not a git repository")
 def without_git(folder: Path) -> str:
     repo = shutil.copytree(project(), folder / "cje")
     shutil.rmtree(repo / ".git")
@@ -308,23 +309,31 @@ def cje_without_name(folder: Path) -> str:
     return nameless(folder, sys.executable, "-m", "cje.cli", "run")
 
 
-@provokes("the results here are not those of the settings: ...")
+@provokes("the results here are not those of the settings: …")
 def stale_results(folder: Path) -> str:
     run_folder = write_run(folder / "run")
     return caught(lambda: open_run(run_folder))
 
 
-@provokes("... no such file; run dvc repro (what was paid for is kept)")
+@provokes("… no such file; run dvc repro (what was paid for is kept)")
 def nothing_run(folder: Path) -> str:
     repo = shutil.copytree(project(), folder / "cje")
     return run(sys.executable, "-m", "cje.cli", "analyze", cwd=repo, ok=False)
 
 
-@provokes("... is there already; remove it, or give another --out")
+@provokes("… is there already; remove it, or give another --out")
 def export_twice(folder: Path) -> str:
     from cje.export import check_free
 
     return caught(lambda: check_free(folder))
+
+
+@provokes("failed to pull data from the cloud")
+def nothing_to_pull(folder: Path) -> str:
+    repo = shutil.copytree(project(), folder / "cje")
+    shutil.copy(ROOT / "dvc.lock", repo)
+    run("dvc", "remote", "add", "-d", "nowhere", str(folder / "nowhere"), cwd=repo)
+    return run("dvc", "pull", cwd=repo, ok=False)
 
 
 def test_every_heading_is_provoked_and_no_other():
@@ -335,6 +344,6 @@ def test_every_heading_is_provoked_and_no_other():
 def test_the_program_says_so(heading, tmp_path):
     words = PROVOKED[heading](tmp_path)
     one_line = " ".join(words.split())
-    pattern = ".*".join(map(re.escape, heading.replace("...", "\0").split("\0")))
+    pattern = ".*".join(map(re.escape, heading.split("…")))
     assert re.search(pattern, one_line), words
     assert "Traceback" not in words

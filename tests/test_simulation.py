@@ -151,6 +151,13 @@ def test_arithmetic_of_our_own_is_as_good_as_the_librarys():
     np.testing.assert_allclose(exact_log(y), np.log(y), rtol=1e-15, atol=1e-15)
 
 
+def test_an_answer_that_is_missing_is_not_judged():
+    answers = pd.DataFrame({"prompt": ["Why?", "How?"], "answer": [None, "Because it is so."]})
+    found = PROVIDER.judge(answers, "judge", score_range=(0, 10), seed=1)
+    assert np.isnan(found["score"][0]) and found["reason"][0] == "there is no answer"
+    assert 0 <= found["score"][1] <= 10 and found["reason"][1] is None
+
+
 def test_judges_differ_in_noise_and_in_what_fools_them():
     drawn = Speaker("base", None, 0.7, 0.9).sample(PROMPTS, keys(), 40)
     texts = decode(drawn)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from cje import simulation
 from cje.errors import CJEError
-from cje.models import Role, split_model
+from cje.models import NO_ANSWER, Role, split_model
 from cje.settings import Policy
 from cje.simulation import TOKEN_ID, UNKNOWN, Speaker
 from cje.tables import prompt_uids
@@ -107,9 +107,12 @@ class SimulatedProvider:
         self, answers: pd.DataFrame, name: str, *, score_range: tuple[float, float], seed: int
     ) -> pd.DataFrame:
         low, high = score_range
-        prompts, texts = answers["prompt"].tolist(), answers["answer"].tolist()
-        unit = simulation.judged(name, prompts, texts, seed)
-        return pd.DataFrame({"score": low + (high - low) * unit, "reason": None})
+        given = answers["answer"].notna().to_numpy()
+        prompts, texts = (answers.loc[given, c].tolist() for c in ("prompt", "answer"))
+        score = np.full(len(answers), np.nan)
+        score[given] = low + (high - low) * simulation.judged(name, prompts, texts, seed)
+        reason = np.where(given, None, NO_ANSWER)
+        return pd.DataFrame({"score": score, "reason": pd.Series(reason, dtype=object)})
 
 
 def _speaker(policy: Policy) -> Speaker:
