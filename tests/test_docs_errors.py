@@ -1,0 +1,340 @@
+"""docs/troubleshooting.md: a heading is what the program says, provoked; `...` is what varies."""
+
+import contextlib
+import errno
+import importlib.util
+import io
+import json
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from unittest import mock
+
+import pandas as pd
+import pytest
+import zc.lockfile
+
+import cje
+from cje.errors import CJEError, disk_problem
+from cje.models.local import BACKEND as LOCAL
+from cje.runs import open_run
+from cje.tables import read_table, write_csv
+from loopback import Loopback
+from pipeline import ROOT, new_project, run
+from reported import write_run
+from test_errors import NOWHERE, OPENAI, SMALL, environment, settings, stage
+
+PAGE = ROOT / "docs/troubleshooting.md"
+HEADINGS = re.findall(r"^### (.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+PROVOKED: dict[str, Callable[[Path], str]] = {}
+ASKING = {
+    "base_model": OPENAI, "target_models": f"[{OPENAI}]", "top_p": "null", "max_samples": 30,
+    "max_tokens": 12, "max_retries": 0, "timeout": 1,
+}  # fmt: skip
+LOG = {"prompt": "Why?", "answer": "So.", "judge_score": 0.5, "oracle_score": 0.5}
+
+
+def provokes(heading: str):
+    """The function provokes what the heading says; it gets an empty folder."""
+
+    def keep(function):
+        PROVOKED[heading] = function
+        return function
+
+    return keep
+
+
+@cache
+def prompts() -> Path:
+    """The folder `data` of thirty prompts."""
+    folder = Path(tempfile.mkdtemp())
+    settings(folder, max_samples=30)
+    assert stage(folder, "load_prompts").returncode == 0
+    return folder / "data"
+
+
+@cache
+def project() -> Path:
+    """The project, nothing run; to be copied."""
+    return new_project(Path(tempfile.mkdtemp()) / "cje")
+
+
+def said(done: subprocess.CompletedProcess) -> str:
+    return done.stdout + done.stderr
+
+
+def caught(action: Callable[[], object]) -> str:
+    with pytest.raises(CJEError) as found:
+        action()
+    return str(found.value)
+
+
+def here(folder: Path, name: str, url: str = NOWHERE, **variables: str) -> str:
+    """What a stage says, run in this process: a start takes longer than most of what it says."""
+    printed = io.StringIO()
+    with (
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(printed),
+        mock.patch.dict(os.environ, environment(folder, url, **variables), clear=True),
+        pytest.raises(SystemExit) as left,
+    ):
+        runpy.run_path(str(ROOT / f"stages/{name}.py"), run_name="__main__")
+    return f"{printed.getvalue()}\n{left.value.code}"
+
+
+def first_stage(changes: dict, **variables: str) -> Callable[[Path], str]:
+    """The first stage under changed settings."""
+
+    def start(folder: Path) -> str:
+        settings(folder, **SMALL | changes)
+        return here(folder, "load_prompts", **variables)
+
+    return start
+
+
+def asked(fault: str, **changes) -> Callable[[Path], str]:
+    """A model that is asked and answers with a fault."""
+
+    def start(folder: Path) -> str:
+        shutil.copytree(prompts(), folder / "data")
+        settings(folder, **SMALL | ASKING | changes)
+        with Loopback() as server:
+            server.decide = lambda path, body, attempt: fault
+            return here(folder, "generate_logs", server.url)
+
+    return start
+
+
+def from_files(*rows: dict, draws: bool = True) -> Callable[[Path], str]:
+    """The user's own files."""
+
+    def start(folder: Path) -> str:
+        scales = {"judge_range": "[0, 1]", "oracle_range": "[0, 1]"}
+        settings(folder, **SMALL | scales | {"source": "files"})
+        inputs = folder / "data/inputs"
+        (inputs / "draws").mkdir(parents=True)
+        if rows:
+            (inputs / "logs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        if draws:
+            (inputs / "draws/t.jsonl").write_text(json.dumps(LOG))
+        return here(folder, "load_prompts")
+
+    return start
+
+
+def file_of_prompts(text: str) -> Callable[[Path], str]:
+    def start(folder: Path) -> str:
+        (folder / "data/prompts").mkdir(parents=True)
+        (folder / "data/prompts/mine.jsonl").write_text(text)
+        return first_stage({"prompts": "data/prompts/mine.jsonl"})(folder)
+
+    return start
+
+
+# Settings and files
+
+nothing = {"OPENAI_API_KEY": "", "ANTHROPIC_API_KEY": ""}
+openai_base = {"base_model": OPENAI, "target_models": f"[{OPENAI}]", "top_p": "null"}
+provokes("No provider API key found! Please set ... in the environment")(
+    first_stage(openai_base, **nothing)
+)
+provokes("there is no provider '...'")(first_stage({"base_model": "openia/gpt-4o"}))
+provokes("... is not defined; did you mean ...? Give a defined policy")(
+    first_stage({"base_model": "bse"})
+)
+provokes("... is not allowed; give ...")(first_stage({"temperature": "warm"}))
+provokes("unknown key; did you mean '...'?")(first_stage({"seed": "1\nsede: 2"}))
+provokes("... refuses temperature; set temperature: null for it")(
+    first_stage({"base_model": "openai/o3", "top_p": "null"})
+)
+provokes("... needs the address of its server; set base_url")(
+    first_stage({"base_model": "server/mine"})
+)
+provokes("no such file; see `prompts` in params.yaml")(
+    first_stage({"prompts": "data/prompts/none.jsonl"})
+)
+provokes("prompt: missing or empty; every row needs a prompt's text")(
+    file_of_prompts('{"prompt": "x"}\n{"text": "y"}')
+)
+
+
+@provokes("needs the package huggingface_hub; run: pip install -e '.[hub]'")
+def without_hub(folder: Path) -> str:
+    stub = folder / "stub"
+    stub.mkdir()
+    (stub / "huggingface_hub.py").write_text("raise ImportError")
+    settings(folder, **SMALL | {"prompts": "hf:a/b"})
+    return said(stage(folder, "load_prompts", PYTHONPATH=f"{stub}:{ROOT / 'stages'}"))
+
+
+@provokes("... must be installed. Three ways on:")
+def without_torch(folder: Path) -> str:
+    find, importlib.util.find_spec = importlib.util.find_spec, lambda name: None
+    try:
+        return caught(lambda: LOCAL.ready("smollm2-135m"))
+    finally:
+        importlib.util.find_spec = find
+
+
+provokes("none of logs.jsonl, logs.parquet, ... is there")(from_files())
+provokes("no draws; give fresh answers of each target policy")(from_files(LOG, draws=False))
+provokes("... is outside judge_range ...; set judge_range=...?")(
+    from_files(LOG | {"judge_score": 8})
+)
+provokes("... in all: mend them, or set on_bad_row=skip")(from_files(LOG | {"judge_score": "good"}))
+
+
+@provokes("nothing ties the judge to the oracle")
+def without_labels(folder: Path) -> str:
+    logs = pd.DataFrame({"uid": ["a", "b"], "judge_raw": 0.5, "oracle_score": None})
+    draws = pd.DataFrame({"uid": ["a", "b"], "policy": "t", "draw": 0, "judge_raw": 0.5})
+    return caught(lambda: cje.analyze(logs, None, draws))
+
+
+# Providers
+
+provokes("the account has no credit left, add some: ...")(asked("quota-bare"))
+provokes("access is denied, check the API key: ...")(asked("401"))
+provokes("the model or address is unknown, correct it: ...")(asked("404"))
+provokes("the model refuses temperature; set temperature: null")(asked("400-temperature"))
+provokes("too many requests; set a lower concurrency or requests_per_minute")(asked("429-bare"))
+provokes("... calls failed (max_failed_fraction ...)")(asked("502"))
+provokes("no whole reply in time; a longer `timeout` may help")(
+    asked("timeout:3", max_samples=2, concurrency=30)
+)
+provokes("the reply is not JSON but a web page, of a proxy perhaps; check the address")(
+    asked("html")
+)
+provokes("max_cost_usd: ... are spent and the next call could cost ...")(
+    asked(None, max_cost_usd=0.00001)
+)
+provokes("max_cost_usd: the price of ... is not known, so no bound can be held")(
+    asked(None, base_model="openai/gpt-nobody-knows", max_cost_usd=5)
+)
+
+
+@provokes("no connection to ..., check the address and the network")
+def without_server(folder: Path) -> str:
+    shutil.copytree(prompts(), folder / "data")
+    settings(folder, **SMALL | ASKING)
+    return here(folder, "generate_logs")
+
+
+# The disk
+
+
+@provokes("the disk is full; free some space, then run this again")
+def full_disk(folder: Path) -> str:
+    return caught(lambda: write_csv(pd.DataFrame({"a": [1]}), Path("/dev/full")))
+
+
+@provokes("not allowed; mend the permissions of the file or its folder")
+def no_permission(folder: Path) -> str:
+    return disk_problem(PermissionError(errno.EACCES, "Permission denied", "metrics/cost.json"))
+
+
+@provokes("the reply store cannot be written ...; make room or set CJE_STORE to a folder that can")
+def closed_store(folder: Path) -> str:
+    shutil.copytree(prompts(), folder / "data")
+    settings(folder, **SMALL | ASKING)
+    with Loopback() as server:
+        return here(folder, "generate_logs", server.url, CJE_STORE="/proc/store")
+
+
+@provokes("not a readable Parquet file; ...")
+def cut_table(folder: Path) -> str:
+    (folder / "logs.parquet").write_bytes(b"PAR1 and no more")
+    return caught(lambda: read_table(folder / "logs.parquet", "logs"))
+
+
+# DVC, git and finished runs
+
+
+@provokes("interrupted: the replies so far are kept, run again to go on")
+def interrupted(folder: Path) -> str:
+    code = "from cje.stage import run\ndef main(): raise KeyboardInterrupt\nrun(main, 'x')"
+    variables = {"PYTHONPATH": str(ROOT / "stages"), "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-c", code]
+    return said(subprocess.run(command, capture_output=True, text=True, env=variables))
+
+
+@provokes("Unable to acquire lock. Most likely another DVC process is running")
+def held_lock(folder: Path) -> str:
+    repo = shutil.copytree(project(), folder / "cje")
+    lock = zc.lockfile.LockFile(str(repo / ".dvc/tmp/lock"))
+    try:
+        return run("dvc", "repro", "load_prompts", cwd=repo, ok=False)
+    finally:
+        lock.close()
+
+
+@provokes("... is not a git repository")
+def without_git(folder: Path) -> str:
+    repo = shutil.copytree(project(), folder / "cje")
+    shutil.rmtree(repo / ".git")
+    return run(
+        "dvc", "repro", "load_prompts", cwd=repo, ok=False, GIT_CEILING_DIRECTORIES=str(folder)
+    )
+
+
+@provokes("an experiment needs a git repository with a commit")
+def without_commit(folder: Path) -> str:
+    repo = shutil.copytree(project(), folder / "cje")
+    shutil.rmtree(repo / ".git")
+    command = [sys.executable, "-m", "cje.cli", "run"]
+    return run(*command, cwd=repo, ok=False, GIT_CEILING_DIRECTORIES=str(folder))
+
+
+def nameless(folder: Path, *command: str) -> str:
+    """A command where git knows nobody's name."""
+    repo = shutil.copytree(project(), folder / "cje")
+    for key in ("user.name", "user.email"):
+        run("git", "config", "--unset", key, cwd=repo)
+    run("git", "config", "user.useConfigOnly", "true", cwd=repo)
+    nobody = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "EMAIL": ""}
+    return run(*command, cwd=repo, ok=False, **nobody)
+
+
+@provokes("git does not know your name, which an experiment needs")
+def cje_without_name(folder: Path) -> str:
+    return nameless(folder, sys.executable, "-m", "cje.cli", "run")
+
+
+@provokes("the results here are not those of the settings: ...")
+def stale_results(folder: Path) -> str:
+    run_folder = write_run(folder / "run")
+    return caught(lambda: open_run(run_folder))
+
+
+@provokes("... no such file; run dvc repro (what was paid for is kept)")
+def nothing_run(folder: Path) -> str:
+    repo = shutil.copytree(project(), folder / "cje")
+    return run(sys.executable, "-m", "cje.cli", "analyze", cwd=repo, ok=False)
+
+
+@provokes("... is there already; remove it, or give another --out")
+def export_twice(folder: Path) -> str:
+    from cje.export import check_free
+
+    return caught(lambda: check_free(folder))
+
+
+def test_every_heading_is_provoked_and_no_other():
+    assert sorted(HEADINGS) == sorted(PROVOKED)
+
+
+@pytest.mark.parametrize("heading", PROVOKED)
+def test_the_program_says_so(heading, tmp_path):
+    words = PROVOKED[heading](tmp_path)
+    one_line = " ".join(words.split())
+    pattern = ".*".join(map(re.escape, heading.replace("...", "\0").split("\0")))
+    assert re.search(pattern, one_line), words
+    assert "Traceback" not in words
