@@ -32,11 +32,11 @@ def main() -> str:
 
 
 def draw_curve(result) -> None:
-    """The figure and its data: the mean reward that each score was given, over the labels."""
+    """The figure and its data: the calibrator that all labels fit, over the labels."""
     labelled = result.logs[result.logs["oracle_score"].notna() & result.logs["judge_raw"].notna()]
     judge, oracle = (labelled[c].to_numpy() for c in ("judge_raw", "oracle_score"))
-    curve = result.logs.groupby("judge_raw")["calibrated_reward"].mean().round(DECIMALS)
-    x, y = curve.index.to_numpy(), curve.to_numpy()
+    x = np.unique(result.logs["judge_raw"].dropna())
+    y = result.fit.overall.curve(x).round(DECIMALS)
     rank = result.report["spearman"]
     plots.calibration_curve(
         PLOTS / "calibration_curve.png",

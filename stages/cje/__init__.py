@@ -1,5 +1,9 @@
 """CJE: what a policy is worth, with an honest interval, for a fraction of the labels."""
 
+import os
+import sys
+
+INTERRUPTED = "interrupted: the replies so far are kept, run again to go on"
 __all__ = ["Analysis", "CJEError", "analyze"]
 
 
@@ -14,3 +18,16 @@ def __getattr__(name: str):
 
         return CJEError
     raise AttributeError(f"module 'cje' has no attribute '{name}'")
+
+
+def _say_interrupted(kind, error, trace) -> None:
+    """In place of a traceback, where Ctrl-C finds a program of ours still importing."""
+    if issubclass(kind, KeyboardInterrupt):
+        print(INTERRUPTED, file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+# A stage under DVC, or the command: never the program of somebody who imports the library.
+if "DVC_STAGE" in os.environ or os.path.basename(sys.argv[0]) == "cje":
+    sys.excepthook = _say_interrupted

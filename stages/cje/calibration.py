@@ -89,6 +89,12 @@ class Calibrator:
         fitted = np.interp(score, self.knots, self.values)
         return np.where(np.isfinite(score), fitted, self.default)
 
+    def curve(self, score: np.ndarray) -> np.ndarray:
+        """Utilities (m,) at the scores of answers whose covariates are the mean ones, 0."""
+        of_score = index_basis(np.zeros(1), None).shape[1]
+        extra = 0 if self.index is None else len(self.index) - of_score
+        return self.predict(score, np.zeros((len(score), extra)) if extra else None)
+
 
 @dataclass(frozen=True)
 class CrossFit:

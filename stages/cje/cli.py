@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from cje import INTERRUPTED
 from cje.commands import analyze, completion, cost, export, report, run, store
 from cje.console import screen
 from cje.errors import CJEError, disk_problem
@@ -23,6 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if (problem := disk_problem(error)) is None and error.filename is None:
             raise
         sys.exit(f"error: {problem or f'{error.filename}: {error.strerror}'}")
+    except KeyboardInterrupt:
+        print(INTERRUPTED, file=sys.stderr)
+        sys.exit(130)
 
 
 def parser() -> argparse.ArgumentParser:

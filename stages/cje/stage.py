@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from cje import INTERRUPTED
 from cje.errors import CJEError, disk_problem
 
 DATA, METRICS, PLOTS = Path("data"), Path("metrics"), Path("plots")
@@ -33,7 +34,7 @@ def run(main: Callable[[], str], title: str) -> None:
             raise
         sys.exit(f"error: {problem}")
     except KeyboardInterrupt:
-        print("interrupted: the replies so far are kept, run again to go on", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         sys.exit(130)
 
 

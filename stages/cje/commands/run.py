@@ -163,7 +163,7 @@ def check_repository() -> None:
         (
             ["git", "rev-parse", "--verify", "--quiet", "HEAD"],
             "an experiment needs a git repository with a commit: git init && git add . && "
-            "git commit -m start, or run dvc repro, which needs none",
+            "git commit -m start.\nWithout git: dvc config core.no_scm true && dvc repro",
         ),
         (
             ["git", "var", "GIT_COMMITTER_IDENT"],
@@ -174,7 +174,7 @@ def check_repository() -> None:
         try:
             done = subprocess.run(command, capture_output=True, check=False)
         except FileNotFoundError:
-            raise CJEError("git is not installed; install it, or run dvc repro") from None
+            raise CJEError("git is not installed; install it") from None
         if done.returncode:
             raise CJEError(words)
 

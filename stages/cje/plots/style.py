@@ -64,7 +64,7 @@ def drawing(path: str | os.PathLike, title: str, subtitle: str) -> Iterator[Figu
         matplotlib.rcParams.update(STYLE)
         figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, facecolor="white")
         FigureCanvasAgg(figure)
-        figure.set_layout_engine("constrained", rect=(0.012, 0.012, 0.976, 0.868), hspace=0.04)
+        figure.set_layout_engine("constrained", rect=(0.012, 0.012, 0.976, 0.848), hspace=0.04)
         size = min(18.0, 1150 / max(len(title), 1))
         figure.text(0.02, 0.965, title, fontsize=size, fontweight="bold", va="top")
         figure.text(0.02, 0.905, subtitle, fontsize=12, color="#555555", va="top")
