@@ -77,6 +77,8 @@ def ready(tmp_path_factory) -> Path:
     )  # fmt: skip
     yaml.dump(params, repo / "params.yaml")
     shutil.copytree(ROOT / "examples", repo / "examples")
+    # One cache for all pages: what one has run, with the same settings, no other runs again.
+    run("dvc", "config", "--local", "cache.dir", str(repo.parent / "cache"), cwd=repo)
     experiment(repo)
     commit(repo)
     return repo
