@@ -1,0 +1,39 @@
+"""The table of the recorded run, wherever the documentation shows it, has the numbers in git."""
+
+import json
+import re
+
+import pytest
+
+from pipeline import ROOT
+
+ROW = re.compile(
+    r"^(\S+) +[\d.]+ +([\d.]+) +([\d.]+) to ([\d.]+) +([\d.]+) ± ([\d.]+) +(\w+) +(\w+) *$",
+    re.MULTILINE,
+)
+PAGES = ("README.md", "docs/start.md", "docs/first-run.md")
+
+
+def committed() -> dict[str, tuple]:
+    """By policy, what the table shows of it."""
+    found, checked = (
+        json.loads((ROOT / f"metrics/{name}.json").read_text(encoding="utf-8"))["results"]
+        for name in ("estimates", "validation")
+    )
+    return {
+        policy: (
+            *(f"{row[key]:.3f}" for key in ("v_hat", "ci_low", "ci_high")),
+            *(f"{checked[policy][key]:.3f}" for key in ("oracle_truth", "se_truth")),
+            "inside" if checked[policy]["covered"] else "outside",
+            checked[policy]["verdict"],
+        )
+        for policy, row in found.items()
+    }
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_table_shown_is_that_of_the_committed_run(page):
+    rows = ROW.findall((ROOT / page).read_text(encoding="utf-8"))
+    assert rows
+    for policy, *shown in rows:
+        assert tuple(shown) == committed()[policy], policy
