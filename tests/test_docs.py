@@ -29,6 +29,10 @@ SKIPPED = {  # beginning of a command: why it is not run here
     "cje run -S 'judge_range": "docs/your-logs.md makes files for it",
     "export OPENAI": "no key is needed to look at a cost",
 }
+ELSEWHERE = {  # page: beginnings of commands that another test runs
+    "README": ("cje run --oracle-fraction", "cje run --temperature", "dvc exp run -S folds"),
+    "cli": ("cje run --max-samples 60 --oracle-fraction", "python examples/analyze"),
+}
 INSTEAD = {  # what the commands name, and what stands for it in a small simulated project
     "local/smollm2-135m": "sim/base",
     "hf:lmarena-ai/arena-human-preference-140k -S language=English": "sim/arena",
@@ -61,8 +65,8 @@ def blocks(page: Path) -> list[Block]:
     return [Block(m[1], m[2], m[3]) for m in found if m[2] in ("sh", "python", "diff")]
 
 
-def runs_something(page: Path) -> bool:
-    return any(block.language in ("sh", "diff", "python") for block in blocks(page))
+RUN = [page for page in PAGES if blocks(page)]
+EXAMPLES = ("extending", "reproducibility", "your-logs")  # tests/test_docs_examples.py
 
 
 @pytest.fixture(scope="module")
@@ -96,15 +100,16 @@ def project(ready, tmp_path) -> Path:
     return repo
 
 
-def commands(text: str) -> str:
+def commands(text: str, page: str) -> str:
     """The block without what is not run here, and with what stands for models and data."""
+    left_out = (*SKIPPED, *ELSEWHERE.get(page, ()))
     lines, skipping, inside = [], False, False
     for line in text.splitlines():
-        reason = next((why for start, why in SKIPPED.items() if line.startswith(start)), None)
-        if inside or not (reason or skipping):
+        skipping = skipping or line.startswith(left_out)
+        if inside or not skipping:
             lines.append(line)
         inside = (inside or line.endswith("<<'END'")) and line != "END"
-        skipping = bool((reason or skipping) and line.endswith("\\"))
+        skipping = skipping and line.endswith("\\")
     text = "\n".join(lines)
     for name, other in INSTEAD.items():
         text = text.replace(name, other)
@@ -117,10 +122,17 @@ def shell(text: str, project: Path) -> None:
     run("bash", "-c", script, cwd=project)
 
 
-@pytest.mark.parametrize(
-    "page", [p for p in PAGES if runs_something(p)], ids=lambda p: f"{p.parent.name}-{p.stem}"
-)
+def named(page: Path) -> str:
+    return f"{page.parent.name}-{page.stem}"
+
+
+@pytest.mark.parametrize("page", [p for p in RUN if p.stem not in EXAMPLES], ids=named)
 def test_a_page_does_what_it_says(page, project):
+    do(page, project)
+
+
+def do(page: Path, project: Path) -> None:
+    """Everything on the page, in its order."""
     for block in blocks(page):
         if block.path:
             (project / block.path).write_text(block.text, encoding="utf-8")
@@ -131,7 +143,7 @@ def test_a_page_does_what_it_says(page, project):
         elif block.language == "python":
             run(sys.executable, "-c", FRAMES + block.text, cwd=project)
         else:
-            shell(commands(block.text), project)
+            shell(commands(block.text, page.stem), project)
 
 
 def test_what_make_is_asked_for_exists():
@@ -148,7 +160,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: f"{p.parent.name}-{p.stem}")
+@pytest.mark.parametrize("page", PAGES, ids=named)
 def test_links_lead_somewhere(page):
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     for target in re.findall(r"\]\(([^)]+)\)", text):
