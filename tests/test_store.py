@@ -125,6 +125,14 @@ def test_a_file_cut_anywhere_loses_only_what_was_cut(tmp_path_factory, cut):
     assert [ReplyStore(folder).holds(question(n)) for n in range(5)] == [n < kept for n in range(5)]
 
 
+def test_a_store_below_a_file_is_said_to_be_no_place_for_one(tmp_path):
+    (tmp_path / "file").write_text("x")
+    store = ReplyStore(tmp_path / "file" / "store")
+    assert store.get(question()) is None
+    with pytest.raises(CJEError, match=r"cannot be written .Not a directory.*CJE_STORE"):
+        store.keep(question(), answer(), 0.0)
+
+
 def test_of_two_replies_to_one_request_the_first_counts(tmp_path):
     store = filled(tmp_path, 1)
     store.keep(question(), Reply(text="another"))

@@ -269,7 +269,7 @@ def reply_violations(
     rails = (
         (
             "missing_answers", missing, "max_unparsed", "are missing: their calls failed",
-            "see column reason of the answers; run again, and only these are asked",
+            "see column reason of the answers; dvc repro --force asks for these alone",
         ),
         (
             "truncated_answers", truncated, "max_truncated", "were cut at max_tokens",

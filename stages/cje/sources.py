@@ -275,6 +275,8 @@ def load_prompts(settings: Settings) -> pd.DataFrame:
             "would be seen; move it there"
         )
     rows = _prompt_rows(path)
+    if not rows:
+        raise CJEError(f"{path}: there is no row; every row needs a prompt's text")
     texts = [_prompt_text(path, line, row) for line, row in rows]
     checks = [row.get("checks") for _, row in rows]
     checks = [c if c is None or isinstance(c, str) else json.dumps(c) for c in checks]

@@ -90,7 +90,7 @@ class ModelReplies:
         """Read what has been appended since, by whomever."""
         try:
             size = self.path.stat().st_size
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         if size == self.end:
             return
