@@ -89,11 +89,12 @@ def test_the_temperatures_side_by_side(repo):
     (folder / "cje").chmod(0o755)
     script = ROOT / "examples/batch_temperatures.sh"
     programs = f"export PATH={folder}:$PATH; sh {script} 0.5 0.9"
-    output = run("sh", "-c", programs, cwd=repo, MAX_SAMPLES="60", CJE_RUN="--dry-run")
+    wide = {"MAX_SAMPLES": "60", "CJE_RUN": "--dry-run", "COLUMNS": "250"}
+    output = run("sh", "-c", programs, cwd=repo, **wide)
     for temperature in ("0.5", "0.9"):
         line = f"$ dvc exp run -S max_samples=60 -S temperature={temperature} -S seed=42"
         assert line in output
-    assert "Experiment" in output  # the table at the end
+    assert "Experiment" in output and "workspace" in output  # the table at the end
 
 
 def test_wrong_settings_stop_it_before_anything_runs(repo):
