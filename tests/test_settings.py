@@ -230,7 +230,8 @@ def test_any_value_is_accepted_or_refused_in_our_words(changes):
         lines = str(error).splitlines()
         assert len(lines) <= 5
         assert all(line.startswith(("settings: ", "and ")) for line in lines)
-        assert any(key in str(error) for key in changes)
+        # Without its policies the base model and the targets are not defined any more.
+        assert "policies" in changes or any(key in str(error) for key in changes)
     else:
         assert settings.judge_range[0] < settings.judge_range[1]
         assert [p.name for p in settings.targets] == list(settings.target_models)
