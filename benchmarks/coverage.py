@@ -18,6 +18,7 @@ import pandas as pd
 import cje
 from cje.rewards import calibrate
 from cje.samples import build_samples, check_frames
+from pages import put_between
 
 N, LABELLED = 1000, 0.25
 FOOL = 0.1
@@ -184,11 +185,8 @@ def main() -> None:
     table = markdown(study(arguments.replications, arguments.processes))
     print(table)
     if arguments.write:
-        text = arguments.write.read_text(encoding="utf-8")
-        before, rest = text.split(MARKS[0])
         words = f"{arguments.replications} replications a world.\n\n"
-        new = f"{before}{MARKS[0]}\n{words}{table}\n{MARKS[1]}{rest.split(MARKS[1])[1]}"
-        arguments.write.write_text(new, encoding="utf-8")
+        put_between(MARKS, f"{words}{table}", arguments.write)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from cje.frames import KEY, answer_frames
 from cje.settings import load_settings
 from cje.stage import DATA
 from cje.tables import read_table
+from pages import put_between
 
 LABELLED, Z = 0.25, 1.96
 MARKS = ("<!-- tables -->", "<!-- end of tables -->")
@@ -176,10 +177,7 @@ def main() -> None:
     text = "\n".join(lines)
     print(text)
     if given.write:
-        whole = given.write.read_text(encoding="utf-8")
-        before, after = whole.split(MARKS[0])[0], whole.split(MARKS[1])[1]
-        marked = f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}"
-        given.write.write_text(marked, encoding="utf-8")
+        put_between(MARKS, text, given.write)
 
 
 if __name__ == "__main__":

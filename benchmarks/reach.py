@@ -19,6 +19,7 @@ import cje
 from cje import simulation
 from cje.weights import SequenceWeights, weight_summary
 from label_samples import Z, run
+from pages import put_between
 
 MARKS = ("<!-- reach -->", "<!-- end of reach -->")
 WAYS = ((0.5, 1.0), (0.7, 1.0), (1.0, 1.0), (0.7, 0.9), (1.0, 0.9))  # temperature, top_p
@@ -112,10 +113,7 @@ def main() -> None:
     text = "\n".join(lines)
     print(text)
     if given.write:
-        whole = given.write.read_text(encoding="utf-8")
-        before, after = whole.split(MARKS[0])[0], whole.split(MARKS[1])[1]
-        marked = f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}"
-        given.write.write_text(marked, encoding="utf-8")
+        put_between(MARKS, text, given.write)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import numpy as np
 
 import cje
 from coverage import FOOL, NOISE, frames, truth
+from pages import put_between
 
 MARKS = ("<!-- tables -->", "<!-- end of tables -->")
 PROMPTS, LABELS = (200, 500, 1000, 2000, 5000), (0.05, 0.1, 0.25, 0.5, 1.0)
@@ -84,9 +85,7 @@ def main() -> None:
     text = "\n".join(tables(given.replications, given.processes))
     print(text)
     if given.write:
-        whole = given.write.read_text(encoding="utf-8")
-        before, after = whole.split(MARKS[0])[0], whole.split(MARKS[1])[1]
-        given.write.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}", encoding="utf-8")
+        put_between(MARKS, text, given.write)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,14 @@ def new_project(repo: Path) -> Path:
     return repo
 
 
+def own_cje(folder: Path) -> Path:
+    """A new folder with a program `cje` that runs the library of the project it is called in."""
+    folder.mkdir()
+    (folder / "cje").write_text(f'#!/bin/sh\nexec {sys.executable} -m cje.cli "$@"\n')
+    (folder / "cje").chmod(0o755)
+    return folder
+
+
 def commit(repo: Path) -> None:
     run("git", "add", "-A", cwd=repo)
     run("git", "commit", "-q", "-m", "state", cwd=repo)

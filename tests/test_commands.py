@@ -11,7 +11,7 @@ import pytest
 from cje.cli import parser
 from cje.commands.run import changed_settings, override, overrides
 from cje.errors import CJEError
-from pipeline import ROOT, STAGES, new_project, ran, run
+from pipeline import ROOT, STAGES, new_project, own_cje, ran, run
 
 FEW = ["--max-samples", "60", "--target-models", "clone", "better"]
 
@@ -83,10 +83,7 @@ def test_a_run_is_an_experiment_and_ends_with_its_folder(repo):
 
 def test_the_temperatures_side_by_side(repo):
     """Every temperature is a run of its own; dry ones here, real ones are above."""
-    folder = repo.parent / "bin"
-    folder.mkdir()
-    (folder / "cje").write_text(f'#!/bin/sh\nexec {sys.executable} -m cje.cli "$@"\n')
-    (folder / "cje").chmod(0o755)
+    folder = own_cje(repo.parent / "bin")
     script = ROOT / "examples/batch_temperatures.sh"
     programs = f"export PATH={folder}:$PATH; sh {script} 0.5 0.9"
     wide = {"MAX_SAMPLES": "60", "CJE_RUN": "--dry-run", "COLUMNS": "250"}

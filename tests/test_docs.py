@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from cje import diagnostics, validation
-from pipeline import ROOT, commit, experiment, new_project, run
+from pipeline import ROOT, commit, experiment, new_project, own_cje, run
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"(?:^`([^`\n]+)`:\n\n)?^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -93,10 +92,7 @@ def project(ready, tmp_path) -> Path:
     """A copy for one page; `cje` there is the copy's own."""
     repo = tmp_path / "cje"
     shutil.copytree(ready, repo, symlinks=True)
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    (programs / "cje").write_text(f'#!/bin/sh\nexec {sys.executable} -m cje.cli "$@"\n')
-    (programs / "cje").chmod(0o755)
+    own_cje(tmp_path / "bin")
     return repo
 
 
@@ -177,15 +173,6 @@ def test_every_page_is_in_the_index():
     index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
     for page in (ROOT / "docs").glob("*.md"):
         assert page.name == "README.md" or f"({page.name})" in index
-
-
-def test_every_guard_rail_has_its_section_and_no_other():
-    source = "".join(Path(m.__file__).read_text() for m in (diagnostics, validation))
-    severity = r'"(\w+)",\s+(?:severity|"warning"|"critical"|missing,|truncated,|unparsed,)'
-    emitted = set(re.findall(severity, source)) | {"identical_policy_weights"}
-    page = (ROOT / "docs/guard-rails.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^## (\w+)$", page, re.MULTILINE)) == emitted
-    assert set(re.findall(r"^\| \[(\w+)\]\(#\w+\) \|", page, re.MULTILINE)) == emitted
 
 
 def test_every_command_has_its_section():

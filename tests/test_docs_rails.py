@@ -14,6 +14,7 @@ from cje.diagnostics import (
     reply_violations,
     rescored_violations,
 )
+from cje.report.rails import MEANINGS
 from cje.samples import build_samples
 from cje.validation import validate
 from pipeline import ROOT
@@ -97,6 +98,11 @@ PROVOKED = provoked()
 
 def test_the_page_has_every_code_that_is_emitted_and_no_other():
     assert set(SECTIONS) == emitted() == {v.code for v in PROVOKED}
+    assert set(re.findall(r"^\| \[(\w+)\]\(#\w+\) \|", PAGE, re.MULTILINE)) == emitted()
+
+
+def test_the_report_says_what_every_code_means():
+    assert set(MEANINGS) == emitted()
 
 
 @pytest.mark.parametrize("code", sorted({v.code for v in PROVOKED}))

@@ -126,15 +126,9 @@ class ArenaAnalyzer:
 
     def plot_estimates(self) -> Picture:
         """Every policy's estimate with its interval and verdict, and the oracle's truth."""
-        columns = {
-            "oracle_truth": "oracle_truth",
-            "ci_low_truth": "ci_low",
-            "ci_high_truth": "ci_high",
-        }
-        truth = self.estimates[list(columns)].dropna().rename(columns=columns)
         with TemporaryDirectory() as folder:
             path = Path(folder) / "estimates.png"
-            plots.estimates(path, self.estimates, truth, alpha=self.run.settings.alpha)
+            draw_estimates(self.run, path)
             return Picture(path.read_bytes())
 
     def __repr__(self) -> str:
@@ -147,6 +141,13 @@ class ArenaAnalyzer:
         rows = "".join(html_row(policy, row) for policy, row in self.estimates.iterrows())
         table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
         return f"<p><b>{lines}</b></p>{table}"
+
+
+def draw_estimates(run: Run, path: Path) -> None:
+    """Draw a run's estimates with the oracle's truth, which the stage's figure does not know."""
+    columns = {"oracle_truth": "oracle_truth", "ci_low_truth": "ci_low", "ci_high_truth": "ci_high"}
+    truth = run.estimates[list(columns)].dropna().rename(columns=columns)
+    plots.estimates(path, run.estimates, truth, alpha=run.settings.alpha)
 
 
 def reversed_pair(row: pd.Series) -> pd.Series:

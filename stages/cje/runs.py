@@ -204,9 +204,8 @@ def stale(project: Path) -> list[str]:
     Compares what `dvc.lock` says that the last run used and made with what is there now. The
     library's own code is left to `dvc status`.
     """
-    lock = project / LOCK
     try:
-        stages = YAML(typ="safe").load(lock.read_text(encoding="utf-8"))["stages"]
+        stages = locked_stages(project)
         settings = YAML(typ="safe").load((project / "params.yaml").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         return [f"{error.filename} is not there"]
@@ -225,6 +224,12 @@ def stale(project: Path) -> list[str]:
             elif hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != out["md5"]:
                 reasons.append(f"{out['path']} is not what the last run made")
     return list(dict.fromkeys(reasons))
+
+
+def locked_stages(folder: Path) -> dict[str, Any]:
+    """What `dvc.lock` says of each stage: its `params`, `deps` and `outs`. Raises FileNotFoundError
+    where there is none."""
+    return YAML(typ="safe").load((folder / LOCK).read_text(encoding="utf-8"))["stages"]
 
 
 def brief(value: Any) -> str:

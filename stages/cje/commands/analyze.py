@@ -51,9 +51,9 @@ def analyze_run(given: argparse.Namespace, console: Console) -> None:
         write_csv(run.estimates.reset_index(), given.csv)
         console.print(f"Table: {given.csv}", soft_wrap=True)
     if given.plot:
-        from cje.notebook import ArenaAnalyzer
+        from cje.notebook import draw_estimates
 
-        ArenaAnalyzer(run.folder).plot_estimates().save(given.plot)
+        draw_estimates(run, given.plot)
         console.print(f"Figure: {given.plot}", soft_wrap=True)
 
 

@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
 from cje.provenance import git_state, versions
-from cje.runs import LOCK, Run
+from cje.runs import LOCK, Run, locked_stages
 
 
 @dataclass(frozen=True)
@@ -37,12 +35,10 @@ def provenance(run: Run) -> Provenance:
 
 def outputs(folder: Path) -> list[tuple[str, str, str]]:
     """What `dvc.lock` says that the stages wrote; nothing where it is not there."""
-    lock = folder / LOCK
-    if not lock.exists():
+    if not (folder / LOCK).exists():
         return []
-    stages = YAML(typ="safe").load(lock.read_text(encoding="utf-8"))["stages"]
     return [
         (out["path"], out["md5"], f"{out['size']:,}")
-        for stage in stages.values()
+        for stage in locked_stages(folder).values()
         for out in stage.get("outs", [])
     ]

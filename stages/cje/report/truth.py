@@ -29,7 +29,7 @@ def truth(run: Run) -> Truth:
         "measured, within the errors of both."
     ]
     alone = (known["judge_alone"] - known["oracle_truth"]).abs().mean()
-    error = (known["v_hat"] - known["oracle_truth"]).abs().mean()
+    error = known["absolute_error"].mean()
     if pd.notna(alone):
         summary.append(
             f"Mean distance to the truth: estimate {number(error)}, judge alone {number(alone)}."
