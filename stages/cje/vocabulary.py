@@ -1,0 +1,46 @@
+"""The words that results are told in, one list for each kind of thing."""
+
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """Whether an estimate may be believed, from best to worst."""
+
+    RELIABLE = "reliable"
+    CAUTION = "caution"
+    REFUSE = "refuse"
+
+
+class Severity(StrEnum):
+    """How grave a violation is: a note changes no verdict, a warning asks for caution, a critical
+    one refuses."""
+
+    NOTE = "note"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class Evidence(StrEnum):
+    """What checks an estimate: oracle labels on the policy's own answers, exact weights that
+    stand, both, or nothing."""
+
+    LABELS = "own labels"
+    WEIGHTS = "exact weights"
+    BOTH = "both"
+    NONE = "none"
+
+
+class WeightKind(StrEnum):
+    """Importance weights: exact likelihood ratios, learned from features, or none."""
+
+    SEQUENCE = "sequence"
+    MARGINAL = "marginal"
+    NONE = "none"
+
+
+class LogprobKind(StrEnum):
+    """Of the distribution that really sampled, or before temperature and truncation. Unknown
+    counts as raw."""
+
+    SAMPLING = "sampling"
+    RAW = "raw"
