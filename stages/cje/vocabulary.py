@@ -44,3 +44,46 @@ class LogprobKind(StrEnum):
 
     SAMPLING = "sampling"
     RAW = "raw"
+
+
+class Reach(StrEnum):
+    """How far exact weights carry an estimate: by themselves, as an interval to be taken with
+    caution, or not at all."""
+
+    STANDS = "stands"
+    WEAK = "weak"
+    NONE = "none"
+
+
+class Status(StrEnum):
+    """The overlap of the logs with a policy, at a glance."""
+
+    GOOD = "GOOD"
+    WARNING = "WARNING"
+    CRITICAL = "CRITICAL"
+
+
+class Form(StrEnum):
+    """Of the calibration: a curve of the judge's score, or of an index with relative lengths."""
+
+    ISOTONIC = "isotonic"
+    TWO_STAGE = "two-stage"
+
+
+class WeightChoice(StrEnum):
+    """The setting `weights`."""
+
+    AUTO = "auto"
+    SEQUENCE = "sequence"
+    MARGINAL = "marginal"
+
+
+class EstimatorName(StrEnum):
+    """The setting `estimator`."""
+
+    DR_CPO = "dr-cpo"
+    PPI = "ppi"
+    DIRECT = "direct"
+    IPS = "ips"
+    SNIPS = "snips"
+    CALIBRATED_IPS = "calibrated-ips"

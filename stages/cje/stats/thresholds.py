@@ -16,7 +16,9 @@ class Threshold:
 
 
 THRESHOLD_LIST = (
-    Threshold("min_oracle_labels", 50, "oracle labels on the logs, where weights use them", "count"),
+    Threshold(
+        "min_oracle_labels", 50, "oracle labels on the logs, where weights use them", "count"
+    ),
     Threshold("min_target_labels", 30, "oracle labels on a policy's own answers", "count"),
     Threshold("min_proxy_correlation", 0.3, "rank correlation of judge and oracle"),
     Threshold("caution_ess", 0.3, "effective sample size as a share of the logs"),

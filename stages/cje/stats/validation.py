@@ -9,7 +9,7 @@ from scipy.special import stdtrit
 
 from cje.diagnostics import DIFFERENT, Violation
 from cje.estimators import audited, per_prompt
-from cje.samples import Draws, Logs
+from cje.stats.samples import Draws, Logs
 
 
 @dataclass(frozen=True)

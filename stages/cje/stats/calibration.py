@@ -6,7 +6,8 @@ So the residuals of the log are honest, which is what the estimators' unbiasedne
 
 Isotonic: the weighted least-squares non-decreasing curve of utility on score [1]. Two-stage: a
 ridge regression of utility on [s, s^2, covariates] gives an index, and the curve is fitted on that
-index, so that a judge taken in by length, say, is corrected for it.
+index. The covariates are relative to the prompt, how much longer an answer is than the others to
+it: whatever differs from prompt to prompt would be read as a difference between policies.
 
 [1] Barlow, Bartholomew, Bremner and Brunk, Statistical Inference under Order Restrictions (1972).
 """
@@ -196,14 +197,10 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float | None:
     return float(np.corrcoef(*ranks)[0, 1])
 
 
-def answer_covariates(length: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
-    """[log(1 + length), length], (n, 2), in standard units of the `reference` lengths."""
-    reference = length if reference is None else reference
-    columns = []
-    for form in (np.log1p, np.asarray):
-        own, given = form(length), form(reference)
-        columns.append((own - given.mean()) / (given.std() or 1.0))
-    return np.column_stack(columns)
+def filled(score: np.ndarray) -> np.ndarray:
+    """The scores, with the mean of the others where one is missing."""
+    seen = np.isfinite(score)
+    return np.where(seen, score, score[seen].mean() if seen.any() else 0.0)
 
 
 def index_basis(score: np.ndarray, covariates: np.ndarray | None) -> np.ndarray:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cje.calibration import CrossFit, calibration_report, cross_fit
-from cje.samples import add_folds, covariates
+from cje.stats.calibration import CrossFit, calibration_report, cross_fit
+from cje.stats.samples import add_folds, relative_lengths
 
 
 @dataclass(frozen=True)
@@ -26,25 +26,34 @@ def calibrate(
 
     Frames as in `analyze`, checked, with scores on [0, 1].
     """
-    log_columns, draw_columns = covariates(logs, draws)
     logs, draws = add_folds(logs, folds, seed), add_folds(draws, folds, seed)
-    fit, report = fit_labels(logs, log_columns, folds)
-    for frame, columns in ((logs, log_columns), (draws, draw_columns)):
+    columns = relative_lengths(logs, draws)
+    fit, report = fit_labels(logs, draws, columns, folds)
+    for frame, own in zip((logs, draws), columns, strict=True):
         score, fold = frame["judge_raw"].to_numpy(), frame["fold"].to_numpy()
-        frame["calibrated_reward"] = fit.predict(score, fold, columns)
+        frame["calibrated_reward"] = fit.predict(score, fold, own)
     return Calibration(logs, draws, fit, report)
 
 
 def fit_labels(
-    logs: pd.DataFrame, columns: np.ndarray | None, folds: int
+    logs: pd.DataFrame,
+    draws: pd.DataFrame,
+    columns: tuple[np.ndarray | None, np.ndarray | None],
+    folds: int,
 ) -> tuple[CrossFit, dict[str, float | str | None]]:
-    """The cross-fit on the labelled logs, with covariates (n, d) or None, and its report."""
-    rows = logs["oracle_score"].notna().to_numpy()
+    """The cross-fit on the labelled logs (where fewer than two are, on the draws), and its report.
+
+    `columns`: covariates of logs and draws, (n, d) and (m, d), or None.
+    """
+    frame, column = logs, columns[0]
+    if frame["oracle_score"].notna().sum() < 2:
+        frame, column = draws, columns[1]
+    rows = frame["oracle_score"].notna().to_numpy()
     score, utility, fold = (
-        logs[name].to_numpy()[rows] for name in ("judge_raw", "oracle_score", "fold")
+        frame[name].to_numpy()[rows] for name in ("judge_raw", "oracle_score", "fold")
     )
-    weight = 1 / logs["oracle_prob"].to_numpy()[rows]
-    held = None if columns is None else columns[rows]
+    weight = 1 / frame["oracle_prob"].fillna(1.0).to_numpy()[rows]
+    held = None if column is None else column[rows]
     fit = cross_fit(score, utility, weight, fold, folds, held)
     fitted = fit.predict(score, fold, held)
     report = calibration_report(score, utility, fitted, weight)
