@@ -47,8 +47,9 @@ class Estimate:
     """A policy's estimate: its influence function, the method and the evidence that it stands on.
 
     `kind` and `weight` (n,) are the importance weights used. `labels` is the effective number of
-    labels behind it. `checked` is the estimate whose interval must be within its own: that of the
-    evidence, where the estimate itself takes no correction from it.
+    labels behind it; `steps` says that they take two values at most. `checked` is the estimate whose
+    interval must be within its own: that of the evidence, where the estimate itself takes no
+    correction from it.
     """
 
     influence: Influence
@@ -57,6 +58,7 @@ class Estimate:
     kind: WeightKind
     weight: np.ndarray | None
     labels: float
+    steps: bool = False
     checked: Influence | None = None
     why: str = ""
 
@@ -87,7 +89,9 @@ class Estimate:
         freedom = max(self.labels - 1, 1.0)
         if self.evidence in (Evidence.WEIGHTS, Evidence.NONE):
             freedom = influence.degrees_of_freedom
-        return bounded_interval(influence.value, influence.se, self.labels, freedom, alpha)
+        return bounded_interval(
+            influence.value, influence.se, self.labels, freedom, alpha, self.steps
+        )
 
 
 @dataclass(frozen=True)
@@ -191,6 +195,7 @@ class Case:
     def from_labels(self, method: EstimatorName, **changes) -> Estimate:
         """The estimate from own labels."""
         found = {"evidence": Evidence.LABELS, "labels": self.own.effective}
+        found |= {"steps": self.own.values <= 2}
         return self.estimate(self.own.influence, method, **(found | changes))
 
 

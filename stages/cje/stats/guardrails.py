@@ -21,6 +21,7 @@ MOSTLY_ZERO = 0.9
 MOSTLY_LOST = 0.25  # mean weight below which the logs miss most of a policy
 HALF_WIDTH = 0.05  # of the interval that a remedy's number of labels would give
 MOST_OF_THE_SCALE = 0.5  # width of an interval that says nothing
+FULL_LABELS = 5  # labels of the scale's whole width that a mean near its end must stand for
 SAME_POLICY_SD = 0.01  # of the log-ratio between a policy and itself
 COLUMNS = ["policy", "code", "severity", "message", "remedy"]
 SAMPLED = "sample at temperature 1 and top_p 1, or with a model that gives full logits"
@@ -34,8 +35,9 @@ class PolicyDiagnostics:
     weights, why, status: importance weights used, a sentence, the overlap at a glance. ess to
     extreme_share: of the weights used. sequence_*: of the exact weights, used or not; reach: how
     far they carry; residual_tail_index: of the weighted residuals. labels: clusters with a label on
-    the policy's own answers; effective_labels, Kish's number; label_leverage: share of the error
-    that a tenth of the labels carries; power: how much of the predictions is believed.
+    the policy's own answers; effective_labels, Kish's number; label_skew: their skewness over the
+    root of their number; label_values: how many different ones there are; power: how much of the
+    predictions is believed.
     transport: the estimate less the calibrated judge's mean, transport_z in standard errors; gap_z:
     the logs' correction against own labels. labels_z: judge scores, labelled against others.
     """
@@ -45,6 +47,7 @@ class PolicyDiagnostics:
     estimator: EstimatorName
     method: EstimatorName
     evidence: Evidence
+    value: float
     half_width: float
     spread: float
     weights: WeightKind
@@ -71,9 +74,9 @@ class PolicyDiagnostics:
     identical: bool
     labels: int
     effective_labels: float
-    label_leverage: float
+    label_skew: float
     power: float | None
-    two_valued: bool
+    label_values: int
     spearman: float | None
     out_of_range: float
     labels_z: float | None
@@ -288,15 +291,24 @@ def _wide_interval(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
     )
 
 
-@rail("skewed_labels", "the mean hangs on a few labelled answers", "max_label_leverage")
+@rail("skewed_labels", "the mean hangs on a few labelled answers", "max_label_skew")
 def _skewed_labels(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
-    if d.evidence is Evidence.LABELS and d.label_leverage > limits["max_label_leverage"]:
-        yield Finding(
-            Severity.WARNING,
-            f"a tenth of its {d.labels} labels carries {per_cent(d.label_leverage)} of the error: "
-            "how far the others reach is not known well",
-            label_answers(d),
-        )
+    """The interval is exact for labels of two values, whose skewness their mean tells."""
+    if d.evidence is not Evidence.LABELS or d.label_values <= 2:
+        return
+    near = d.labels * min(d.value, 1 - d.value)
+    if d.label_skew > limits["max_label_skew"]:
+        what = f"their skewness over the root of their number is {d.label_skew:.2f}"
+    elif near < FULL_LABELS:
+        end = 0 if d.value < 0.5 else 1
+        what = f"its estimate is {d.value:.3g}, close to {end}"
+    else:
+        return
+    yield Finding(
+        Severity.WARNING,
+        f"the mean hangs on a few of its {d.labels} labels: {what}",
+        label_answers(d),
+    )
 
 
 @rail(

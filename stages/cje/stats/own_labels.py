@@ -27,13 +27,15 @@ MOST_LEVERAGE = 0.9
 @dataclass(frozen=True)
 class OwnLabels:
     """The estimate; its `power`; `labels`, the clusters that have one; `effective`, Kish's number
-    of them; `leverage`, the share of the squared error that the largest tenth of them carries."""
+    of them; `skew`, the skewness of their errors over the root of their number, which is how far
+    from normal their mean is (Berry and Esseen); `values`, how many different ones there are."""
 
     influence: Influence
     power: float
     labels: int
     effective: float
-    leverage: float
+    skew: float
+    values: int
 
 
 def own_label_estimate(samples: Samples, policy: str, prediction: Prediction) -> OwnLabels | None:
@@ -48,7 +50,7 @@ def own_label_estimate(samples: Samples, policy: str, prediction: Prediction) ->
     signal, gap, elsewhere = _predicted(answers, base, prediction, rows, share)
     error = answers.utility[rows] - mean
     power, leverage = tuned_power(share * error, share * signal)
-    left = (error - power * signal) / (1 - leverage) * np.sqrt(clusters / (clusters - 1))
+    left = (error - power * signal) / np.sqrt(1 - leverage) * np.sqrt(clusters / (clusters - 1))
     psi = power * elsewhere
     psi[rows] += share * left
     by_cluster = np.bincount(samples.cluster[rows], share)
@@ -57,7 +59,8 @@ def own_label_estimate(samples: Samples, policy: str, prediction: Prediction) ->
         power=power,
         labels=clusters,
         effective=float(1 / (by_cluster @ by_cluster)),
-        leverage=_leverage_of_largest(share * left),
+        skew=_skew(np.bincount(samples.cluster[rows], share * left)),
+        values=len(np.unique(answers.utility[rows])),
     )
 
 
@@ -91,7 +94,8 @@ def tuned_power(error: np.ndarray, signal: np.ndarray) -> tuple[float, np.ndarra
 
     The least-squares power is believed as far as it differs from 1, what the predictions claim of
     themselves, by more than its own noise: 1 + k (power - 1), k = max(0, 1 - 2 se^2 / (power -
-    1)^2). A residual divided by 1 - leverage is that of a fit without its row (the jackknife).
+    1)^2). A residual over the root of 1 - leverage has the variance of its error (HC2; MacKinnon
+    and White 1985).
     """
     spread = signal @ signal
     if len(error) < 4 or spread <= 1e-20:
@@ -103,8 +107,7 @@ def tuned_power(error: np.ndarray, signal: np.ndarray) -> tuple[float, np.ndarra
     return float(np.clip(1 + kept * step, *POWERS)), leverage
 
 
-def _leverage_of_largest(influence: np.ndarray) -> float:
-    """The share of the squared influence (m,) that the largest tenth of the rows carries."""
-    square = np.sort(influence**2)[::-1]
-    total = square.sum()
-    return float(square[: max(1, len(square) // 10)].sum() / total) if total > 0 else 0.0
+def _skew(influence: np.ndarray) -> float:
+    """|sum x^3| / (sum x^2)^1.5 of the influences x by cluster (C,); 0 where they do not vary."""
+    total = (influence**2).sum()
+    return float(abs((influence**3).sum()) / total**1.5) if total > 0 else 0.0

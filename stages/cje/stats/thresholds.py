@@ -25,7 +25,7 @@ THRESHOLD_LIST = (
     Threshold("refuse_ess", 0.05, "the same, below which weights check nothing"),
     Threshold("max_extreme_weight_share", 0.01, "share of weights above 1000 or below 0.001"),
     Threshold("max_tail_index", 0.7, "Pareto tail index of weights, and of weighted residuals"),
-    Threshold("max_label_leverage", 0.5, "share of the error that a tenth of the labels carries"),
+    Threshold("max_label_skew", 0.3, "skewness of the labels over the root of their number"),
     Threshold("max_half_width", 0.15, "half width of the interval"),
     Threshold("max_out_of_range", 0.05, "share of scores outside the calibrated range"),
     Threshold("min_range_used", 0.1, "share of the stated range that the labels span"),
