@@ -64,10 +64,9 @@ class Status(StrEnum):
 
 
 class Form(StrEnum):
-    """Of the calibration: a curve of the judge's score, or of an index with relative lengths."""
+    """Of the calibration: a non-decreasing curve of the judge's score."""
 
     ISOTONIC = "isotonic"
-    TWO_STAGE = "two-stage"
 
 
 class WeightChoice(StrEnum):

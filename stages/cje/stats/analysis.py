@@ -17,7 +17,7 @@ from cje.stats.inference import paired_comparisons, square, unbeaten
 from cje.stats.own_labels import own_label_estimate
 from cje.stats.predictor import predict
 from cje.stats.rewards import calibrate, fit_labels
-from cje.stats.samples import build_samples, relative_lengths
+from cje.stats.samples import build_samples
 from cje.stats.thresholds import THRESHOLDS
 from cje.vocabulary import EstimatorName, Verdict, WeightChoice
 
@@ -158,7 +158,7 @@ def estimate(
     if unknown := sorted(set(limits) - set(THRESHOLDS)):
         allowed = ", ".join(THRESHOLDS)
         raise CJEError(f"thresholds: {', '.join(unknown)}: not known; there are {allowed}")
-    fit, report = fit_labels(logs, draws, relative_lengths(logs, draws), folds)
+    fit, report = fit_labels(logs, draws, folds)
     samples = build_samples(
         logs, target_logps, draws, base=base, folds=folds, seed=seed, fitted_terms=fit.overall.terms
     )

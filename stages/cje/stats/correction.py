@@ -1,21 +1,21 @@
 """What logged labels add to the calibrated judge's mean: weighted oracle residuals.
 
-    V_log = mean_j f_j + mean_i w_i (m_i + omega_i (y_i - f_i - m_i))
+    V_log = mean_j (f_j + v_j) + mean_i w_i (m_i - v_i + omega_i (y_i - f_i - m_i))
 
 For log i: f_i its calibrated reward by a fit without its prompt, y_i its oracle utility, omega_i =
 delta_i / p_i scaled to mean 1, w_i its importance weight, mean 1. For draw j of the target: f_j its
 calibrated reward. The correction takes the residual of the *oracle*, so it undoes what the
 calibrator gets wrong about the target. m_i is a cross-fitted guess of the residual y_i - f_i from
-what is known of every log, labelled or not: any guess leaves the correction unbiased, and a good
-one removes the noise of which logs happened to be labelled (Robins, Rotnitzky and Zhao 1994, for
-label sampling).
+what is known of every log, labelled or not, v that part of it which shows in draws as well: any
+guess leaves the estimate unbiased, and a good one removes the noise of which logs happened to be
+labelled (Robins, Rotnitzky and Zhao 1994, for label sampling).
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cje.stats.calibration import CrossFit, filled, index_basis, ridge_fit
+from cje.stats.calibration import CrossFit, filled, ridge_fit
 from cje.stats.inference import Influence, mean_influence
 from cje.stats.samples import Draws, Logs
 from cje.stats.weights import (
@@ -42,7 +42,7 @@ def direct(logs: Logs, draws: Draws, calibration: CrossFit | None = None) -> Inf
     if calibration is None:
         return estimate
     folds = calibration.by_fold
-    means = np.array([draws.share @ c.predict(draws.score, draws.covariates) for c in folds])
+    means = np.array([draws.share @ c.predict(draws.score) for c in folds])
     return replace(estimate, fitted=np.sqrt((len(folds) - 1) / len(folds)) * (means - means.mean()))
 
 
@@ -65,27 +65,31 @@ def weighted_mean(
     return Influence(value, psi, logs.cluster)
 
 
-def sequence_correction(logs: Logs, weights: SequenceWeights, log_ratio: np.ndarray) -> Influence:
-    """mean_i w_i (m_i + omega_i (y_i - f_i - m_i)) under exact weights."""
+def sequence_correction(
+    logs: Logs, draws: Draws, weights: SequenceWeights, log_ratio: np.ndarray
+) -> Influence:
+    """mean_j v_j + mean_i w_i (m_i - v_i + omega_i (y_i - f_i - m_i)) under exact weights."""
     finite = np.isfinite(log_ratio)
     signal = None
     if finite.any() and np.ptp(log_ratio[finite]) > 1e-9:
         spread, centre = log_ratio[finite].std(), log_ratio[finite].mean()
         unit = np.where(finite, (np.where(finite, log_ratio, 0) - centre) / spread, -RATIO_CLIP)
         signal = np.clip(unit, -RATIO_CLIP, RATIO_CLIP)
-    residual, terms = augmented_residual(logs, weights.weight, signal)
-    mean = weighted_mean(logs, residual, weights.weight, weights.scored)
-    return fitted_terms_widened(mean, logs, weights.weight, terms)
+    guess = guess_residual(logs, draws, weights.weight, signal)
+    mean = weighted_mean(logs, guess.residual, weights.weight, weights.scored)
+    mean = fitted_terms_widened(mean, logs, weights.weight, guess.terms)
+    return mean + mean_influence(guess.drawn, draws.prompt, logs.cluster, draws.share)
 
 
 def marginal_correction(logs: Logs, draws: Draws, weights: MarginalWeights) -> Influence:
-    """mean_i w_i (m_i + omega_i (y_i - f_i - m_i)) under learned weights.
+    """mean_j v_j + mean_i w_i (m_i - v_i + omega_i (y_i - f_i - m_i)) under learned weights.
 
     The influence function holds what learning them adds: by the tilt's first-order condition,
     replacing the weights moves the mean as the regression of the residual on the balanced
     features says (Hainmueller's weights as a calibration estimator; Deville and Sarndal 1992).
     """
-    residual, terms = augmented_residual(logs, weights.weight, None)
+    guess = guess_residual(logs, draws, weights.weight, None)
+    residual, terms = guess.residual, guess.terms
     everything = np.ones(len(residual), dtype=bool)
     mean = weighted_mean(logs, residual, weights.weight, everything)
     weighted = weights.logs * weights.weight[:, None]
@@ -97,7 +101,8 @@ def marginal_correction(logs: Logs, draws: Draws, weights: MarginalWeights) -> I
     psi = np.bincount(draws.prompt, target, logs.prompts)
     psi -= np.bincount(logs.prompt, balance, logs.prompts)
     whole = replace(mean, psi=mean.psi + logs.prompts * psi)
-    return fitted_terms_widened(whole, logs, weights.weight, terms + weights.logs.shape[1])
+    whole = fitted_terms_widened(whole, logs, weights.weight, terms + weights.logs.shape[1])
+    return whole + mean_influence(guess.drawn, draws.prompt, logs.cluster, draws.share)
 
 
 def fitted_terms_widened(
@@ -116,36 +121,53 @@ def fitted_terms_widened(
     return influence.inflated(float(np.sqrt(1 + extra)))
 
 
-def augmented_residual(
-    logs: Logs, weight: np.ndarray, signal: np.ndarray | None
-) -> tuple[np.ndarray, int]:
-    """m_i + omega_i (y_i - f_i - m_i), (n,), of expectation E[y - f | log i]; and m's terms.
+@dataclass(frozen=True)
+class Guess:
+    """The residual's guess m: `residual` (n,), m_i - v_i + omega_i (y_i - f_i - m_i) of the logs;
+    `drawn` (k,), v_j of the draws, where v is the part of m that draws show as well; `terms`, what
+    was fitted. Under exact weights the mean of the two is E[y - f], whatever m is."""
 
-    m is a ridge regression of the labelled residuals on [1, s, s^2, covariates, signal], weighted
-    as the target weighs them and cross-fitted by fold; scaled by tau in [0, 1], which minimises
-    the variance over label draws, so that a guess without merit is not used.
-    """
-    basis = index_basis(filled(logs.score), logs.covariates)
-    if signal is not None:
-        basis = np.column_stack([basis, signal])
+    residual: np.ndarray
+    drawn: np.ndarray
+    terms: int
+
+
+def guess_residual(
+    logs: Logs, draws: Draws, weight: np.ndarray, signal: np.ndarray | None
+) -> Guess:
+    """m is a ridge regression of the labelled residuals on [1, s, s^2, lengths, signal], weighted
+    as the target weighs them and cross-fitted by fold; scaled by tau in [0, 1], which minimises the
+    variance over label draws, so that a guess without merit is not used."""
+    shown, drawn = (_shown(rows.score, rows.lengths) for rows in (logs, draws))
+    basis = shown if signal is None else np.column_stack([shown, signal])
+    width = shown.shape[1]
     residual, labelled = logs.residual, logs.labelled
-    guess = np.zeros(len(residual))
+    guess, seen, fresh = np.zeros(len(residual)), np.zeros(len(residual)), np.zeros(len(drawn))
     importance = weight * logs.label_weight
     for k in range(logs.folds):
         train = labelled & (logs.fold != k) & (weight > 0)
         if train.sum() < LABELS_A_TERM * basis.shape[1]:
             continue
-        held = logs.fold == k
         fit = ridge_fit(basis[train], residual[train], importance[train], RESIDUAL_RIDGE)
-        guess[held] = basis[held] @ fit
-    loss = (weight * logs.label_weight) ** 2
+        guess[logs.fold == k] = basis[logs.fold == k] @ fit
+        seen[logs.fold == k] = shown[logs.fold == k] @ fit[:width]
+        fresh[draws.fold == k] = drawn[draws.fold == k] @ fit[:width]
+    loss = importance**2
     merit = loss @ guess**2
     if merit == 0:
-        return logs.label_weight * residual, 1
+        return Guess(logs.label_weight * residual, fresh, 1)
     best = loss @ (residual * guess) / merit
     error = np.linalg.norm(loss * guess * (residual - best * guess)) / merit
-    guess *= np.clip(best - GUESS_ERRORS * error, 0, 1)
-    return guess + logs.label_weight * (residual - guess), basis.shape[1]
+    tau = float(np.clip(best - GUESS_ERRORS * error, 0, 1))
+    left = tau * (guess - seen) + logs.label_weight * (residual - tau * guess)
+    return Guess(left, tau * fresh, basis.shape[1])
+
+
+def _shown(score: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
+    """[1, s, s^2, lengths] of answers, (n, 3 or 5)."""
+    score = filled(score)
+    columns = [np.ones(len(score)), score, score**2]
+    return np.column_stack(columns if lengths is None else [*columns, lengths])
 
 
 def weighted_logs(

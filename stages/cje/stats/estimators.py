@@ -47,8 +47,8 @@ class Estimate:
     """A policy's estimate: its influence function, the method and the evidence that it stands on.
 
     `kind` and `weight` (n,) are the importance weights used. `labels` is the effective number of
-    labels behind it; `steps` says that they take two values at most. `checked` is the estimate whose
-    interval must be within its own: that of the evidence, where the estimate itself takes no
+    labels behind it; `steps` says that they take two values at most. `checked` is the estimate
+    whose interval must be within its own: that of the evidence, where the estimate itself takes no
     correction from it.
     """
 
@@ -156,7 +156,7 @@ class Case:
         logs = self.samples.logs
         if self.draws is None:
             return correction.weighted_logs(logs, self.sequence.weight, self.sequence.scored)
-        part = correction.sequence_correction(logs, self.sequence, self.log_ratio)
+        part = correction.sequence_correction(logs, self.draws, self.sequence, self.log_ratio)
         return correction.direct(logs, self.draws) + part
 
     @cached_property
@@ -352,8 +352,8 @@ def learned_weights(case: Case):
     """Weights of the logs learned from the draws, with what they balance."""
     logs, draws = case.samples.logs, case.draws
     return marginal_weights(
-        marginal_features(logs.score, logs.covariates),
-        marginal_features(draws.score, draws.covariates),
+        marginal_features(logs.score),
+        marginal_features(draws.score),
         draws.share,
     )
 

@@ -21,7 +21,7 @@ SLACK = 1e-9  # a score may be this far outside its range: sums of rounded terms
 class Logs:
     """The logged answers, n rows: prompt index in 0..N-1, fold, judge score, calibrated reward,
     oracle utility (NaN where unlabelled), label weight omega (0 where unlabelled, mean 1), and
-    covariates (n, d) or None. `fitted_terms`: what the calibration fitted to the labels.
+    lengths (n, 2) or None. `fitted_terms`: what the calibration fitted to the labels.
     `cluster` (N,) numbers the prompts' clusters."""
 
     folds: int
@@ -32,7 +32,7 @@ class Logs:
     reward: np.ndarray
     utility: np.ndarray
     label_weight: np.ndarray
-    covariates: np.ndarray | None
+    lengths: np.ndarray | None
     fitted_terms: int
 
     @property
@@ -52,13 +52,14 @@ class Logs:
 @dataclass(frozen=True)
 class Draws:
     """A target's scored fresh draws, m rows: prompt, judge score, calibrated reward; `share` (m,)
-    sums to 1 and gives every prompt the same weight; covariates (m, d) or None."""
+    sums to 1 and gives every prompt the same weight; fold, and lengths (m, 2) or None."""
 
     prompt: np.ndarray
     score: np.ndarray
     reward: np.ndarray
     share: np.ndarray
-    covariates: np.ndarray | None
+    fold: np.ndarray
+    lengths: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -98,33 +99,36 @@ def clusters_of(frame: pd.DataFrame) -> np.ndarray:
     return np.where(given, "cluster " + frame["cluster"].astype(str).to_numpy(object), uid)
 
 
-def relative_lengths(
+def answer_lengths(
     logs: pd.DataFrame, draws: pd.DataFrame
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """How much longer each answer is than the others to its prompt, (n, 1), of logs and draws:
-    its log(1 + characters) less the mean of all answers to the prompt, in standard units.
+    """[log(1 + length), length] of logged and fresh answers, (n, 2) and (m, 2), in standard units
+    of the logs; None, None where an answer that has a score is not given, or all are as long.
 
-    Length itself belongs to prompts as much as to policies, and is never used across prompts. None,
-    None where answers are not given or do not differ.
+    They help to guess the residuals of the logs under exact weights, which take out whatever the
+    guess gets wrong, and enter nothing else.
     """
-    if "answer" not in logs or "answer" not in draws or not len(draws):
+    lengths = _characters(logs), _characters(draws) if len(draws) else np.zeros(0)
+    if lengths[0] is None or lengths[1] is None or np.ptp(lengths[0]) == 0:
         return None, None
-    size = [np.log1p(frame["answer"].str.len().to_numpy(dtype=float)) for frame in (logs, draws)]
-    for frame, sizes in zip((logs, draws), size, strict=True):
-        if (np.isnan(sizes) & frame["judge_raw"].notna().to_numpy()).any():
-            return None, None
-    uid = np.concatenate([logs["uid"].to_numpy(object), draws["uid"].to_numpy(object)])
-    prompt = pd.factorize(uid)[0]
-    both = np.concatenate(size)
-    seen = np.isfinite(both)
-    count = np.bincount(prompt, seen)
-    mean = np.bincount(prompt, np.where(seen, both, 0.0)) / np.maximum(count, 1)
-    relative = np.where(seen, both - mean[prompt], 0.0)
-    spread = relative.std()
-    if not spread > SLACK:
-        return None, None
-    relative = (relative / spread)[:, None]
-    return relative[: len(logs)], relative[len(logs) :]
+    columns = []
+    for form in (np.log1p, np.asarray):
+        centre, scale = form(lengths[0]).mean(), form(lengths[0]).std()
+        columns.append([(form(length) - centre) / scale for length in lengths])
+    own, fresh = (np.column_stack(pair) for pair in zip(*columns, strict=True))
+    return own, fresh
+
+
+def _characters(frame: pd.DataFrame) -> np.ndarray | None:
+    """Characters of each answer; an answer that a failed call left out has no score either, and
+    takes the mean length."""
+    if "answer" not in frame:
+        return None
+    length = frame["answer"].str.len().to_numpy(dtype=float)
+    missing = np.isnan(length)
+    if (missing & frame["judge_raw"].notna().to_numpy()).any() or missing.all():
+        return None
+    return np.where(missing, length[~missing].mean(), length)
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,7 @@ def build_samples(
         )
     )
     cluster = pd.factorize(cluster)[0]
-    log_length, draw_length = relative_lengths(logs, draws)
+    lengths, draw_lengths = answer_lengths(logs, draws)
     order = np.argsort(hashes[0], kind="stable")
     prompt = np.searchsorted(union, hashes[0][order])
     logged = logs.iloc[order]
@@ -191,7 +195,7 @@ def build_samples(
         reward=logged["calibrated_reward"].to_numpy(),
         utility=logged["oracle_score"].to_numpy(),
         label_weight=_label_weights(logged),
-        covariates=None if log_length is None else log_length[order],
+        lengths=None if lengths is None else lengths[order],
         fitted_terms=fitted_terms,
     )
     raw = raw_policies(logs, target_logps)
@@ -206,7 +210,7 @@ def build_samples(
         rows = np.flatnonzero(codes == code)
         rows = rows[np.lexsort((number[rows], draw_prompt[rows]))]
         frame, place = draws.iloc[rows], draw_prompt[rows]
-        drawn[policy] = _draws(frame, place, None if draw_length is None else draw_length[rows])
+        drawn[policy] = _draws(frame, place, None if lengths is None else draw_lengths[rows])
         fresh = _rows(frame, place)
         if same_answers(own, fresh):
             answers[policy] = (own.with_labels_of(fresh), True)
@@ -336,7 +340,7 @@ def _label_weights(frame: pd.DataFrame) -> np.ndarray:
     return weight / weight.mean()
 
 
-def _draws(frame: pd.DataFrame, prompt: np.ndarray, columns: np.ndarray | None) -> Draws | None:
+def _draws(frame: pd.DataFrame, prompt: np.ndarray, lengths: np.ndarray | None) -> Draws | None:
     scored = frame["judge_raw"].notna().to_numpy()
     if not scored.any():
         return None
@@ -347,7 +351,8 @@ def _draws(frame: pd.DataFrame, prompt: np.ndarray, columns: np.ndarray | None) 
         score=frame["judge_raw"].to_numpy()[scored],
         reward=frame["calibrated_reward"].to_numpy()[scored],
         share=share / share.sum(),
-        covariates=None if columns is None else columns[scored],
+        fold=frame["fold"].to_numpy()[scored],
+        lengths=None if lengths is None else lengths[scored],
     )
 
 

@@ -16,7 +16,6 @@ from cje.stats.calibration import filled
 HIGHEST = 1e12  # a ratio above this counts as this much; its policy is refused anyway
 EXTREME_LOW, EXTREME_HIGH = 1e-3, 1e3  # mean-one weights beyond these are extreme
 TILT_RIDGE = 1e-3  # keeps the tilt finite where the draws lie outside the logs
-COARSE, COARSE_ESS = 2, 0.05  # features balanced where all of them leave a smaller share of logs
 ROWS_A_FEATURE = 10  # logs, and draws, that each feature of the tilt needs
 MEAN_SLACK, MEAN_Z = 0.1, 3.0  # a mean weight further from 1, in both measures, is wrong
 NEWTON_STEPS, NEWTON_TOLERANCE = 60, 1e-12
@@ -55,11 +54,10 @@ class MarginalWeights:
     draws: np.ndarray
 
 
-def marginal_features(score: np.ndarray, covariates: np.ndarray | None) -> np.ndarray:
-    """[s, covariates, s^2], (n, 2 + d), the most telling first."""
+def marginal_features(score: np.ndarray) -> np.ndarray:
+    """[s, s^2], (n, 2), the more telling first."""
     score = filled(score)
-    columns = [score] if covariates is None else [score, covariates]
-    return np.column_stack([*columns, score**2])
+    return np.column_stack([score, score**2])
 
 
 def marginal_weights(
@@ -70,8 +68,7 @@ def marginal_weights(
     logs (n, d), draws (m, d): features; draw_share (m,): weights of the draws, sum 1. Entropy
     balancing (Hainmueller 2012, equation 8), which for a logistic density ratio is the calibrated
     classifier: weights exp(b'x), with b minimising log mean exp(b'x_i) - b'mean(x_draw). Only the
-    first features are balanced where there are too few rows for all, or where balancing all of
-    them would leave less than 5 % of the logs.
+    first features are balanced where there are too few rows for all.
     """
     keep = max(1, min(len(logs), len(draws)) // ROWS_A_FEATURE)
     logs, draws = logs[:, :keep], draws[:, :keep]
@@ -101,8 +98,6 @@ def marginal_weights(
         else:
             break
         tilt, value, weight = tilt - size * step, trial, trial_weight
-    if logs.shape[1] > COARSE and effective_sample_share(weight) < COARSE_ESS:
-        return marginal_weights(logs[:, :COARSE], draws[:, :COARSE], draw_share)
     return MarginalWeights(weight, logs - target, draws - target)
 
 
