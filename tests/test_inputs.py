@@ -410,6 +410,23 @@ def test_what_is_left_out_is_told_by_file(tmp_path):
     assert read(tmp_path / "clean").left_out == {}
 
 
+def test_the_stage_hands_on_what_was_left_out(tmp_path, monkeypatch):
+    from load_prompts import from_files
+
+    monkeypatch.chdir(tmp_path)
+    draws = [draw("p1", oracle_score=[0, 1]), draw("p2", judge_score=9)]
+    read(tmp_path / "data" / "inputs", [log("p1"), log("p2")], draws, on_bad_row="skip")
+    from_files(chosen(on_bad_row="skip"))
+    found = json.loads((tmp_path / "metrics/inputs.json").read_text())
+    assert found["left_out"] == {"draws": {"clone": {"rows": 1, "share": 0.5}}}
+    assert (found["oracle_labels"], found["draw_labels"]) == (0, 1)
+    checked = pq.read_table(tmp_path / "data/checked/oracle_labels.parquet").to_pylist()
+    assert [(row["draw"], row["oracle_score"], row["raters"]) for row in checked] == [(0, 0.5, 2)]
+    read(tmp_path / "data" / "inputs")
+    from_files(chosen())
+    assert "left_out" not in json.loads((tmp_path / "metrics/inputs.json").read_text())
+
+
 @pytest.mark.parametrize(
     ("given", "kept"),
     [

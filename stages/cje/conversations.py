@@ -77,15 +77,17 @@ def id_text(value: Any) -> str | None:
     """An id as text: text that is not empty, or a whole number; None for anything else."""
     if isinstance(value, str):
         return value if value and _is_unicode(value) else None
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return None
     return str(int(value)) if math.isfinite(value) and value == int(value) else None
 
 
 def cluster_of(row: Mapping, names: Iterable[str] = CLUSTERS) -> Cluster:
     """The first of the columns `names` that holds an id, and that; "" and None where none does."""
-    found = ((name, id_text(row.get(name))) for name in names if not _holds_turns(row, name))
-    return next(((name, cluster) for name, cluster in found if cluster), ("", None))
+    for name in names:
+        if (cluster := id_text(row.get(name))) and not (name in TURNS and cluster.startswith("[")):
+            return name, cluster
+    return "", None
 
 
 def grouping(found: Sequence[Cluster]) -> list[str | None]:
@@ -102,11 +104,6 @@ def repeats(uids: Sequence[str]) -> list[str | None]:
     stems = [uid.partition("-")[0] for uid in uids]
     count = Counter(stems)
     return [stem if count[stem] > 1 else None for stem in stems]
-
-
-def _holds_turns(row: Mapping, name: str) -> bool:
-    value = row.get(name)
-    return name in TURNS and isinstance(value, str) and value.lstrip().startswith("[")
 
 
 def _is_unicode(text: str) -> bool:

@@ -36,7 +36,6 @@ from cje.user_files import (
 )
 
 SHOWN = 3  # bad rows that an error quotes
-NO_LABEL = {"oracle_score": None}
 
 
 @dataclass(frozen=True)
@@ -99,9 +98,13 @@ def read_inputs(folder: str | PathLike, settings: Settings) -> Inputs:
 
     kept = _sample([row["uid"] for row in logs], settings)
     beyond = len(logs) - len(kept)
-    logs = [row | {"policy": row["action"]} for row in logs if row["uid"] in kept]
+    logs = [row for row in logs if row["uid"] in kept]
+    for row in logs:
+        row["policy"] = row["action"]
     for policy in draws:
-        draws[policy] = [row | {"policy": policy} for row in draws[policy] if row["uid"] in kept]
+        draws[policy] = [row for row in draws[policy] if row["uid"] in kept]
+        for row in draws[policy]:
+            row["policy"] = policy
         if not draws[policy]:
             raise CJEError(
                 f"{draw_files[policy]}: no draw is for one of the {len(kept)} prompts kept; "
@@ -211,13 +214,12 @@ def _read_logs(path: Path, settings: Settings, bad: _BadRows) -> list[Row]:
         rows = bad.keep(rows, _require_uid)
     else:
         uids = prompt_uids(row["asked"] for row in rows)
-        rows = [row | {"uid": uid} for row, uid in zip(rows, uids, strict=True)]
+        for row, uid in zip(rows, uids, strict=True):
+            row["uid"] = uid
         repeated = repeats(uids)
     groups = grouping([row["cluster"] for row in rows])
-    rows = [
-        row | {"draw": LOGGED, "cluster": cluster, "repeat": repeat}
-        for row, cluster, repeat in zip(rows, groups, repeated, strict=False)
-    ]
+    for row, cluster, repeat in zip(rows, groups, repeated, strict=False):
+        row.update(draw=LOGGED, cluster=cluster, repeat=repeat)
     return labelled(one_row_an_answer(rows, bad.keep), bad.keep)
 
 
@@ -231,11 +233,14 @@ def _read_draws(
     """The draws of a policy, each with its label in the validation file, or None, as `check`."""
     rows = bad.read(path, parse_draw, settings)
     if repeat_answers(rows):
-        rows = [row | {"draw": 0} for row in rows]
+        for row in rows:
+            row["draw"] = 0
     rows = bad.keep(rows, _placer(prompts, {}))
     rows = labelled(one_row_an_answer(rows, bad.keep), bad.keep)
     checks = _read_labels(label_path, rows, prompts, settings, bad) if label_path else {}
-    return [row | {"check": checks.get((row["uid"], row["draw"]))} for row in rows]
+    for row in rows:
+        row["check"] = checks.get((row["uid"], row["draw"]))
+    return rows
 
 
 def _read_labels(
@@ -312,7 +317,8 @@ def _placer(prompts: _Prompts, only: Mapping[str, int]) -> Callable[[Row], Row]:
                 draw = only.get(uid, count[uid])
                 count[uid] += 1
         prompts.agree(uid, row["cluster"][1])
-        return row | {"uid": uid, "draw": draw, "prompt": prompts.texts[uid]}
+        row.update(uid=uid, draw=draw, prompt=prompts.texts[uid])
+        return row
 
     return place
 
@@ -347,12 +353,18 @@ def _tables(
     """The tables of the rows that are left, by name; every row has its `policy` and `draw`."""
     fresh = [row for rows in draws.values() for row in rows]
     asked = [
-        row | {"source": "files", "cluster": prompts.clusters.get(row["uid"], row["repeat"])}
+        {
+            "uid": row["uid"],
+            "prompt": row["prompt"],
+            "source": "files",
+            "cluster": prompts.clusters.get(row["uid"], row["repeat"]),
+        }
         for row in logs
     ]
-    own, checks = _labels(logs), []
+    own, checks = _labels(logs, logs), []
     for rows in draws.values():
-        labels, others = _labels(rows), _labels([row | (row["check"] or NO_LABEL) for row in rows])
+        labels = _labels(rows, rows)
+        others = _labels([row | row["check"] for row in rows if row["check"]], rows)
         own += labels or others
         checks += others if labels else []
     rows = {
@@ -372,16 +384,17 @@ def _summary(
 ) -> dict[str, float]:
     """What there is, in numbers."""
     fresh = [row for rows in draws.values() for row in rows]
-    logged = tables["oracle_labels"]["draw"] == LOGGED
+    labels = len(tables["oracle_labels"])
+    on_logs = int((tables["oracle_labels"]["draw"] == LOGGED).sum())
     logps = tables["target_logps"]["sequence_logp"]
     return {
         "logs": len(logs),
         "draws": len(fresh),
         "targets": len(draws),
         "clusters": tables["prompts"]["cluster"].nunique(),
-        "oracle_labels": int(logged.sum()),
-        "labelled_share": logged.sum() / len(logs),
-        "draw_labels": int((~logged).sum()),
+        "oracle_labels": on_logs,
+        "labelled_share": on_logs / len(logs),
+        "draw_labels": labels - on_logs,
         "validation_labels": len(tables["validation_labels"]),
         "logs_without_answer": sum(row["answer"] is None for row in logs),
         "draws_without_answer": sum(row["answer"] is None for row in fresh),
@@ -443,10 +456,10 @@ def _target_logp(row: Row, policy: str) -> Row:
     }
 
 
-def _labels(rows: list[Row]) -> list[Row]:
-    """The labelled ones of a policy's rows, with their inclusion probability."""
+def _labels(rows: list[Row], among: list[Row]) -> list[Row]:
+    """The labelled rows, with the probability that they had to be among a policy's answers."""
     found = [row for row in rows if row["oracle_score"] is not None]
-    answers = sum(row["answer"] is not None for row in rows)
+    answers = sum(row["answer"] is not None for row in among)
     return [
         row if row["oracle_prob"] is not None else row | {"oracle_prob": len(found) / answers}
         for row in found
@@ -455,9 +468,10 @@ def _labels(rows: list[Row]) -> list[Row]:
 
 def _judged(row: Row, settings: Settings) -> Row:
     """The judge's score as a utility, or why there is none."""
+    judged = {name: row[name] for name in ("uid", "policy", "draw")}
     if row["score"] is None:
-        return row | {"reason": NO_ANSWER if row["answer"] is None else "not given"}
-    return row | {"judge_raw": to_unit(row["score"], settings.judge_range), "reason": None}
+        return judged | {"reason": NO_ANSWER if row["answer"] is None else "not given"}
+    return judged | {"judge_raw": to_unit(row["score"], settings.judge_range)}
 
 
 def _scale_note(

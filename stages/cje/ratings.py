@@ -71,8 +71,8 @@ def one_row_an_answer(rows: Sequence[Row], keep: Keep) -> list[Row]:
     return [row for row in keep(rows, fold) if row is first[row["uid"], row["draw"]]]
 
 
-def labelled(rows: Sequence[Row], keep: Keep) -> list[Row]:
-    """The rows with `oracle_score`, the mean of their ratings, and how many `raters` it has.
+def labelled(rows: list[Row], keep: Keep) -> list[Row]:
+    """The rows, which get `oracle_score`, the mean of their ratings, and how many `raters` it has.
 
     Where one label has an oracle_prob, those without are bad (`keep`).
     """
@@ -84,10 +84,10 @@ def labelled(rows: Sequence[Row], keep: Keep) -> list[Row]:
 
     if any(row["ratings"] and row["oracle_prob"] is not None for row in rows):
         rows = keep(rows, check)
-    return [
-        row | {"oracle_score": _mean(row["ratings"]), "raters": len(row["ratings"]) or None}
-        for row in rows
-    ]
+    for row in rows:
+        row["oracle_score"] = _mean(row["ratings"])
+        row["raters"] = len(row["ratings"]) or None
+    return rows
 
 
 def _mean(ratings: Sequence[float]) -> float | None:

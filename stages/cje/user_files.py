@@ -101,14 +101,16 @@ def find_policy_files(folder: Path, names: Iterable[str], suffix: str) -> dict[s
 
 
 def raw_rows(path: Path) -> Iterator[tuple[int, Row | BadRow]]:
-    """Line and content of each row of a .jsonl or .parquet file; BadRow for no JSON object.
+    """Line and content of each row of a .jsonl or .parquet file, null for NaN; BadRow for no JSON
+    object.
 
     The line of a Parquet row is its number, from 1. Raises CJEError where the file is unreadable.
     """
     try:
         if path.suffix == ".parquet":
             with pq.ParquetFile(path) as file:
-                yield from enumerate(file.read().to_pylist(maps_as_pydicts="strict"), 1)
+                rows = enumerate(file.read().to_pylist(maps_as_pydicts="strict"), 1)
+                yield from ((line, _nan_as_null(row)) for line, row in rows)
         else:
             with path.open("rb") as file:
                 yield from _json_rows(file)
@@ -131,9 +133,14 @@ def _json_rows(lines: Iterator[bytes]) -> Iterator[tuple[int, Row | BadRow]]:
         except (ValueError, RecursionError):
             yield number, BadRow("row", "not valid JSON: a number too long or nested too deep")
         else:
-            if not isinstance(row, dict):
-                row = BadRow("row", f"{show_value(row)} is not an object of columns")
-            yield number, row
+            if isinstance(row, dict):
+                yield number, _nan_as_null(row)
+            else:
+                yield number, BadRow("row", f"{show_value(row)} is not an object of columns")
+
+
+def _nan_as_null(row: Row) -> Row:
+    return {name: _given(value) for name, value in row.items()}
 
 
 def parse_log(raw: Row, settings: Settings) -> Row:
@@ -174,10 +181,12 @@ def parse_label(raw: Row, settings: Settings) -> Row:
 
 def _pick(raw: Row, column: str) -> tuple[str, Any]:
     """The name in the file and the value of one of our columns; the value None where absent."""
-    names = NAMES.get(column, (column,))
+    names = NAMES.get(column)
+    if names is None:
+        return column, raw.get(column)
     found = None
     for name in names:
-        value = _given(raw.get(name) if "." not in name else _nested(raw, name))
+        value = raw.get(name) if "." not in name else _given(_nested(raw, name))
         if value is None:
             continue
         if found and value != found[1]:
@@ -221,7 +230,7 @@ def _prompt(raw: Row) -> Row:
 
 def _cluster(raw: Row, names: Iterable[str]) -> Cluster:
     name, cluster = cluster_of(raw, names)
-    given = _given(raw.get("cluster"))
+    given = raw.get("cluster")
     if name != "cluster" and given not in (None, ""):
         raise BadRow("cluster", f"{show_value(given)} is neither text nor a whole number")
     return name, cluster
@@ -382,7 +391,7 @@ def _scores(raw: Row, settings: Settings) -> Row:
     """The judge's score, the oracle's ratings, and the chance that they had to be given."""
     judge, score = _pick(raw, "score")
     oracle, given = _pick(raw, "oracle_score")
-    ratings = given if isinstance(given, list) else [given]
+    ratings = map(_given, given) if isinstance(given, list) else [given]
     ratings = [_score(oracle, value, "oracle_range", settings.oracle_range) for value in ratings]
     return {
         "score": _score(judge, score, "judge_range", settings.judge_range),
@@ -403,7 +412,7 @@ def _probability(raw: Row) -> float | None:
 
 def _score(name: str, value: Any, setting: str, scale: tuple[float, float]) -> float | None:
     """A score on its scale, if there is one; the noise of rounding beyond it is cut off."""
-    if _given(value) is None:
+    if value is None:
         return None
     number = _as_number(name, value)
     lo, hi = scale
