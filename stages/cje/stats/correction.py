@@ -65,16 +65,44 @@ def weighted_mean(
     return Influence(value, psi, logs.cluster)
 
 
+def standard_ratio(log_ratio: np.ndarray) -> np.ndarray | None:
+    """The log-ratios (n,) in standard units, clipped; the lowest for impossible answers. None where
+    they do not vary."""
+    finite = np.isfinite(log_ratio)
+    if not finite.any() or np.ptp(log_ratio[finite]) <= 1e-9:
+        return None
+    spread, centre = log_ratio[finite].std(), log_ratio[finite].mean()
+    unit = np.where(finite, (np.where(finite, log_ratio, 0) - centre) / spread, -RATIO_CLIP)
+    return np.clip(unit, -RATIO_CLIP, RATIO_CLIP)
+
+
+def residual_bend(logs: Logs, log_ratio: np.ndarray) -> float:
+    """How many standard errors (HC0) the labelled residuals' regression on the standard log-ratio u
+    bends: the coefficient of u^2. A residual that grows faster than u has a weighted mean which
+    hangs on the heaviest logs, and those are few."""
+    unit = standard_ratio(log_ratio)
+    rows = logs.labelled & np.isfinite(log_ratio)
+    if unit is None or rows.sum() < LABELS_A_TERM * 3:
+        return 0.0
+    basis = np.column_stack([np.ones(rows.sum()), unit[rows], unit[rows] ** 2])
+    weight = logs.label_weight[rows]
+    gram = basis.T @ (basis * weight[:, None])
+    if np.linalg.cond(gram) > 1e10:
+        return 0.0
+    inverse = np.linalg.inv(gram)
+    slope = inverse @ (basis.T @ (weight * logs.residual[rows]))
+    left = logs.residual[rows] - basis @ slope
+    meat = basis.T @ (basis * ((weight * left) ** 2)[:, None])
+    error = float(np.sqrt((inverse @ meat @ inverse)[2, 2]))
+    return float(slope[2] / error) if error > 1e-12 else 0.0
+
+
 def sequence_correction(
     logs: Logs, draws: Draws, weights: SequenceWeights, log_ratio: np.ndarray
 ) -> Influence:
     """mean_j v_j + mean_i w_i (m_i - v_i + omega_i (y_i - f_i - m_i)) under exact weights."""
-    finite = np.isfinite(log_ratio)
-    signal = None
-    if finite.any() and np.ptp(log_ratio[finite]) > 1e-9:
-        spread, centre = log_ratio[finite].std(), log_ratio[finite].mean()
-        unit = np.where(finite, (np.where(finite, log_ratio, 0) - centre) / spread, -RATIO_CLIP)
-        signal = np.clip(unit, -RATIO_CLIP, RATIO_CLIP)
+    unit = standard_ratio(log_ratio)
+    signal = None if unit is None else np.column_stack([unit, unit**2])
     guess = guess_residual(logs, draws, weights.weight, signal)
     mean = weighted_mean(logs, guess.residual, weights.weight, weights.scored)
     mean = fitted_terms_widened(mean, logs, weights.weight, guess.terms)
@@ -135,7 +163,7 @@ class Guess:
 def guess_residual(
     logs: Logs, draws: Draws, weight: np.ndarray, signal: np.ndarray | None
 ) -> Guess:
-    """m is a ridge regression of the labelled residuals on [1, s, s^2, lengths, signal], weighted
+    """m is a ridge regression of the labelled residuals on [1, s, s^2, lengths, u, u^2], weighted
     as the target weighs them and cross-fitted by fold; scaled by tau in [0, 1], which minimises the
     variance over label draws, so that a guess without merit is not used."""
     shown, drawn = (_shown(rows.score, rows.lengths) for rows in (logs, draws))

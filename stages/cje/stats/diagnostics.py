@@ -50,6 +50,7 @@ def diagnose(
         sequence_tail_index=None if exact is None else exact.tail_index,
         sequence_extreme_share=None if exact is None else exact.extreme_share,
         residual_tail_index=None if exact is None else case.residual_tail,
+        residual_bend=case.residual_bend,
         reach=case.reach,
         log_ratio_sd=log_ratio_spread(ratio),
         unscored_share=0.0 if is_base else 1.0 if ratio is None else float(np.isnan(ratio).mean()),

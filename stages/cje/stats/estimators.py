@@ -27,6 +27,7 @@ from cje.stats.samples import Draws, Samples
 from cje.stats.weights import (
     SequenceWeights,
     WeightSummary,
+    expected_sample_share,
     marginal_features,
     marginal_weights,
     off_one,
@@ -88,7 +89,7 @@ class Estimate:
     def _interval(self, influence: Influence, alpha: float) -> tuple[float, float]:
         freedom = max(self.labels - 1, 1.0)
         if self.evidence in (Evidence.WEIGHTS, Evidence.NONE):
-            freedom = influence.degrees_of_freedom
+            freedom = min(freedom, influence.degrees_of_freedom)
         return bounded_interval(
             influence.value, influence.se, self.labels, freedom, alpha, self.steps
         )
@@ -137,15 +138,26 @@ class Case:
         return tail_index(size[logs.labelled])
 
     @cached_property
+    def residual_bend(self) -> float:
+        """How surely the residuals grow faster than the log-ratio, in standard errors."""
+        if self.log_ratio is None:
+            return 0.0
+        return correction.residual_bend(self.samples.logs, self.log_ratio)
+
+    @cached_property
     def reach(self) -> Reach:
         """How far the exact weights carry."""
         found = self.exact_summary
         labelled = self.samples.logs.labelled.sum()
         off = found is not None and off_one(found.mean_weight, found.mean_weight_z)
-        if found is None or found.ess < FALLS_ESS or off or labelled < FEWEST_LABELS:
+        if found is None or off or labelled < FEWEST_LABELS:
+            return Reach.NONE
+        share = min(found.ess, expected_sample_share(self.log_ratio))
+        if share < FALLS_ESS:
             return Reach.NONE
         fine = max(found.tail_index, self.residual_tail) <= self.max_tail
-        return Reach.STANDS if found.ess >= STANDS_ESS and fine else Reach.WEAK
+        fine &= abs(self.residual_bend) <= DIFFERENT
+        return Reach.STANDS if share >= STANDS_ESS and fine else Reach.WEAK
 
     @cached_property
     def exact(self) -> Influence | None:

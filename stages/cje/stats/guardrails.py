@@ -34,7 +34,8 @@ class PolicyDiagnostics:
 
     weights, why, status: importance weights used, a sentence, the overlap at a glance. ess to
     extreme_share: of the weights used. sequence_*: of the exact weights, used or not; reach: how
-    far they carry; residual_tail_index: of the weighted residuals. labels: clusters with a label on
+    far they carry; residual_tail_index: of the weighted residuals; residual_bend: how surely those
+    grow faster than the log-ratio. labels: clusters with a label on
     the policy's own answers; effective_labels, Kish's number; label_skew: their skewness over the
     root of their number; label_values: how many different ones there are; power: how much of the
     predictions is believed.
@@ -67,6 +68,7 @@ class PolicyDiagnostics:
     sequence_tail_index: float | None
     sequence_extreme_share: float | None
     residual_tail_index: float | None
+    residual_bend: float
     reach: Reach
     log_ratio_sd: float | None
     unscored_share: float
@@ -354,6 +356,13 @@ def _poor_overlap(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
             Severity.NOTE if d.own_labels else Severity.WARNING,
             f"a few heavy logs carry its estimate (Pareto tail index {tail:.2f}; "
             f"{limits['max_tail_index']:g} is the most)",
+            "log with a policy nearer to it" if d.own_labels else label_answers(d),
+        )
+    if abs(d.residual_bend) > DIFFERENT and d.evidence is not Evidence.NONE:
+        yield Finding(
+            Severity.NOTE if d.own_labels else Severity.WARNING,
+            "what the judge gets wrong grows faster than the log-ratio (by "
+            f"{abs(d.residual_bend):.1f} standard errors): a few heavy logs carry its estimate",
             "log with a policy nearer to it" if d.own_labels else label_answers(d),
         )
 

@@ -121,6 +121,21 @@ def effective_sample_share(weight: np.ndarray) -> float:
     return float(relative.sum() ** 2 / (relative**2).sum() / len(weight))
 
 
+def expected_sample_share(log_ratio: np.ndarray) -> float:
+    """The effective sample, as a share of n, that the log-ratios (n,) promise: exp(-s^2), s^2 their
+    mean squared distance from the median above it, plus its standard error.
+
+    It is exact for log-ratios that are normal above their median. The effective sample seen is
+    larger by chance, the more so the fewer of the largest weights happen to be there.
+    """
+    finite = log_ratio[np.isfinite(log_ratio)]
+    if not len(finite):
+        return 0.0
+    above = finite - np.median(finite)
+    above = above[above >= 0]
+    return float(np.exp(-np.mean(above**2) * (1 + np.sqrt(2 / len(above)))))
+
+
 def tail_index(weight: np.ndarray) -> float:
     """The Pareto shape k of the largest weights; above 0.7 their mean cannot be trusted.
 
