@@ -40,6 +40,7 @@ FEWEST_LABELS = 10  # own labels below which they check nothing
 STANDS_ESS = 0.2  # sequence weights above this share of the logs carry an estimate by themselves
 FALLS_ESS = 0.05  # below this share they carry nothing
 DIFFERENT = 3.0  # standard errors
+BENDS = 2.0  # standard errors, of a bend that would make an interval too short
 DOUBTFUL_GAP = 2.25  # variances of a gap within which the point stays at the direct estimate
 
 
@@ -156,7 +157,7 @@ class Case:
         if share < FALLS_ESS:
             return Reach.NONE
         fine = max(found.tail_index, self.residual_tail) <= self.max_tail
-        fine &= abs(self.residual_bend) <= DIFFERENT
+        fine &= abs(self.residual_bend) <= BENDS
         return Reach.STANDS if share >= STANDS_ESS and fine else Reach.WEAK
 
     @cached_property

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from cje.stats.estimators import DIFFERENT, FEWEST_LABELS, STANDS_ESS
+from cje.stats.estimators import BENDS, DIFFERENT, FEWEST_LABELS, STANDS_ESS
 from cje.stats.weights import off_one
 from cje.vocabulary import EstimatorName, Evidence, Reach, Severity, Status, Verdict, WeightKind
 
@@ -358,7 +358,7 @@ def _poor_overlap(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
             f"{limits['max_tail_index']:g} is the most)",
             "log with a policy nearer to it" if d.own_labels else label_answers(d),
         )
-    if abs(d.residual_bend) > DIFFERENT and d.evidence is not Evidence.NONE:
+    if abs(d.residual_bend) > BENDS and d.evidence is not Evidence.NONE:
         yield Finding(
             Severity.NOTE if d.own_labels else Severity.WARNING,
             "what the judge gets wrong grows faster than the log-ratio (by "

@@ -136,13 +136,13 @@ def bounded_interval(
 ) -> tuple[float, float]:
     """The interval of level 1 - alpha of a mean on [0, 1].
 
-    V (1 - V) / se^2 is an effective number of labels, here times the ratio of squared normal and t
-    quantiles, and the interval is that of Clopper and Pearson for so many labels (Korn and Graubard
-    1998, section 3): never of width 0, never beyond the scale. Where labels take more than two
-    values (`steps` false), their mean moves by no steps of a label, and of the label that Clopper
-    and Pearson allow at each end half is left, as in Jeffreys's interval. Where nothing varies it
-    is the exact one for a share of answers that `labels` (their effective number) could have
-    missed: that share is at most 1 - (alpha / 2)^(1 / labels), and worth anything from 0 to 1.
+    V (1 - V) / se^2 is an effective number of labels, and the interval is that of Clopper and
+    Pearson for so many (Korn and Graubard 1998, section 3): never of width 0, never beyond the
+    scale. Where labels take more than two values (`steps` false), the number is multiplied by the
+    ratio of squared normal and t quantiles; and as their mean moves by no steps of a label, of the
+    label that Clopper and Pearson allow at each end half is left, as in Jeffreys's interval. Where
+    nothing varies it is the exact one for a share of answers that `labels` (their effective number)
+    could have missed: at most 1 - (alpha / 2)^(1 / labels), worth anything from 0 to 1.
     """
     value = min(max(value, 0.0), 1.0)
     if se <= ROUNDING or value * (1 - value) <= 0:
@@ -150,7 +150,7 @@ def bounded_interval(
         low, high = value * (1 - unseen), value * (1 - unseen) + unseen
         quantile = stdtrit(freedom, 1 - alpha / 2)
         return max(0.0, min(low, value - quantile * se)), min(1.0, max(high, value + quantile * se))
-    ratio = ndtri(alpha / 2) / stdtrit(freedom, alpha / 2)
+    ratio = 1.0 if steps else ndtri(alpha / 2) / stdtrit(freedom, alpha / 2)
     size = value * (1 - value) / se**2 * ratio**2
     near, far = (0.0, 1.0) if steps else (0.5, 0.5)
     low = betaincinv(size * value + near, size * (1 - value) + far, alpha / 2)

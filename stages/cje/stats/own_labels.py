@@ -1,14 +1,14 @@
 """The estimate that stands on oracle labels on a policy's own answers.
 
-    V = mean_m y + lambda ((mean_n f - mean_m f) + (mean_n1 h - mean_m h))
+    V = mean_m y + lambda (mean_n f - mean_m f + mean_n1 h - mean_m h) + mu (mean_n s - mean_m s)
 
 n prompts with an answer, n1 of them with the base policy's label, m with the policy's own; f is
-what the judge's scores predict, h = g - f what the base policy's label on the prompt adds
-(`predictor`).
-Three-phase regression (Cochran 1977, Sampling Techniques, section 12.9); with f alone it is
-prediction-powered inference (Angelopoulos, Duchi and Zrnic 2023, equation 3). Unbiased whatever the
-judge does, as far as the labelled prompts are a random part of all: lambda, the power, says only
-how much of the predictions is believed.
+what judge scores predict in all policies alike, h = g - f what the base policy's label on the
+prompt adds (`predictor`), s the policy's own judge score. Three-phase regression (Cochran 1977,
+Sampling Techniques, section 12.9); with one signal it is prediction-powered inference
+(Angelopoulos, Duchi and Zrnic 2023, equation 3). Unbiased whatever the judge does, as far as the
+labelled prompts are a random part of all: the powers lambda and mu say only how much of the
+signals is believed. Unless a policy's own labels say otherwise beyond chance, lambda is 1 and mu 0.
 """
 
 from dataclasses import dataclass
@@ -19,8 +19,7 @@ from cje.stats.inference import Influence
 from cje.stats.predictor import Prediction
 from cje.stats.samples import Answers, Samples
 
-DOUBT = 2.0  # variances of itself by which the power must differ from 1 to leave it
-POWERS = (0.0, 1.25)
+DOUBT = 2.0  # variances of itself by which a power must differ from what it is taken for
 MOST_LEVERAGE = 0.9
 
 
@@ -47,16 +46,23 @@ def own_label_estimate(samples: Samples, policy: str, prediction: Prediction) ->
         return None
     share = _shares(answers.label_weight)[rows]
     mean = float(share @ answers.utility[rows])
-    signal, gap, elsewhere = _predicted(answers, base, prediction, rows, share)
-    error = answers.utility[rows] - mean
-    power, leverage = tuned_power(share * error, share * signal)
-    left = (error - power * signal) / np.sqrt(1 - leverage) * np.sqrt(clusters / (clusters - 1))
-    psi = power * elsewhere
+    left, value, psi = answers.utility[rows] - mean, mean, np.zeros(len(samples.uids))
+    leverage, powers = np.zeros(len(rows)), []
+    for signal, claimed in (
+        (_predicted(answers, base, prediction, rows, share), 1.0),
+        (_judged(answers, prediction, rows, share), 0.0),
+    ):
+        power, own_leverage = tuned_power(share * left, share * signal.here, claimed)
+        left, value = left - power * signal.here, value - power * signal.gap
+        psi, leverage = psi + power * signal.elsewhere, leverage + own_leverage
+        powers.append(power)
+    leverage = np.minimum(leverage, MOST_LEVERAGE)
+    left = left * np.sqrt(clusters / (clusters - 1) / (1 - leverage))
     psi[rows] += share * left
     by_cluster = np.bincount(samples.cluster[rows], share)
     return OwnLabels(
-        influence=Influence(mean - power * gap, len(psi) * psi, samples.cluster),
-        power=power,
+        influence=Influence(value, len(psi) * psi, samples.cluster),
+        power=powers[0],
         labels=clusters,
         effective=float(1 / (by_cluster @ by_cluster)),
         skew=_skew(np.bincount(samples.cluster[rows], share * left)),
@@ -64,47 +70,71 @@ def own_label_estimate(samples: Samples, policy: str, prediction: Prediction) ->
     )
 
 
+@dataclass(frozen=True)
+class Signal:
+    """What is known of all prompts and goes with utility: `here` (m,), of the labelled rows, about
+    its mean over them; `gap`, how much higher that mean is than over all prompts; `elsewhere` (N,),
+    the influence of the mean over all prompts."""
+
+    here: np.ndarray
+    gap: float
+    elsewhere: np.ndarray
+
+
 def _shares(weight: np.ndarray) -> np.ndarray:
     """The weights (N,), not negative, with sum 1."""
     return weight / weight.sum()
 
 
+def _signal(
+    here: np.ndarray, share: np.ndarray, everywhere: np.ndarray, whole: np.ndarray
+) -> Signal:
+    mean_here, mean = float(share @ here), float(everywhere @ whole)
+    return Signal(here - mean_here, mean_here - mean, everywhere * (whole - mean))
+
+
+def _judged(
+    answers: Answers, prediction: Prediction, rows: np.ndarray, share: np.ndarray
+) -> Signal:
+    """The policy's own judge score."""
+    everywhere = _shares(answers.present.astype(float))
+    return _signal(prediction.labelled_score[rows], share, everywhere, prediction.score)
+
+
 def _predicted(
     answers: Answers, base: Answers, prediction: Prediction, rows: np.ndarray, share: np.ndarray
-) -> tuple[np.ndarray, float, np.ndarray]:
-    """What is predicted of the labelled rows (m,), about its mean over them; how much higher that
-    mean is than over all prompts; and the influence (N,) of the mean over all prompts."""
-    f, everywhere = prediction.labelled[rows], _shares(answers.present.astype(float))
-    f_here, f_all = float(share @ f), float(everywhere @ prediction.whole)
-    signal, gap = f - f_here, f_here - f_all
-    elsewhere = everywhere * (prediction.whole - f_all)
+) -> Signal:
+    """f, and h where the base policy's answer to the prompt is labelled."""
+    everywhere = _shares(answers.present.astype(float))
+    f = _signal(prediction.labelled[rows], share, everywhere, prediction.whole)
     known = base.labelled[rows]
     part = float(share @ known)
-    if part > 0 and prediction.peer.any():
-        h, beyond = prediction.peer[rows], _shares(base.label_weight)
-        h_here, h_all = float(share @ (known * h)) / part, float(beyond @ prediction.peer)
-        signal = signal + np.where(known, h - h_here, 0.0)
-        gap += part * (h_here - h_all)
-        elsewhere = elsewhere + part * beyond * (prediction.peer - h_all)
-    return signal, gap, elsewhere
+    if part == 0 or not prediction.peer.any():
+        return f
+    beyond = _shares(base.label_weight)
+    h = _signal(prediction.peer[rows], share * known / part, beyond, prediction.peer)
+    return Signal(
+        f.here + np.where(known, h.here, 0.0),
+        f.gap + part * h.gap,
+        f.elsewhere + part * h.elsewhere,
+    )
 
 
-def tuned_power(error: np.ndarray, signal: np.ndarray) -> tuple[float, np.ndarray]:
+def tuned_power(error: np.ndarray, signal: np.ndarray, claimed: float) -> tuple[float, np.ndarray]:
     """The power of least variance and each row's leverage on it; error, signal (m,) by share.
 
-    The least-squares power is believed as far as it differs from 1, what the predictions claim of
-    themselves, by more than its own noise: 1 + k (power - 1), k = max(0, 1 - 2 se^2 / (power -
-    1)^2). A residual over the root of 1 - leverage has the variance of its error (HC2; MacKinnon
-    and White 1985).
+    The least-squares power is believed as far as it differs from the claimed one by more than its
+    own noise: claimed + k (power - claimed), k = max(0, 1 - 2 se^2 / (power - claimed)^2); below 0
+    it is never taken. A residual over the root of 1 - leverage has the variance of its error (HC2;
+    MacKinnon and White 1985).
     """
     spread = signal @ signal
     if len(error) < 4 or spread <= 1e-20:
-        return 1.0, np.zeros(len(error))
-    step = signal @ (error - signal) / spread
-    noise = ((error - (1 + step) * signal) ** 2).sum() / (len(error) - 2) / spread
+        return claimed, np.zeros(len(error))
+    step = signal @ (error - claimed * signal) / spread
+    noise = ((error - (claimed + step) * signal) ** 2).sum() / (len(error) - 2) / spread
     kept = max(0.0, 1 - DOUBT * noise / step**2) if step else 0.0
-    leverage = np.minimum(kept * signal**2 / spread, MOST_LEVERAGE)
-    return float(np.clip(1 + kept * step, *POWERS)), leverage
+    return max(claimed + kept * step, 0.0), kept * signal**2 / spread
 
 
 def _skew(influence: np.ndarray) -> float:

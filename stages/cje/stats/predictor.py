@@ -7,8 +7,8 @@
 
 Both are fitted on the labels of all policies together, with common slopes and an intercept for
 each policy, and cross-fitted by prompt; they predict differences between the prompts of one policy,
-so their level is 0 on average. Labels of many policies on one prompt count as one: on prompts, not
-on labels, depends how much can be learned of what belongs to a prompt.
+so their level is 0 on average. Labels of many policies on one prompt count for less than as many on
+others: on prompts, not on labels, depends how much can be learned of what belongs to a prompt.
 """
 
 from collections.abc import Mapping
@@ -21,17 +21,21 @@ from cje.stats.calibration import filled
 from cje.stats.samples import Answers, Samples
 
 RIDGE = 1e-3  # of the mean diagonal: it only keeps collinear features apart
+ALIKE = 0.3  # the correlation of policies' labels on one prompt that weights assume
 FEWEST = 5  # prompts with labels of both that a slope on the base policy's residual needs
 
 
 @dataclass(frozen=True)
 class Prediction:
     """Of one policy, over all N prompts: `whole` is f of its answers, `labelled` f of the labelled
-    ones, `peer` g - f (0 where the base policy's answer is not labelled)."""
+    ones, `peer` g - f (0 where the base policy's answer is not labelled); `score` and
+    `labelled_score` its judge scores, about their mean and in a common scale."""
 
     whole: np.ndarray
     labelled: np.ndarray
     peer: np.ndarray
+    score: np.ndarray
+    labelled_score: np.ndarray
 
 
 def predict(samples: Samples) -> dict[str, Prediction]:
@@ -45,7 +49,10 @@ def predict(samples: Samples) -> dict[str, Prediction]:
         for policy, parts in features.items()
     }
     peer = peer_residuals(samples, {policy: labelled for policy, (_, labelled) in f.items()})
-    return {policy: Prediction(*f[policy], peer[policy]) for policy in f}
+    return {
+        policy: Prediction(*f[policy], peer[policy], *(part[:, 0] for part in features[policy]))
+        for policy in f
+    }
 
 
 def judge_features(
@@ -93,34 +100,57 @@ def fit_slopes(samples: Samples, features: Mapping[str, np.ndarray], folds: int)
     """The slopes of utility on the features, (K, d): row k from the labels outside fold k.
 
     Weighted least squares within policies: a policy's own mean takes no part. A label's weight is
-    1 / (its inclusion probability times the labels on its prompt).
+    1 / its inclusion probability, over 1 + 0.3 (k - 1) with k labels on its prompt, which are so
+    much alike (Kish's design effect). Slopes are believed as far as
+    they are not noise: times 1 - d / W, at least 0, W their Wald statistic by prompt (the factor of
+    James and Stein 1961).
     """
-    labels = sum(a.labelled.astype(float) for a in samples.answers.values())
+    count = sum(a.labelled.astype(int) for a in samples.answers.values())
+    labelled = np.flatnonzero(count)
     width = next(iter(features.values())).shape[1]
-    gram, moment = np.zeros((folds, width, width)), np.zeros((folds, width))
+    parts = []
     for policy, answer in samples.answers.items():
         rows = np.flatnonzero(answer.labelled)
-        if len(rows) < 2:
-            continue
-        x, y = features[policy][rows], answer.utility[rows]
-        weight = answer.label_weight[rows] / answer.label_weight[rows].mean() / labels[rows]
-        of_fold = samples.fold[rows]
-        for k in range(folds):
-            train = np.where(of_fold == k, 0.0, weight)
-            mass = train.sum()
-            if mass <= 0:
-                continue
-            mean_x, mean_y = train @ x / mass, train @ y / mass
-            weighted = x * train[:, None]
-            gram[k] += weighted.T @ x - mass * np.outer(mean_x, mean_x)
-            moment[k] += weighted.T @ y - mass * mean_x * mean_y
+        if len(rows) >= 2:
+            weight = answer.label_weight[rows] / answer.label_weight[rows].mean()
+            weight /= 1 + ALIKE * (count[rows] - 1)
+            place = np.searchsorted(labelled, rows)
+            parts.append((features[policy][rows], answer.utility[rows], weight, place))
+    of_fold = samples.fold[labelled]
     slopes = np.zeros((folds, width))
     for k in range(folds):
-        size = np.trace(gram[k]) / width
-        if size > 0:
-            penalty = (RIDGE * size + 1e-12) * np.eye(width)
-            slopes[k] = np.linalg.solve(gram[k] + penalty, moment[k])
+        slopes[k] = _believed_slopes(parts, of_fold != k, width)
     return slopes
+
+
+def _believed_slopes(
+    parts: list[tuple[np.ndarray, ...]], train: np.ndarray, width: int
+) -> np.ndarray:
+    """The slopes (d,) from the training prompts; `parts`: by policy the features (m, d), utilities,
+    weights and places among the labelled prompts (m,)."""
+    gram, moment = np.zeros((width, width)), np.zeros(width)
+    centred = []
+    for x, y, weight, place in parts:
+        weight = np.where(train[place], weight, 0.0)
+        if weight.sum() <= 0:
+            continue
+        x, y = x - np.average(x, axis=0, weights=weight), y - np.average(y, weights=weight)
+        weighted = x * weight[:, None]
+        gram += weighted.T @ x
+        moment += weighted.T @ y
+        centred.append((weighted, x, y, place))
+    size = np.trace(gram) / width
+    if size <= 0:
+        return np.zeros(width)
+    gram[np.diag_indices_from(gram)] += RIDGE * size + 1e-12
+    slopes = np.linalg.solve(gram, moment)
+    score = np.zeros((len(train), width))
+    for weighted, x, y, place in centred:
+        score[place] += weighted * (y - x @ slopes)[:, None]  # a policy has one row a prompt
+    meat = score.T @ score
+    meat[np.diag_indices_from(meat)] += 1e-12 * max(np.trace(meat), 1e-300)
+    wald = moment @ np.linalg.solve(meat, moment)
+    return slopes * max(0.0, 1 - width / wald) if wald > 0 else np.zeros(width)
 
 
 def peer_residuals(samples: Samples, predicted: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
