@@ -4,7 +4,13 @@ from math import isfinite
 
 from cje import plots
 from cje.analysis import Analysis, estimate
-from cje.diagnostics import best_policy, reply_shares, reply_violations, rescored_violations
+from cje.diagnostics import (
+    THRESHOLDS,
+    best_policy,
+    reply_shares,
+    reply_violations,
+    rescored_violations,
+)
 from cje.frames import rewarded_frames
 from cje.samples import check_frames
 from cje.settings import Settings, load_settings
@@ -17,10 +23,11 @@ def main() -> str:
     logs, draws = rewarded_frames(DATA, settings)
     target_logps = read_table(DATA / "target_logps.parquet", "target_logps")
     logs, target_logps, draws = check_frames(logs, target_logps, draws, (0, 1), (0, 1))
+    limits = {name: settings.thresholds[name] for name in THRESHOLDS}
     result = estimate(
         logs, target_logps, draws,
         estimator=settings.estimator, weights=settings.weights, alpha=settings.alpha,
-        folds=settings.folds, seed=settings.seed, thresholds=settings.thresholds,
+        folds=settings.folds, seed=settings.seed, thresholds=limits,
         identical=settings.identical_policies,
     )  # fmt: skip
     shares = reply_shares(logs, draws)

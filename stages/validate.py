@@ -1,4 +1,4 @@
-"""Validate the estimates against the oracle's labels on fresh answers of each target."""
+"""Validate the estimates against oracle labels on answers to prompts that no estimate used."""
 
 import json
 
@@ -8,7 +8,7 @@ from cje.diagnostics import best_policy, verdict, violations_frame, violations_l
 from cje.frames import KEY, rewarded_frames, unit_labels
 from cje.samples import build_samples, check_frames
 from cje.settings import load_settings
-from cje.sources import open_source
+from cje.sources import Source, open_source, unused_prompts
 from cje.stage import DATA, METRICS, run
 from cje.tables import read_table, write_csv, write_metrics, write_table
 from cje.validation import validate
@@ -16,12 +16,7 @@ from cje.validation import validate
 
 def main() -> str:
     settings = load_settings()
-    source = open_source(settings, "validate")
-    prompts = read_table(DATA / "prompts.parquet", "prompts")
-    answers = read_table(DATA / "draws.parquet", "draws", ["uid", "policy", "draw", "answer"])
-    labels = source.validation_labels(prompts, answers)
-    write_table(labels, "validation_labels", DATA / "validation_labels.parquet")
-    write_table(source.call_table(), "calls", DATA / "validate_calls.parquet")
+    labelled = label_answers(open_source(settings, "validate"))
     labels = unit_labels(DATA / "validation_labels.parquet", "validation_labels", settings)
     logs, draws = rewarded_frames(DATA, settings)
     draws = draws.drop(columns=["oracle_score", "oracle_prob"]).merge(labels, how="left", on=KEY)
@@ -29,9 +24,8 @@ def main() -> str:
     samples = build_samples(logs, no_logps, draws, settings.folds, settings.seed)
     results = json.loads((METRICS / "estimates.json").read_text(encoding="utf-8"))["results"]
     estimates = pd.DataFrame.from_dict(results, orient="index")
-    found = validate(
-        estimates, samples.logs, samples.draws, settings.alpha, settings.min_truth_coverage
-    )
+    least = settings.thresholds["min_truth_coverage"]
+    found = validate(estimates, samples.logs, samples.draws, settings.alpha, least)
     earlier = read_table(DATA / "violations.parquet", "violations")
     every = [*violations_list(earlier), *found.violations]
     verdicts = {policy: verdict(policy, every) for policy in estimates.index}
@@ -41,7 +35,24 @@ def main() -> str:
     write_metrics(guard_rail_metrics(violations), METRICS / "guard_rails.json")
     write_metrics(summary_metrics(estimates, verdicts, found, violations), METRICS / "summary.json")
     covered = "no labels" if found.coverage is None else f"coverage {found.coverage:.0%}"
-    return f"Validated {len(found.results)} policies: {covered}; {len(violations)} violations"
+    words = f"{covered}; {len(violations)} violations; {labelled}"
+    return f"Validated {len(found.results)} policies: {words}"
+
+
+def label_answers(source: Source) -> str:
+    """Have answers labelled to prompts that no estimate used, write the tables, and say how many
+    there were."""
+    prompts = read_table(DATA / "prompts.parquet", "prompts")
+    logs = read_table(DATA / "logs.parquet", "logs", ["uid", "answer", "action"])
+    draws = read_table(DATA / "draws.parquet", "draws", ["uid", "policy", "draw", "answer"])
+    used = read_table(DATA / "oracle_labels.parquet", "oracle_labels")
+    labels = source.validation_labels(prompts, logs, draws, used)
+    write_table(labels, "validation_labels", DATA / "validation_labels.parquet")
+    write_table(source.call_table(), "calls", DATA / "validate_calls.parquet")
+    counts = labels["policy"].value_counts(sort=False)
+    by_policy = ", ".join(f"{policy} {count:,}" for policy, count in counts.items()) or "none"
+    unused = len(unused_prompts(prompts, used))
+    return f"{unused:,} prompts without a label that an estimate used; labelled here: {by_policy}"
 
 
 def validation_metrics(found, verdicts: dict[str, str]) -> dict:

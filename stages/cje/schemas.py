@@ -36,7 +36,6 @@ SAMPLED_LOGP = Rule("must be finite and at most 0", lambda v: np.isfinite(v) & (
 COUNT = Rule("must be 0 or more", lambda v: v >= 0)
 NOT_NEGATIVE = Rule("must be finite and 0 or more", lambda v: np.isfinite(v) & (v >= 0))
 COUNT_OR_LOGGED = Rule(f"must be {LOGGED} (the logged answer) or more", lambda v: v >= LOGGED)
-LOGGED_ONLY = Rule(f"must be {LOGGED} (the logged answer)", lambda v: v == LOGGED)
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,14 @@ _REPLY = (
 
 TABLES = {
     "prompts": Table(
-        (_UID, _PROMPT, Column("source"), Column("checks", null=True), _REFERENCE),
+        (
+            _UID,
+            _PROMPT,
+            Column("source"),
+            Column("checks", null=True),
+            _REFERENCE,
+            Column("cluster", null=True),
+        ),
         key=("uid",),
         stage="load_prompts",
     ),
@@ -124,11 +130,11 @@ TABLES = {
         stage="proxy_score",
     ),
     "oracle_labels": Table(
-        (_UID, _POLICY, Column("draw", INTEGER, rule=LOGGED_ONLY), *_LABEL),
+        (_UID, _POLICY, _ANY_ANSWER, *_LABEL),
         key=_KEY,
         stage="oracle_label",
     ),
-    "validation_labels": Table((_UID, _POLICY, _DRAW, *_LABEL), key=_KEY, stage="validate"),
+    "validation_labels": Table((_UID, _POLICY, _ANY_ANSWER, *_LABEL), key=_KEY, stage="validate"),
     "calls": Table(
         (
             Column("key"),

@@ -30,6 +30,26 @@ class Evidence(StrEnum):
     NONE = "none"
 
 
+class EstimatorName(StrEnum):
+    """How a policy's utility is estimated; docs/method.md has the formula of each."""
+
+    DR_CPO = "dr-cpo"
+    PPI = "ppi"
+    DIRECT = "direct"
+    IPS = "ips"
+    SNIPS = "snips"
+    CALIBRATED_IPS = "calibrated-ips"
+
+
+class WeightChoice(StrEnum):
+    """Which importance weights are asked for: the exact ones where they stand, only the exact
+    ones, or learned ones."""
+
+    AUTO = "auto"
+    SEQUENCE = "sequence"
+    MARGINAL = "marginal"
+
+
 class WeightKind(StrEnum):
     """Importance weights: exact likelihood ratios, learned from features, or none."""
 
