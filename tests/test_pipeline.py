@@ -206,7 +206,6 @@ def test_no_answer_is_labelled_twice_and_some_are_on_every_policys(repo):
     [
         ({"target_models": "[clone,nobody]"}, '"nobody" is not defined'),
         ({"estimator": "magic"}, 'estimator: "magic" is not allowed'),
-        ({"+refuse_ess": 0.1}, "refuse_ess: is now guard_rails.refuse_ess"),
         ({"base_model": "sim/nope"}, "sim/nope is no simulated policy"),
         ({"proxy_model": "acme/judge"}, "there is no provider 'acme'"),
         ({"prompts": "elsewhere/p.jsonl"}, "is not under data/prompts"),
