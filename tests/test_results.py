@@ -26,7 +26,12 @@ from cje.notebook import ArenaAnalyzer
 from cje.runs import newest_run, open_run
 from pipeline import ROOT, experiment, new_project, run
 
-SMALL = {"max_samples": 120, "oracle_samples": 60, "target_models": "[clone,better,unhelpful]"}
+SMALL = {
+    "max_samples": 120,
+    "target_labels": 40,
+    "oracle_samples": 60,
+    "target_models": "[clone,better,unhelpful]",
+}
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ from typing import Any
 import pandas as pd
 from ruamel.yaml import YAML
 
-from cje.diagnostics import COLUMNS as VIOLATION_COLUMNS
 from cje.errors import CJEError
 from cje.frames import KEY, unit_labels
-from cje.inference import square
 from cje.settings import Settings, load_settings
+from cje.stats.guardrails import COLUMNS as VIOLATION_COLUMNS
+from cje.stats.inference import square
 from cje.tables import LOGGED, read_table
 
 RUNS = Path("outputs/arena_runs")

@@ -146,8 +146,12 @@ TABLES = {
         key=_KEY,
         stage="proxy_score",
     ),
-    "oracle_labels": Table((_UID, _POLICY, _ANY_ANSWER, *_LABEL), key=_KEY, stage="oracle_label"),
-    "validation_labels": Table((_UID, _POLICY, _DRAW, *_LABEL), key=_KEY, stage="validate"),
+    "oracle_labels": Table(
+        (_UID, _POLICY, _ANY_ANSWER, *_LABEL),
+        key=_KEY,
+        stage="oracle_label",
+    ),
+    "validation_labels": Table((_UID, _POLICY, _ANY_ANSWER, *_LABEL), key=_KEY, stage="validate"),
     "calls": Table(
         (
             Column("key"),

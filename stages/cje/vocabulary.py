@@ -30,6 +30,26 @@ class Evidence(StrEnum):
     NONE = "none"
 
 
+class EstimatorName(StrEnum):
+    """How a policy's utility is estimated; docs/method.md has the formula of each."""
+
+    DR_CPO = "dr-cpo"
+    PPI = "ppi"
+    DIRECT = "direct"
+    IPS = "ips"
+    SNIPS = "snips"
+    CALIBRATED_IPS = "calibrated-ips"
+
+
+class WeightChoice(StrEnum):
+    """Which importance weights are asked for: the exact ones where they stand, only the exact
+    ones, or learned ones."""
+
+    AUTO = "auto"
+    SEQUENCE = "sequence"
+    MARGINAL = "marginal"
+
+
 class WeightKind(StrEnum):
     """Importance weights: exact likelihood ratios, learned from features, or none."""
 
@@ -67,22 +87,3 @@ class Form(StrEnum):
     """Of the calibration: a non-decreasing curve of the judge's score."""
 
     ISOTONIC = "isotonic"
-
-
-class WeightChoice(StrEnum):
-    """The setting `weights`."""
-
-    AUTO = "auto"
-    SEQUENCE = "sequence"
-    MARGINAL = "marginal"
-
-
-class EstimatorName(StrEnum):
-    """The setting `estimator`."""
-
-    DR_CPO = "dr-cpo"
-    PPI = "ppi"
-    DIRECT = "direct"
-    IPS = "ips"
-    SNIPS = "snips"
-    CALIBRATED_IPS = "calibrated-ips"

@@ -93,7 +93,6 @@ class PolicyDiagnostics:
     left_out: float = 0.0
     self_preference: str | None = None
     rescored_spread: float = 0.0
-    validation_z: float | None = None
 
     @property
     def mean_is_off(self) -> int:
@@ -116,14 +115,29 @@ class PolicyDiagnostics:
 @dataclass(frozen=True)
 class RunDiagnostics:
     """What is known of a whole run: the labels of all policies together, the part of the scale that
-    they span, whether all stand at its ends; and after validation how many intervals cover, of how
-    many."""
+    they span, and whether all stand at its ends."""
 
     span: float
     at_the_ends: bool
     all_labels: int
-    covered: int | None = None
-    validated: int = 0
+
+
+@dataclass(frozen=True)
+class PolicyValidation:
+    """A policy's estimate against labels that it did not use: what it stands on, and how far they
+    are apart, in standard errors of the paired difference."""
+
+    policy: str
+    evidence: Evidence
+    gap_z: float
+
+
+@dataclass(frozen=True)
+class RunValidation:
+    """How many intervals cover the oracle's truth, of how many that labels check."""
+
+    covered: int
+    validated: int
 
 
 class Finding(NamedTuple):
@@ -145,7 +159,7 @@ class Violation:
     remedy: str
 
 
-Subject = PolicyDiagnostics | RunDiagnostics
+Subject = PolicyDiagnostics | RunDiagnostics | PolicyValidation | RunValidation
 Limits = Mapping[str, float]
 
 
@@ -174,14 +188,13 @@ def rail(code: str, meaning: str, *thresholds: str, subject: type = PolicyDiagno
     return register
 
 
-def find(subject: Subject, limits: Limits, codes: Iterable[str] | None = None) -> list[Violation]:
-    """What the guard rails find in the diagnostics; those of `codes` alone, where given."""
+def find(subject: Subject, limits: Limits) -> list[Violation]:
+    """What the guard rails of this kind of subject find in it."""
     policy = getattr(subject, "policy", None)
-    wanted = None if codes is None else set(codes)
     return [
         Violation(policy, item.code, *finding)
         for item in RAILS
-        if item.subject is type(subject) and (wanted is None or item.code in wanted)
+        if item.subject is type(subject)
         for finding in item.check(subject, limits)
     ]
 
@@ -466,14 +479,6 @@ def _transport_failure(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding
             "estimate stands on the labels alone",
             "see whether the log-probabilities are of what really sampled",
         )
-    if d.validation_z is not None and abs(d.validation_z) > DIFFERENT:
-        yield Finding(
-            Severity.WARNING if d.own_labels else Severity.CRITICAL,
-            "labels that it did not use say otherwise, by "
-            f"{abs(d.validation_z):.1f} standard errors",
-            "see whether the labels are of a random part of the answers"
-            + ("" if d.own_labels else f", or {label_answers(d)}"),
-        )
 
 
 @rail("uncorrected", "the estimator takes no correction from labels")
@@ -592,11 +597,25 @@ def _range_not_used(d: RunDiagnostics, limits: Limits) -> Iterator[Finding]:
         )
 
 
+@rail("contradicted", "labels that the estimate did not use say otherwise",
+      subject=PolicyValidation)  # fmt: skip
+def _contradicted(d: PolicyValidation, limits: Limits) -> Iterator[Finding]:
+    if abs(d.gap_z) > DIFFERENT and d.evidence is not Evidence.NONE:
+        on_labels = d.evidence in (Evidence.LABELS, Evidence.BOTH)
+        yield Finding(
+            Severity.WARNING if on_labels else Severity.CRITICAL,
+            f"labels that it did not use say otherwise, by {abs(d.gap_z):.1f} standard errors",
+            "see whether the labels are of a random part of the answers"
+            if on_labels
+            else "let it stand on labels of its own answers (target_labels)",
+        )
+
+
 @rail("poor_coverage", "intervals miss the oracle's truth", "min_truth_coverage",
-      subject=RunDiagnostics)  # fmt: skip
-def _poor_coverage(d: RunDiagnostics, limits: Limits) -> Iterator[Finding]:
+      subject=RunValidation)  # fmt: skip
+def _poor_coverage(d: RunValidation, limits: Limits) -> Iterator[Finding]:
     least = limits["min_truth_coverage"]
-    if d.covered is not None and d.validated and d.covered / d.validated < least:
+    if d.validated and d.covered / d.validated < least:
         yield Finding(
             Severity.WARNING,
             f"{d.covered} of {d.validated} intervals cover the oracle's truth; {least:.0%} is the "
@@ -605,10 +624,13 @@ def _poor_coverage(d: RunDiagnostics, limits: Limits) -> Iterator[Finding]:
         )
 
 
-def finite_facts(diagnostics: PolicyDiagnostics) -> dict[str, object]:
-    """The diagnostics as scalars by name, without what is not defined, or infinite."""
-    kept = {k: v for k, v in vars(diagnostics).items() if k not in ("policy", "estimator")}
+def finite_facts(diagnostics: pd.DataFrame) -> dict[str, dict[str, object]]:
+    """The diagnostics as scalars by policy, without what is not defined, or infinite."""
     return {
-        k: v for k, v in kept.items()
-        if v is not None and (not isinstance(v, float) or isfinite(v))
-    }  # fmt: skip
+        policy: {
+            name: value
+            for name, value in facts.items()
+            if value is not None and not (isinstance(value, float) and not isfinite(value))
+        }
+        for policy, facts in diagnostics.to_dict("index").items()
+    }

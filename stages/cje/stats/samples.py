@@ -96,7 +96,8 @@ def clusters_of(frame: pd.DataFrame) -> np.ndarray:
     if "cluster" not in frame:
         return uid
     given = frame["cluster"].notna().to_numpy()
-    return np.where(given, "cluster " + frame["cluster"].astype(str).to_numpy(object), uid)
+    names = np.array([f"cluster {name}" for name in frame["cluster"]], dtype=object)
+    return np.where(given, names, uid)
 
 
 def answer_lengths(

@@ -1,22 +1,23 @@
-"""Validation: the estimates against oracle labels on the policies' own fresh draws."""
+"""Validation: the estimates against oracle labels that none of them used."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
 
-from cje.diagnostics import DIFFERENT, Violation
-from cje.estimators import audited, per_prompt
-from cje.stats.samples import Draws, Logs
+from cje.stats.guardrails import PolicyValidation, RunValidation, Violation, find
+from cje.stats.inference import ROUNDING, Influence, bounded_interval
+from cje.vocabulary import Evidence
+
+FEWEST = 2  # prompts with a label that a truth needs
 
 
 @dataclass(frozen=True)
 class Validation:
-    """`results`: by policy `oracle_truth`, `se_truth`, `ci_low_truth`, `ci_high_truth`, `labels`,
-    `absolute_error`, `covered`, `v_audited`, `se_audited`, `ci_low_audited`, `ci_high_audited`;
-    `coverage` over the policies with labels (None without any); `violations` found."""
+    """`results`: by policy `oracle_truth`, `se_truth`, `ci_low_truth`, `ci_high_truth`, `labels`
+    (prompts), `absolute_error`, `covered`; `coverage` over the policies with labels (None without
+    any); `violations` found."""
 
     results: pd.DataFrame
     coverage: float | None
@@ -25,70 +26,61 @@ class Validation:
 
 def validate(
     estimates: pd.DataFrame,
-    logs: Logs,
-    draws: Mapping[str, Draws | None],
+    influence: pd.DataFrame,
+    labels: pd.DataFrame,
+    cluster: pd.Series,
     alpha: float,
-    min_coverage: float,
+    limits: Mapping[str, float],
 ) -> Validation:
-    """Hold the estimates (`v_hat`, `se` by policy) against the labelled draws.
+    """Hold the estimates against labels that they did not use.
 
-    An estimate is covered where it differs from the labels' mean by no more than the t quantile
-    times sqrt(se^2 + se_truth^2): the truth is itself measured. Policies with fewer than two
-    labelled prompts are left out.
+    `estimates`: `v_hat`, `se`, `evidence` by policy. `influence`: contributions by prompt (uid) and policy, whose means are the estimates. `labels`:
+    `uid`, `policy`, `oracle_score` on [0, 1], `oracle_prob`. `cluster`: of each prompt, by uid. An
+    estimate is covered where its difference from the labels' mean, both on the same prompts and
+    each with its own noise, is within chance. Policies with labels on fewer than two prompts are
+    left out.
     """
+    codes = pd.factorize(cluster.reindex(influence.index))[0]
     rows, violations = {}, []
     for policy, estimate in estimates.iterrows():
-        drawn = draws.get(policy)
-        audit = None if drawn is None else audited(logs, drawn, alpha)
-        if audit is None:
+        own = labels[labels["policy"] == policy]
+        if own["uid"].nunique() < FEWEST or policy not in influence:
             continue
-        truth, error, count = labelled_mean(drawn)
-        quantile = stdtrit(count - 1, 1 - alpha / 2)
-        gap = abs(estimate["v_hat"] - truth)
+        truth = labelled_mean(own, influence.index, codes)
+        contribution = influence[policy].to_numpy()
+        found = Influence(estimate["v_hat"], contribution - contribution.mean(), codes)
+        gap = found - truth
+        unseen = max(estimate["se"] ** 2 - found.variance, 0.0)  # what a fit adds beside prompts
+        gap = Influence(gap.value, gap.psi, codes, np.array([unseen**0.5]))
+        count = own["uid"].nunique()
+        low, high = gap.difference_interval(alpha, 1 / count)
+        steps = own["oracle_score"].nunique() <= 2
+        ends = bounded_interval(truth.value, truth.se, count, count - 1, alpha, steps)
         rows[policy] = {
-            "oracle_truth": truth,
-            "se_truth": error,
-            "ci_low_truth": truth - quantile * error,
-            "ci_high_truth": truth + quantile * error,
-            "labels": count,
-            "absolute_error": gap,
-            "covered": bool(gap <= quantile * np.hypot(estimate["se"], error)),
-            **dict(zip(AUDITED, audit, strict=True)),
-        }
-        distance = np.hypot(estimate["se"], audit[1])
-        if distance > 0 and abs(audit[0] - estimate["v_hat"]) > DIFFERENT * distance:
-            violations.append(
-                Violation(
-                    policy,
-                    "transport_failure",
-                    "critical",
-                    f"oracle labels on its own draws say {audit[0]:.3f}, the estimate "
-                    f"{estimate['v_hat']:.3f}",
-                    "read the audited estimate in place of this one",
-                )
-            )
+            "oracle_truth": truth.value, "se_truth": truth.se,
+            "ci_low_truth": ends[0], "ci_high_truth": ends[1],
+            "labels": count, "absolute_error": abs(gap.value), "covered": low <= 0 <= high,
+        }  # fmt: skip
+        z = gap.value / gap.se if gap.se > ROUNDING else gap.value * count
+        subject = PolicyValidation(policy, Evidence(estimate["evidence"]), float(z))
+        violations += find(subject, limits)
     results = pd.DataFrame.from_dict(rows, orient="index").rename_axis("policy")
     coverage = float(results["covered"].mean()) if rows else None
-    if coverage is not None and coverage < min_coverage:
-        violations.append(
-            Violation(
-                None,
-                "poor_coverage",
-                "warning",
-                f"{int(results['covered'].sum())} of {len(results)} intervals cover the oracle's "
-                f"truth; {min_coverage:.0%} is the least",
-                "read the audited estimates, and look for what the judge misses",
-            )
-        )
+    if rows:
+        checked = RunValidation(int(results["covered"].sum()), len(results))
+        violations += find(checked, limits)
     return Validation(results, coverage, violations)
 
 
-AUDITED = ("v_audited", "se_audited", "ci_low_audited", "ci_high_audited")
-
-
-def labelled_mean(draws: Draws) -> tuple[float, float, int]:
-    """Mean utility of the labelled draws, its standard error, and the labelled prompts."""
-    labelled = draws.label_weight > 0
-    prompts = np.unique(draws.prompt[labelled])
-    values = per_prompt(draws.utility, draws, labelled)[prompts]
-    return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5), len(values)
+def labelled_mean(labels: pd.DataFrame, uids: pd.Index, cluster: np.ndarray) -> Influence:
+    """The labels' mean over their prompts, each prompt once, weighted by 1 / oracle_prob; with its
+    influence over all prompts `uids` (N,), of clusters `cluster` (N,)."""
+    by_prompt = labels.assign(weight=1 / labels["oracle_prob"]).groupby("uid")
+    by_prompt = by_prompt[["oracle_score", "weight"]].mean()
+    place = uids.get_indexer(by_prompt.index)
+    share = (by_prompt["weight"] / by_prompt["weight"].sum()).to_numpy()
+    score = by_prompt["oracle_score"].to_numpy()
+    mean = float(share @ score)
+    psi = np.zeros(len(uids))
+    psi[place] = len(uids) * share * (score - mean) * np.sqrt(len(score) / (len(score) - 1))
+    return Influence(mean, psi, cluster)
