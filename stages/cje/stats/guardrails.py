@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from cje.stats.estimators import BENDS, DIFFERENT, FEWEST_LABELS, STANDS_ESS
+from cje.stats.estimators import BENDS, DIFFERENT, FEWEST_LABELS
 from cje.stats.weights import off_one
 from cje.vocabulary import EstimatorName, Evidence, Reach, Severity, Status, Verdict, WeightKind
 
@@ -243,9 +243,14 @@ def label_answers(d: PolicyDiagnostics) -> str:
     return f"label {wanted:,} of its own answers (target_labels: {wanted})"
 
 
-def of_weights(d: PolicyDiagnostics, severity: Severity) -> Severity:
-    """What is wrong with weights is a note where they have no part in the number."""
-    return severity if d.leans_on_weights or not d.own_labels else Severity.NOTE
+def about_weights(check):
+    """A check of weights alone: it has nothing to say of a number that own labels carry alone."""
+
+    def checked(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
+        if d.evidence is not Evidence.LABELS and not d.is_base:
+            yield from check(d, limits)
+
+    return checked
 
 
 def per_cent(share: float) -> str:
@@ -351,32 +356,31 @@ def _low_proxy_correlation(d: PolicyDiagnostics, limits: Limits) -> Iterator[Fin
     "few logged answers are likely under it",
     "caution_ess", "refuse_ess", "max_tail_index",
 )  # fmt: skip
+@about_weights
 def _poor_overlap(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
-    ess = d.sequence_ess
-    if ess is None or d.is_base:
+    if d.sequence_ess is None or d.own_labels:
         return
-    if ess < limits["caution_ess"]:
-        severe = ess < limits["refuse_ess"]
-        severity = Severity.CRITICAL if severe else Severity.WARNING
+    if d.sequence_ess < limits["caution_ess"]:
+        severe = d.sequence_ess < limits["refuse_ess"]
         yield Finding(
-            Severity.NOTE if d.own_labels and ess < STANDS_ESS else of_weights(d, severity),
-            f"the logs' effective sample for it is {per_cent(ess)} of them",
-            "log with a policy nearer to it" if d.own_labels else label_answers(d),
+            Severity.CRITICAL if severe else Severity.WARNING,
+            f"the logs' effective sample for it is {per_cent(d.sequence_ess)} of them",
+            label_answers(d),
         )
     tail = max(d.sequence_tail_index, d.residual_tail_index)
-    if tail > limits["max_tail_index"] and d.evidence is not Evidence.NONE:
+    if tail > limits["max_tail_index"]:
         yield Finding(
-            Severity.NOTE if d.own_labels else Severity.WARNING,
+            Severity.WARNING,
             f"a few heavy logs carry its estimate (Pareto tail index {tail:.2f}; "
             f"{limits['max_tail_index']:g} is the most)",
-            "log with a policy nearer to it" if d.own_labels else label_answers(d),
+            label_answers(d),
         )
-    if abs(d.residual_bend) > BENDS and d.evidence is not Evidence.NONE:
+    if abs(d.residual_bend) > BENDS:
         yield Finding(
-            Severity.NOTE if d.own_labels else Severity.WARNING,
+            Severity.WARNING,
             "what the judge gets wrong grows faster than the log-ratio (by "
             f"{abs(d.residual_bend):.1f} standard errors): a few heavy logs carry its estimate",
-            "log with a policy nearer to it" if d.own_labels else label_answers(d),
+            label_answers(d),
         )
 
 
@@ -385,17 +389,18 @@ def _poor_overlap(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
     "weights beyond reason, or of a mean that no true ratio has",
     "max_extreme_weight_share",
 )
+@about_weights
 def _extreme_weights(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
     share = d.sequence_extreme_share
     if share is not None and share > limits["max_extreme_weight_share"]:
         yield Finding(
-            of_weights(d, Severity.WARNING),
+            Severity.WARNING,
             f"{per_cent(share)} of its exact weights are above 1000 or below 0.001",
             "log with a policy nearer to it" + ("" if d.own_labels else f", or {label_answers(d)}"),
         )
     if d.mean_is_off > 0:
         yield Finding(
-            of_weights(d, Severity.WARNING),
+            Severity.WARNING,
             f"its mean weight is {d.sequence_mean_weight:.2f}, {d.sequence_mean_weight_z:.1f} "
             "standard errors above 1: no true ratio has such a mean, so the log-probabilities "
             "disagree with themselves",
@@ -405,12 +410,13 @@ def _extreme_weights(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
 
 
 @rail("missing_support", "the logs cannot reach all of its answers")
+@about_weights
 def _missing_support(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
     if d.mean_is_off >= 0:
         return
     lost = d.sequence_mean_weight < MOSTLY_LOST
     yield Finding(
-        of_weights(d, Severity.CRITICAL if lost else Severity.WARNING),
+        Severity.CRITICAL if lost else Severity.WARNING,
         f"its mean weight is {d.sequence_mean_weight:.2g}, not 1: the logs cannot reach all of its "
         "answers",
         "log wider than you evaluate (top_p 1, a warmer base)"
@@ -419,12 +425,13 @@ def _missing_support(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
 
 
 @rail("zero_weights", "most logged answers are impossible under it")
+@about_weights
 def _zero_weights(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
     zeros = d.sequence_zero_share
     if zeros is None or zeros < MOSTLY_ZERO:
         return
     yield Finding(
-        of_weights(d, Severity.CRITICAL if zeros == 1 else Severity.WARNING),
+        Severity.CRITICAL if zeros == 1 else Severity.WARNING,
         f"{per_cent(zeros)} of the logged answers are impossible under it",
         "log with a policy whose answers it can give"
         + ("" if d.own_labels else f", or {label_answers(d)}"),
@@ -435,7 +442,7 @@ def _zero_weights(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
 def _identical_policy_weights(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
     if d.identical and (d.log_ratio_sd or 0.0) > SAME_POLICY_SD:
         yield Finding(
-            of_weights(d, Severity.CRITICAL),
+            Severity.CRITICAL if d.leans_on_weights else Severity.NOTE,
             "it is the base policy, yet its log-ratios vary with standard deviation "
             f"{d.log_ratio_sd:.2g}: the log-probabilities cannot be right",
             "score the very tokens that were sampled, with the same settings",
@@ -492,10 +499,11 @@ def _uncorrected(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
 
 
 @rail("no_teacher_forcing", "some logged answers have no log-probability under it")
+@about_weights
 def _no_teacher_forcing(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
-    if 0 < d.unscored_share < 1 and not d.is_base:
+    if 0 < d.unscored_share < 1:
         yield Finding(
-            of_weights(d, Severity.WARNING),
+            Severity.WARNING,
             f"{per_cent(d.unscored_share)} of the logged answers have no log-probability under "
             "it; the others stand for them",
             "score the missing ones again",

@@ -34,11 +34,11 @@ def validate(
 ) -> Validation:
     """Hold the estimates against labels that they did not use.
 
-    `estimates`: `v_hat`, `se`, `evidence` by policy. `influence`: contributions by prompt (uid) and policy, whose means are the estimates. `labels`:
-    `uid`, `policy`, `oracle_score` on [0, 1], `oracle_prob`. `cluster`: of each prompt, by uid. An
-    estimate is covered where its difference from the labels' mean, both on the same prompts and
-    each with its own noise, is within chance. Policies with labels on fewer than two prompts are
-    left out.
+    `estimates`: `v_hat`, `se`, `evidence` by policy. `influence`: contributions by prompt (uid) and
+    policy, whose means are the estimates. `labels`: `uid`, `policy`, `oracle_score` on [0, 1],
+    `oracle_prob`. `cluster`: of each prompt, by uid. An estimate is covered where its difference
+    from the labels' mean, both on the same prompts and each with its own noise, is within chance.
+    Policies with labels on fewer than two prompts are left out.
     """
     codes = pd.factorize(cluster.reindex(influence.index))[0]
     rows, violations = {}, []
