@@ -13,7 +13,16 @@ from typing import Protocol
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
+from cje.conversations import (
+    cluster_of,
+    first_user_text,
+    grouping,
+    prompt_turns,
+    repeats,
+    says_more,
+)
 from cje.errors import CJEError
 from cje.models import ASKED, check_model, provider_for, split_model
 from cje.models.calls import Calls
@@ -297,17 +306,18 @@ def nested_sample(uids: Iterable[str], count: int, seed: int, salt: str) -> np.n
     return mask
 
 
-def load_prompts(settings: Settings) -> pd.DataFrame:
+def load_prompts(settings: Settings, notes: list[str] | None = None) -> pd.DataFrame:
     """The table prompts: from a provider's own set, the Hugging Face hub, or a file with a column
-    `prompt`.
+    `prompt`, or conversations as the hub's sets have them.
 
-    Of more than `max_samples` a random part is kept, in the file's order.
+    Of more than `max_samples` a random part is kept, in the file's order. `notes` gets what people
+    should know of the file.
     """
     if settings.prompts.startswith(HUB):
         from cje.hub import hub_prompts
 
         frame = hub_prompts(settings.prompts.removeprefix(HUB), settings.language)
-        return _sampled(frame.assign(checks=None, reference=None, cluster=None), settings)
+        return _sampled(frame.assign(checks=None, reference=None), settings)
     if Path(settings.prompts).suffix not in (".jsonl", ".csv", ".parquet"):
         _, name = split_model(settings.prompts)
         provider = provider_for(settings.prompts)
@@ -321,13 +331,22 @@ def load_prompts(settings: Settings) -> pd.DataFrame:
     rows = _prompt_rows(path)
     if not rows:
         raise CJEError(f"{path}: there is no row; every row needs a prompt's text")
-    texts = [_prompt_text(path, line, row) for line, row in rows]
+    asked = [_prompt_turns(path, line, row) for line, row in rows]
+    texts = [turns if isinstance(turns, str) else first_user_text(turns) for turns in asked]
+    if (more := sum(map(says_more, asked))) and notes is not None:
+        notes.append(
+            f"{path}: the first user turn is the prompt; {more:,} of {len(asked):,} rows hold "
+            "more, later turns or a system message, which is left out"
+        )
     checks = [row.get("checks") for _, row in rows]
     checks = [c if c is None or isinstance(c, str) else json.dumps(c) for c in checks]
     references = [row.get("reference") or None for _, row in rows]
-    frame = pd.DataFrame({"uid": prompt_uids(texts), "prompt": texts, "source": str(path)})
+    uids = prompt_uids(texts)
+    given = grouping([cluster_of(row) for _, row in rows])
+    clusters = [cluster or same for cluster, same in zip(given, repeats(uids), strict=True)]
+    frame = pd.DataFrame({"uid": uids, "prompt": texts, "source": str(path)})
     languages = [row.get("language") for _, row in rows]
-    frame = frame.assign(checks=checks, reference=references, cluster=None)
+    frame = frame.assign(checks=checks, reference=references, cluster=clusters)
     return _sampled(frame[_in_language(languages, settings, path)], settings)
 
 
@@ -357,7 +376,7 @@ def _prompt_rows(path: Path) -> list[tuple[int, Mapping]]:
             frame = pd.read_csv(path, dtype=str, keep_default_na=False)
             return list(enumerate(frame.to_dict("records"), start=2))
         if path.suffix == ".parquet":
-            return list(enumerate(pd.read_parquet(path).to_dict("records")))
+            return list(enumerate(pq.read_table(path).to_pylist()))
         lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
         return [(i, _json_row(path, i, row)) for i, row in enumerate(lines, 1) if row.strip()]
     except CJEError:
@@ -382,11 +401,12 @@ def _json_row(path: Path, line: int, row: bytes) -> object:
     raise CJEError(f"{path}:{line}: {problem}")
 
 
-def _prompt_text(path: Path, line: int, row: object) -> str:
-    text = row.get("prompt") if isinstance(row, Mapping) else None
-    if not isinstance(text, str) or not text.strip():
+def _prompt_turns(path: Path, line: int, row: object) -> str | list:
+    """A row's prompt, text or turns; raises CJEError without a first user turn that is text."""
+    turns = prompt_turns(row) if isinstance(row, Mapping) else None
+    if not isinstance(turns, str) and first_user_text(turns) is None:
         raise CJEError(f"{path}:{line}: prompt: missing or empty; every row needs a prompt's text")
-    return text
+    return turns
 
 
 def write_checked(tables: Mapping[str, pd.DataFrame]) -> None:
