@@ -47,9 +47,9 @@ def calibration(run: Run) -> Calibration:
         (
             "Calibration error",
             number(found.get("calibration_error")),
-            "how far calibrated scores are from the labels' mean, on average; a perfect curve would "
-            f"show {number(found.get('calibration_error_by_chance'))} with as few labels, the judge "
-            f"as it is {number(found.get('calibration_error_raw'))}",
+            "how far calibrated scores are from the labels' mean, on average; a perfect curve "
+            f"would show {number(found.get('calibration_error_by_chance'))} with as few labels, "
+            f"the judge as it is {number(found.get('calibration_error_raw'))}",
         ),
         (
             "Share explained",

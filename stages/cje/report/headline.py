@@ -86,6 +86,6 @@ def question(run: Run) -> str:
     scores = int(logs["judge_raw"].notna().sum() + draws["judge_raw"].notna().sum())
     return (
         f"{base} answered {counted(len(logs), 'prompt')}; {oracle}, labelled {labels:,} of the "
-        f"answers and {own:,} of the other policies', and {judge}, scored {scores:,}, of all policies. Estimated from that: the "
-        "oracle's mean over each policy's answers, from 0 to 1."
+        f"answers and {own:,} of the other policies', and {judge}, scored {scores:,}, of all "
+        "policies. Estimated from that: the oracle's mean over each policy's answers, from 0 to 1."
     )
