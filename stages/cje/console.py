@@ -22,6 +22,10 @@ GREEN, ORANGE, RED = "color(28)", "color(166)", "color(160)"
 VERDICT_STYLES = {"reliable": GREEN, "caution": ORANGE, "refuse": f"bold {RED}"}
 STATUS_STYLES = {"GOOD": GREEN, "WARNING": ORANGE, "CRITICAL": f"bold {RED}"}
 SEVERITY_STYLES = {"note": "dim", "warning": ORANGE, "critical": RED}
+EVIDENCE = {
+    Evidence.LABELS: "labels", Evidence.WEIGHTS: "weights", Evidence.BOTH: "both",
+    Evidence.NONE: "nothing",
+}  # fmt: skip
 WRAPPING = ("policy", "pair", "issues", "model")
 PIPED_WIDTH = 100
 LINE = 50  # characters of a drawn interval
@@ -96,7 +100,7 @@ def estimates_table(run: Run) -> Table:
         "Expected oracle utility by policy",
         {
             "policy": "left", "judge": "right", "estimate": "right", interval: "right",
-            "evidence": "left", "oracle truth": "right", "truth is": "left", "verdict": "left",
+            "evidence": "left", "truth": "right", "truth is": "left", "verdict": "left",
         },
     )  # fmt: skip
     for policy, row in run.estimates.iterrows():
@@ -107,23 +111,12 @@ def estimates_table(run: Run) -> Table:
             three(row["judge_alone"]),
             Text.assemble((three(row["v_hat"]), struck)),
             Text.assemble((f"{three(row['ci_low'])} to {three(row['ci_high'])}", struck)),
-            evidence_words(row),
-            f"{three(row['oracle_truth'])} ± {three(row['se_truth'])}" if known else "-",
+            EVIDENCE[row["evidence"]],
+            three(row["oracle_truth"]),
             ("inside" if row["covered"] else "outside") if known else "-",
             Text(row["verdict"], style=VERDICT_STYLES[row["verdict"]]),
         )
     return table
-
-
-def evidence_words(row: pd.Series) -> str:
-    """What checks the number, in few words: `100 labels`, `weights`, `100 + weights`, `nothing`."""
-    labels = f"{row['labels']:,.0f}"
-    return {
-        Evidence.LABELS: f"{labels} labels",
-        Evidence.WEIGHTS: "weights",
-        Evidence.BOTH: f"{labels} + weights",
-        Evidence.NONE: "nothing",
-    }[Evidence(row["evidence"])]
 
 
 def three(value: float) -> str:
@@ -151,17 +144,25 @@ def legend(run: Run) -> list[str]:
     lines = [
         "judge: its scores alone, calibrated on the base policy's labels, before a policy's own "
         "labels correct them.",
-        "evidence: what checks the number: labels on its own answers, exact weights of the "
-        "logs, or nothing; without evidence it is a projection, and refused.",
+        f"evidence: what checks the number: labels on the policy's own answers{own_labels(run)}, "
+        "exact weights of the logs, both, or nothing; without any it is a projection, and refused.",
     ]
     most = run.estimates["truth_labels"].max()
     if most > 0:
         lines.append(
-            f"oracle truth: the oracle's mean over {int(most):,} answers of the policy to other "
-            "prompts, ± its standard error; truth is inside where the two agree within their "
-            "errors. It checks the estimate, and made none of it."
+            f"truth: the oracle's mean over {int(most):,} answers of the policy to other prompts, "
+            f"known to within a standard error of {three(run.estimates['se_truth'].max())} or "
+            "less; it is inside where the two agree within their errors. It checks the estimate, "
+            "and made none of it."
         )
     return lines
+
+
+def own_labels(run: Run) -> str:
+    """How many labels policies have on their own answers, in brackets."""
+    counts = run.estimates["labels"]
+    few, many = int(counts.min()), int(counts.max())
+    return f" ({few:,})" if few == many else f" ({few:,} to {many:,})"
 
 
 def weights_table(run: Run) -> Table:
