@@ -268,6 +268,8 @@ def _nothing_checks_it(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding
         why = "its log-probabilities are not known to be of what really sampled"
     elif d.sequence_ess is None:
         why = "there are no log-probabilities of the logged answers under it"
+    elif d.mean_is_off:
+        why = f"its exact weights have mean {d.sequence_mean_weight:.2g}, not 1"
     else:
         why = f"exact weights reach {per_cent(d.sequence_ess)} of the logs"
     labels = "it has no label on its own answers" if not d.labels else f"{d.labels} own labels"
