@@ -289,7 +289,8 @@ class Weighted(Estimator):
     """A weighted mean of the logs' rewards and residuals."""
 
     def __call__(self, case: Case) -> Estimate:
-        if case.choice is WeightChoice.MARGINAL and case.draws is not None:
+        target = case.policy != case.samples.base
+        if case.choice is WeightChoice.MARGINAL and case.draws is not None and target:
             weight, scored, kind = learned(case), np.ones(len(case.samples.logs.prompt), bool), None
         elif case.sequence is not None:
             weight, scored, kind = case.sequence.weight, case.sequence.scored, WeightKind.SEQUENCE

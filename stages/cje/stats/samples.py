@@ -137,9 +137,10 @@ class Samples:
     """All arrays of one analysis, built once.
 
     `uids` (N,) names the prompts by index and `cluster` (N,) numbers their clusters; `base` is the
-    policy that wrote the logs. `draws[policy]` is None without a scored draw, `log_ratios[policy]`
-    (n,) None without a log-probability of the sampling distribution; `raw` are the policies that
-    have log-probabilities of another or an unknown kind. `answers` has every policy, the base too.
+    policy that wrote the logs. `draws[policy]` is None without a scored draw, and of the base policy
+    without one the logged answers; `log_ratios[policy]` (n,) is None without a log-probability of
+    the sampling distribution; `raw` are the policies that have log-probabilities of another or an
+    unknown kind. `answers` has every policy, the base too.
     """
 
     uids: np.ndarray
@@ -221,6 +222,8 @@ def build_samples(
             own = own.and_(fresh)
         else:
             answers[policy] = (fresh, False)
+    if drawn.get(base) is None:
+        drawn[base] = _draws(logged, prompt, sample.lengths)
     answers = {
         policy: rows.averaged(len(union), logged)
         for policy, (rows, logged) in answers.items()
