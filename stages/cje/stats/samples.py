@@ -137,10 +137,10 @@ class Samples:
     """All arrays of one analysis, built once.
 
     `uids` (N,) names the prompts by index and `cluster` (N,) numbers their clusters; `base` is the
-    policy that wrote the logs. `draws[policy]` is None without a scored draw, and of the base policy
-    without one the logged answers; `log_ratios[policy]` (n,) is None without a log-probability of
-    the sampling distribution; `raw` are the policies that have log-probabilities of another or an
-    unknown kind. `answers` has every policy, the base too.
+    policy that wrote the logs. `draws[policy]` is None without a scored draw, and of the base
+    policy without one the logged answers; `log_ratios[policy]` (n,) is None without a
+    log-probability of the sampling distribution; `raw` are the policies that have log-probabilities
+    of another or an unknown kind. `answers` has every policy, the base too.
     """
 
     uids: np.ndarray
