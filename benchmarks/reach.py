@@ -106,8 +106,8 @@ def main() -> None:
         "",
         *sampling_table(),
         "",
-        f"Half widths on the recorded run, means of {given.samples} random parts of it; - where the "
-        "policy is mostly refused.",
+        f"Half widths on the recorded run, means of {given.samples} random parts of it; a dash "
+        "where the policy is mostly refused.",
         "",
         *recorded_table(given.samples, given.processes),
     ]
