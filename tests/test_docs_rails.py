@@ -25,7 +25,8 @@ SECTIONS = dict(zip(PARTS[1::2], PARTS[2::2], strict=True))
 ROWS = dict(re.findall(r"^\| \[(\w+)\]\(#\w+\) \| (.*) \|$", PAGE, re.MULTILINE))
 CODES = [rail.code for rail in RAILS]
 SOUND = PolicyDiagnostics(
-    policy="concise", is_base=False, estimator=EstimatorName.DR_CPO, method=EstimatorName.DR_CPO,
+    policy="concise", is_base=False, logged=False, estimator=EstimatorName.DR_CPO,
+    method=EstimatorName.DR_CPO,
     evidence=Evidence.WEIGHTS, value=0.5, half_width=0.03, spread=0.2, weights=WeightKind.SEQUENCE,
     why="", status=Status.GOOD, ess=0.9, mean_weight=1.0, mean_weight_z=0.0, max_share=0.01,
     tail_index=0.1, zero_share=0.0, extreme_share=0.0, sequence_ess=0.9, sequence_mean_weight=1.0,

@@ -32,7 +32,7 @@ class PolicyDiagnostics:
     """What is known of one policy's estimate beside the number. Shares are from 0 to 1; what a
     policy does not have is None.
 
-    weights, why, status: importance weights used, a sentence, the overlap at a glance. ess to
+    logged: its answers are the logged ones. weights, why, status: importance weights used, a sentence, the overlap at a glance. ess to
     extreme_share: of the weights used. sequence_*: of the exact weights, used or not; reach: how
     far they carry; residual_tail_index: of the weighted residuals; residual_bend: how surely those
     grow faster than the log-ratio. labels: clusters with a label on
@@ -45,6 +45,7 @@ class PolicyDiagnostics:
 
     policy: str
     is_base: bool
+    logged: bool
     estimator: EstimatorName
     method: EstimatorName
     evidence: Evidence

@@ -137,10 +137,10 @@ class Samples:
     """All arrays of one analysis, built once.
 
     `uids` (N,) names the prompts by index and `cluster` (N,) numbers their clusters; `base` is the
-    policy that wrote the logs. `draws[policy]` is None without a scored draw, and of the base
-    policy without one the logged answers; `log_ratios[policy]` (n,) is None without a
-    log-probability of the sampling distribution; `raw` are the policies that have log-probabilities
-    of another or an unknown kind. `answers` has every policy, the base too.
+    policy that wrote the logs. `draws[policy]` is None without a scored draw (the base's are the
+    logged answers), `log_ratios[policy]`
+    (n,) None without a log-probability of the sampling distribution; `raw` are the policies that
+    have log-probabilities of another or an unknown kind. `answers` has every policy, the base too.
     """
 
     uids: np.ndarray
@@ -203,32 +203,10 @@ def build_samples(
     raw = raw_policies(logs, target_logps)
     policies = sorted(set(draws["policy"]) | set(target_logps["policy"]))
     ratios = _log_ratios(logs, target_logps, hashes[0], order, policies, seed)
-    codes = pd.Categorical(draws["policy"], categories=policies).codes
-    draw_prompt = np.searchsorted(union, hashes[1])
-    number = draws["draw"].to_numpy()
-    drawn, answers = {}, {}
-    own = _rows(logged, prompt)
-    for code, policy in enumerate(policies):
-        rows = np.flatnonzero(codes == code)
-        rows = rows[np.lexsort((number[rows], draw_prompt[rows]))]
-        frame, place = draws.iloc[rows], draw_prompt[rows]
-        drawn[policy] = _draws(frame, place, None if lengths is None else draw_lengths[rows])
-        fresh = _rows(frame, place)
-        if same_answers(own, fresh):
-            answers[policy] = (own.with_labels_of(fresh), True)
-            if policy == base:
-                own = answers[policy][0]
-        elif policy == base:
-            own = own.and_(fresh)
-        else:
-            answers[policy] = (fresh, False)
-    if drawn.get(base) is None:
-        drawn[base] = _draws(logged, prompt, sample.lengths)
-    answers = {
-        policy: rows.averaged(len(union), logged)
-        for policy, (rows, logged) in answers.items()
-        if policy != base
-    }
+    drawn, answers = _by_policy(
+        logged, prompt, draws, np.searchsorted(union, hashes[1]), draw_lengths, policies, base
+    )
+    drawn[base] = _draws(logged, prompt, sample.lengths)
     return Samples(
         uids=uids,
         cluster=cluster,
@@ -238,8 +216,36 @@ def build_samples(
         draws=drawn,
         log_ratios={p: None if p in raw else ratio for p, ratio in ratios.items()},
         raw=frozenset(raw),
-        answers=answers | {base: own.averaged(len(union), True)},
+        answers={p: rows.averaged(len(union), own) for p, (rows, own) in answers.items()},
     )
+
+
+def _by_policy(
+    logged: pd.DataFrame,
+    prompt: np.ndarray,
+    draws: pd.DataFrame,
+    draw_prompt: np.ndarray,
+    lengths: np.ndarray | None,
+    policies: list[str],
+    base: str,
+) -> tuple[dict[str, Draws | None], dict[str, tuple["_Rows", bool]]]:
+    """By policy its scored draws; and its answers, with whether they are the logged ones: those of
+    the base are the logged ones and more that were drawn of it."""
+    codes = pd.Categorical(draws["policy"], categories=policies).codes
+    number = draws["draw"].to_numpy()
+    drawn: dict[str, Draws | None] = {}
+    own, answers = _rows(logged, prompt), {}
+    for code, policy in enumerate(policies):
+        rows = np.flatnonzero(codes == code)
+        rows = rows[np.lexsort((number[rows], draw_prompt[rows]))]
+        frame, place = draws.iloc[rows], draw_prompt[rows]
+        drawn[policy] = _draws(frame, place, None if lengths is None else lengths[rows])
+        fresh = _rows(frame, place)
+        same = same_answers(own, fresh)
+        answers[policy] = (own.with_labels_of(fresh) if same else fresh, same)
+        if policy == base:
+            own = answers[policy][0] if same else own.and_(fresh)
+    return drawn, answers | {base: (own, True)}
 
 
 @dataclass(frozen=True)
