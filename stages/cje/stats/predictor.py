@@ -63,13 +63,14 @@ def judge_features(
     policies = list(answers)
     scores = {policy: filled(answers[policy].score) for policy in policies}
     ranks = dict(zip(policies, _common_ranks([scores[p] for p in policies]), strict=True))
-    total = sum(np.where(answers[p].present, ranks[p], 0.0) for p in policies)
-    count = sum(answers[p].present.astype(float) for p in policies)
+    once = [p for p in policies if p == base or not answers[p].logged]  # the same answers once
+    total = sum(np.where(answers[p].present, ranks[p], 0.0) for p in once)
+    count = sum(answers[p].present.astype(float) for p in once)
     prompt_rank = total / np.maximum(count, 1)
     known = np.sort(np.concatenate([scores[p] for p in policies]))
     features = {}
     for policy, answer in answers.items():
-        other = np.zeros(len(prompt_rank)) if policy == base else ranks[base]
+        other = np.zeros(len(prompt_rank)) if answer.logged else ranks[base]
         missing = np.isnan(answer.labelled_score)
         own = np.where(missing, scores[policy], answer.labelled_score)
         places = np.searchsorted(known, own, "left") + np.searchsorted(known, own, "right")
@@ -77,7 +78,7 @@ def judge_features(
             np.column_stack([score, rank, prompt_rank, other])
             for score, rank in (
                 (scores[policy], ranks[policy]),
-                (own, places / (2 * len(known))),
+                (own, (places + 1) / (2 * len(known))),
             )
         ]
         centre = parts[0][answer.present].mean(axis=0) if answer.present.any() else 0.0
@@ -105,11 +106,12 @@ def fit_slopes(samples: Samples, features: Mapping[str, np.ndarray], folds: int)
     they are not noise: times 1 - d / W, at least 0, W their Wald statistic by prompt (the factor of
     James and Stein 1961).
     """
-    count = sum(a.labelled.astype(int) for a in samples.answers.values())
+    answers = {p: a for p, a in samples.answers.items() if p == samples.base or not a.logged}
+    count = sum(a.labelled.astype(int) for a in answers.values())
     labelled = np.flatnonzero(count)
     width = next(iter(features.values())).shape[1]
     parts = []
-    for policy, answer in samples.answers.items():
+    for policy, answer in answers.items():
         rows = np.flatnonzero(answer.labelled)
         if len(rows) >= 2:
             weight = answer.label_weight[rows] / answer.label_weight[rows].mean()
