@@ -14,6 +14,9 @@ from cje.errors import CJEError
 from cje.stats.calibration import prompt_folds, prompt_hashes
 from cje.vocabulary import LogprobKind
 
+ROW_COLUMNS = (
+    "fold", "judge_raw", "calibrated_reward", "oracle_score", "oracle_prob", "answer"
+)  # fmt: skip
 SLACK = 1e-9  # a score may be this far outside its range: sums of rounded terms are
 
 
@@ -175,15 +178,10 @@ def build_samples(
     """
     hashes = [prompt_hashes(frame["uid"].to_numpy(), seed) for frame in (logs, draws)]
     union, first = np.unique(np.concatenate(hashes), return_index=True)
-    uids, fold, cluster = (
-        np.concatenate(pair)[first]
-        for pair in (
-            [frame["uid"].to_numpy(object) for frame in (logs, draws)],
-            [frame["fold"].to_numpy() for frame in (logs, draws)],
-            [clusters_of(frame) for frame in (logs, draws)],
-        )
-    )
-    cluster = pd.factorize(cluster)[0]
+    places = [column for column in ("uid", "fold", "cluster") if column in logs or column in draws]
+    prompts = pd.concat([frame.reindex(columns=places) for frame in (logs, draws)]).iloc[first]
+    uids, fold = prompts["uid"].to_numpy(object), prompts["fold"].to_numpy()
+    cluster = pd.factorize(clusters_of(prompts))[0]
     lengths, draw_lengths = answer_lengths(logs, draws)
     order = np.argsort(hashes[0], kind="stable")
     prompt = np.searchsorted(union, hashes[0][order])
@@ -233,6 +231,7 @@ def _by_policy(
     the base are the logged ones and more that were drawn of it."""
     codes = pd.Categorical(draws["policy"], categories=policies).codes
     number = draws["draw"].to_numpy()
+    draws = draws[[column for column in draws if column in ROW_COLUMNS]]
     drawn: dict[str, Draws | None] = {}
     own, answers = _rows(logged, prompt), {}
     for code, policy in enumerate(policies):
@@ -256,7 +255,7 @@ class _Rows:
     score: np.ndarray
     utility: np.ndarray
     probability: np.ndarray
-    text: np.ndarray | None
+    text: pd.Series | None
 
     def with_labels_of(self, other: "_Rows") -> "_Rows":
         """The same answers with the labels that the other rows have of them."""
@@ -310,15 +309,15 @@ def _rows(frame: pd.DataFrame, prompt: np.ndarray) -> _Rows:
     known = np.isfinite(score) | np.isfinite(utility)
     text = None
     if "answer" in frame:
-        text = frame["answer"].to_numpy(object)
-        known |= frame["answer"].notna().to_numpy()
+        text = frame["answer"].reset_index(drop=True)
+        known |= text.notna().to_numpy()
     probability = frame["oracle_prob"].fillna(1.0).to_numpy()
     return _Rows(
         prompt[known],
         score[known],
         utility[known],
         probability[known],
-        None if text is None else text[known],
+        None if text is None else text[known].reset_index(drop=True),
     )
 
 
@@ -336,7 +335,8 @@ def same_answers(logged: _Rows, fresh: _Rows) -> bool:
     if (gap[np.isfinite(gap)] > SLACK).any():
         return False
     if logged.text is not None and fresh.text is not None:
-        return bool((logged.text[place] == fresh.text).all())
+        own = logged.text.iloc[place].to_numpy(object)
+        return bool((own == fresh.text.to_numpy(object)).all())
     return bool(np.ptp(fresh.score[np.isfinite(fresh.score)]) > 0)
 
 
