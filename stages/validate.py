@@ -51,7 +51,7 @@ def unused_labels(labels: pd.DataFrame) -> pd.DataFrame:
     spent = set(zip(used["policy"], used["uid"], strict=True))
     spent |= {(policy, uid) for policy in logged for uid in used["uid"][used["policy"] == base]}
     unused = [key not in spent for key in zip(labels["policy"], labels["uid"], strict=True)]
-    return labels[pd.Series(unused, labels.index, dtype=bool)]  # of no rows it is no mask, as a list
+    return labels[pd.Series(unused, labels.index, dtype=bool)]  # an empty list is no mask
 
 
 def label_answers(source: Source) -> str:
