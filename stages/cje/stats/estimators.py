@@ -234,6 +234,7 @@ class DrCpo(Estimator):
         if case.own_checks:
             if reach is Reach.STANDS and agree(case.own.influence, case.exact):
                 mixed, kappa = combined(case.own.influence, case.exact)
+                mixed = mixed.inflated(tuned_factor(case.own.labels))
                 why = f"own labels, and the logs with {100 * kappa:.3g} % of the say"
                 labels = min(case.own.effective, case.log_labels)
                 return case.from_weights(
@@ -289,7 +290,8 @@ class Weighted(Estimator):
     """A weighted mean of the logs' rewards and residuals."""
 
     def __call__(self, case: Case) -> Estimate:
-        if case.choice is WeightChoice.MARGINAL and case.draws is not None:
+        target = case.policy != case.samples.base
+        if case.choice is WeightChoice.MARGINAL and case.draws is not None and target:
             weight, scored, kind = learned(case), np.ones(len(case.samples.logs.prompt), bool), None
         elif case.sequence is not None:
             weight, scored, kind = case.sequence.weight, case.sequence.scored, WeightKind.SEQUENCE
@@ -343,6 +345,12 @@ ESTIMATORS: Mapping[EstimatorName, Estimator] = {
     estimator.name: estimator
     for estimator in (DrCpo(), Ppi(), Direct(), Ips(), Snips(), CalibratedIps())
 }
+
+
+def tuned_factor(labels: int) -> float:
+    """What tuning adds to a standard error: sqrt(m / (m - 3)) with m labels, for the two powers and
+    the share of the logs (HC1; MacKinnon and White 1985)."""
+    return float(np.sqrt(labels / max(labels - 3, 1)))
 
 
 def agree(one: Influence, other: Influence) -> bool:
