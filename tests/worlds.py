@@ -16,6 +16,13 @@ def coverage_is(hits: int, runs: float, least: float, most: float = 1.0) -> bool
     )
 
 
+def shares_cover(shares: list[float], least: float, most: float = 1.0) -> bool:
+    """The same of shares of policies covered, one for each of many independent runs: their mean,
+    normal, may be 3.72 standard errors below `least` or above `most`."""
+    slack = 3.72 * np.std(shares, ddof=1) / np.sqrt(len(shares))
+    return least - slack <= np.mean(shares) <= most + slack
+
+
 def labelled_rows(rng: np.random.Generator, n: int, *counts: int) -> list[np.ndarray]:
     """Random nested sets of rows, (n,) bool each: the smaller are within the larger."""
     order = rng.permutation(n)
