@@ -19,7 +19,8 @@ REFERENCE = 10_000
 
 
 def frames(n: int, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Logs, target log-probabilities and draws of n prompts and four policies; 25 % labelled."""
+    """Logs, draws and target log-probabilities of n prompts and four policies; 25 % of the logs and
+    100 draws of each policy are labelled."""
     rng = np.random.default_rng(seed)
     uid = np.array([f"prompt-{i}" for i in range(n)], dtype=object)
     quality = rng.normal(size=n)
@@ -38,26 +39,27 @@ def frames(n: int, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFr
             "judge_raw": judge,
             "oracle_score": np.where(rng.random(n) < 0.25, oracle, np.nan),
             "sequence_logp": logp,
+            "logprob_kind": "sampling",
             "answer": answers,
         }
     )
+    own = np.isin(np.arange(n), rng.permutation(n)[:100])
     target_logps, draws = [], []
     for policy in POLICIES:
         shift = np.minimum(rng.normal(-0.08, 0.4, n), -logp)
         target_logps.append(
             pd.DataFrame({"uid": uid, "policy": policy, "sequence_logp": logp + shift})
         )
-        judge, _, answers = scores()
+        judge, oracle, answers = scores()
+        labels = np.where(own, oracle, np.nan)
         draws.append(
             pd.DataFrame(
-                {"uid": uid, "policy": policy, "draw": 0, "judge_raw": judge, "answer": answers}
+                {"uid": uid, "policy": policy, "draw": 0, "judge_raw": judge,
+                 "oracle_score": labels, "answer": answers}
             )
-        )
-    return (
-        logs,
-        pd.concat(target_logps, ignore_index=True),
-        pd.concat(draws, ignore_index=True),
-    )
+        )  # fmt: skip
+    logps = pd.concat(target_logps, ignore_index=True).assign(logprob_kind="sampling")
+    return logs, pd.concat(draws, ignore_index=True), logps
 
 
 def measure(n: int) -> dict[str, float]:

@@ -18,7 +18,9 @@ from cje.vocabulary import Severity, Verdict
 def main() -> str:
     settings = load_settings()
     labelled = label_answers(open_source(settings, "validate"))
-    labels = unit_labels(DATA / "validation_labels.parquet", "validation_labels", settings)
+    labels = unused_labels(
+        unit_labels(DATA / "validation_labels.parquet", "validation_labels", settings)
+    )
     results = json.loads((METRICS / "estimates.json").read_text(encoding="utf-8"))["results"]
     estimates = pd.DataFrame.from_dict(results, orient="index")
     influence = read_table(DATA / "influence.parquet", "influence")
@@ -37,6 +39,18 @@ def main() -> str:
     covered = "no labels" if found.coverage is None else f"coverage {found.coverage:.0%}"
     words = f"{covered}; {len(violations)} findings of guard rails; {labelled}"
     return f"Validated {len(found.results)} policies: {words}"
+
+
+def unused_labels(labels: pd.DataFrame) -> pd.DataFrame:
+    """The labels of prompts on which no label of the same policy was used; where its answers are
+    the logged ones, none of the base either."""
+    used = read_table(DATA / "oracle_labels.parquet", "oracle_labels", ["uid", "policy"])
+    base = read_table(DATA / "logs.parquet", "logs", ["action"])["action"].iloc[0]
+    facts = json.loads((METRICS / "diagnostics.json").read_text(encoding="utf-8"))
+    logged = {policy for policy, found in facts.items() if found["logged"]}
+    spent = set(zip(used["policy"], used["uid"], strict=True))
+    spent |= {(policy, uid) for policy in logged for uid in used["uid"][used["policy"] == base]}
+    return labels[[key not in spent for key in zip(labels["policy"], labels["uid"], strict=True)]]
 
 
 def label_answers(source: Source) -> str:

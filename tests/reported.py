@@ -80,8 +80,8 @@ def write_run(
         oracle_score=np.where(seen, label, np.nan),
     )  # fmt: skip
     save("rewards", scored)
-    audited = scored[(scored["draw"] == 0) & labels][["uid", "policy", "draw"]]
-    save("validation_labels", audited.assign(oracle_score=5.0, oracle_prob=1.0))
+    held_out = scored[(scored["draw"] == 0) & labels][["uid", "policy", "draw"]]
+    save("validation_labels", held_out.assign(oracle_score=5.0, oracle_prob=1.0))
     targets = []
     for place, policy in enumerate(policies if logps else ()):
         for uid, base in zip(uids, logs["token_logprobs"], strict=True):
@@ -114,12 +114,12 @@ def write_metrics(
         word = verdicts[place % len(verdicts)]
         found[policy] = {
             "v_hat": value, "se": 0.02, "ci_low": value - 0.04, "ci_high": value + 0.04,
-            "method": "dr-cpo", "weights": "sequence", "ess": 0.5, "verdict": word,
+            "method": "dr-cpo", "evidence": "both", "labels": 20, "weights": "sequence",
+            "ess": 0.5, "verdict": word,
         }  # fmt: skip
         known = {
             "oracle_truth": 0.5, "se_truth": 0.01, "ci_low_truth": 0.48, "ci_high_truth": 0.52,
             "labels": 40, "absolute_error": abs(value - 0.5), "covered": abs(value - 0.5) < 0.1,
-            "v_audited": 0.5, "se_audited": 0.01, "ci_low_audited": 0.48, "ci_high_audited": 0.52,
         }  # fmt: skip
         checked[policy] = (known if labels else {}) | {"verdict": word}
         exact = {"sequence_ess": 0.31, "sequence_mean_weight": 0.9} if logps else {}
@@ -127,6 +127,7 @@ def write_metrics(
         facts[policy] |= {"status": "GOOD", "ess": 0.5} | exact
     calibration = {
         "labels": 18, "spearman": 0.7, "calibration_error": 0.02, "r2": 0.4, "rmse": 0.2,
+        "calibration_error_by_chance": 0.015, "calibration_error_raw": 0.2,
         "score_low": 0.1, "score_high": 0.9, "form": "isotonic",
     }  # fmt: skip
     for name, value in {

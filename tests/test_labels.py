@@ -200,7 +200,8 @@ def test_one_label_on_any_answer_makes_a_prompt_used(world):
 
 @pytest.fixture
 def folder(world, tmp_path):
-    """The tables of a run as the stages leave them, half of the prompts in clusters."""
+    """The tables of a run as the stages leave them, half of the prompts in clusters, and a labelled
+    one without a judge's score."""
     prompts, logs, draws = world
     source = opened()
     clusters = [f"talk {i // 2}" if i < N // 2 else None for i in range(N)]
@@ -210,7 +211,7 @@ def folder(world, tmp_path):
         (prompts.assign(cluster=clusters), "prompts"),
         (logs, "logs"),
         (draws, "draws"),
-        (scores, "proxy_scores"),
+        (scores[scores["uid"] != labels(world)["uid"].iloc[0]], "proxy_scores"),
         (labels(world), "oracle_labels"),
         (rewards, "rewards"),
     ):

@@ -16,11 +16,12 @@ from rich.text import Text
 from cje.errors import CJEError
 from cje.runs import Run, open_run
 from cje.tables import LOGGED, read_table
+from cje.vocabulary import Evidence, Severity
 
 GREEN, ORANGE, RED = "color(28)", "color(166)", "color(160)"
 VERDICT_STYLES = {"reliable": GREEN, "caution": ORANGE, "refuse": f"bold {RED}"}
 STATUS_STYLES = {"GOOD": GREEN, "WARNING": ORANGE, "CRITICAL": f"bold {RED}"}
-SEVERITY_STYLES = {"warning": ORANGE, "critical": RED}
+SEVERITY_STYLES = {"note": "dim", "warning": ORANGE, "critical": RED}
 WRAPPING = ("policy", "pair", "issues", "model")
 PIPED_WIDTH = 100
 LINE = 50  # characters of a drawn interval
@@ -95,7 +96,7 @@ def estimates_table(run: Run) -> Table:
         "Expected oracle utility by policy",
         {
             "policy": "left", "judge": "right", "estimate": "right", interval: "right",
-            "oracle truth": "right", "truth is": "left", "verdict": "left",
+            "evidence": "left", "oracle truth": "right", "truth is": "left", "verdict": "left",
         },
     )  # fmt: skip
     for policy, row in run.estimates.iterrows():
@@ -106,11 +107,23 @@ def estimates_table(run: Run) -> Table:
             three(row["judge_alone"]),
             Text.assemble((three(row["v_hat"]), struck)),
             Text.assemble((f"{three(row['ci_low'])} to {three(row['ci_high'])}", struck)),
+            evidence_words(row),
             f"{three(row['oracle_truth'])} ± {three(row['se_truth'])}" if known else "-",
             ("inside" if row["covered"] else "outside") if known else "-",
             Text(row["verdict"], style=VERDICT_STYLES[row["verdict"]]),
         )
     return table
+
+
+def evidence_words(row: pd.Series) -> str:
+    """What checks the number, in few words: `100 labels`, `weights`, `100 + weights`, `nothing`."""
+    labels = f"{row['labels']:,.0f}"
+    return {
+        Evidence.LABELS: f"{labels} labels",
+        Evidence.WEIGHTS: "weights",
+        Evidence.BOTH: f"{labels} + weights",
+        Evidence.NONE: "nothing",
+    }[Evidence(row["evidence"])]
 
 
 def three(value: float) -> str:
@@ -135,12 +148,18 @@ def who_was_right(run: Run) -> list[str]:
 
 def legend(run: Run) -> list[str]:
     """What the columns mean."""
-    lines = ["judge: its scores alone, calibrated to the oracle, before the labels correct them."]
-    if run.estimates["labels"].notna().any():
+    lines = [
+        "judge: its scores alone, calibrated on the base policy's labels, before a policy's own "
+        "labels correct them.",
+        "evidence: what checks the number: labels on its own answers, exact weights of the "
+        "logs, or nothing; without evidence it is a projection, and refused.",
+    ]
+    most = run.estimates["truth_labels"].max()
+    if most > 0:
         lines.append(
-            f"oracle truth: the oracle's mean over {int(run.estimates['labels'].max()):,} fresh "
-            "answers of the policy itself, ± its standard error; truth is inside where the two "
-            "agree within their errors. It checks the estimate, and made none of it."
+            f"oracle truth: the oracle's mean over {int(most):,} answers of the policy to other "
+            "prompts, ± its standard error; truth is inside where the two agree within their "
+            "errors. It checks the estimate, and made none of it."
         )
     return lines
 
@@ -165,12 +184,13 @@ def weights_table(run: Run) -> Table:
             "-" if used == "none" else share(row["ess"]),
             share(row.get("sequence_ess")),
             "-" if pd.isna(mean) else f"{mean:.2f}",
-            Text(row["status"], style=STATUS_STYLES[row["status"]]),
+            Text(row["status"], style="dim" if used == "none" else STATUS_STYLES[row["status"]]),
             ", ".join(issues[policy]).replace("_", " ") or "none",
         )
     table.caption = (
         "ESS: the share of the logs that still speak once they are weighted to the policy; exact: "
-        "by its log-probabilities, whose mean weight is 1 where the logs reach all of its answers."
+        "by its log-probabilities, whose mean weight is 1 where the logs reach all of its answers. "
+        "An estimate that stands on own labels alone uses no weights."
     )
     return table
 
@@ -186,7 +206,9 @@ def print_violations(run: Run, console: Console) -> None:
         console.print(Text("The guard rails found nothing.", style=GREEN))
         return
     console.print("\nWhat the guard rails found", style="bold")
-    groups = run.violations.groupby(["code", "severity", "remedy"], sort=False)
+    gravity = run.violations["severity"].map(list(reversed(Severity)).index)
+    ordered = run.violations.iloc[gravity.argsort(kind="stable")]
+    groups = ordered.groupby(["code", "severity", "remedy"], sort=False)
     for (code, severity, remedy), rows in groups:
         style = SEVERITY_STYLES[severity]
         console.print(Text.assemble((code, f"bold {style}"), (f" {severity}", style)))
@@ -238,7 +260,7 @@ def line(low: int, value: int, high: int, truth: int | None) -> str:
 
 
 def comparisons_table(run: Run) -> Table:
-    """Every pair of policies: difference, interval, Holm-corrected p-value."""
+    """Every pair of policies that are not refused: difference, interval, Holm-corrected p-value."""
     alpha = run.settings.alpha
     table = new_table(
         "Differences between policies, on the same prompts",
@@ -247,7 +269,6 @@ def comparisons_table(run: Run) -> Table:
             "p, Holm": "right", "told apart": "left",
         },
     )  # fmt: skip
-    refused = set(run.estimates.index[run.estimates["verdict"] == "refuse"])
     order = {policy: place for place, policy in enumerate(run.estimates.index)}
     rows = []
     for row in run.comparisons.to_dict("records"):
@@ -256,7 +277,7 @@ def comparisons_table(run: Run) -> Table:
             a, b, sign = b, a, -1
         ends = sorted((sign * row["ci_low"], sign * row["ci_high"]))
         p = row["p_value_corrected"]
-        word = "refused" if refused & {a, b} else "yes" if p < alpha else "no"
+        word = "yes" if p < alpha else "no"
         rows.append((order[a], order[b], f"{a} - {b}", sign * row["difference"], ends, p, word))
     for _, _, pair, difference, (low, high), p, word in sorted(rows):
         table.add_row(

@@ -28,6 +28,7 @@ def scored_frames(data: Path, settings: Settings) -> tuple[pd.DataFrame, pd.Data
     """Logs and draws with `judge_raw` and their labels, all on [0, 1]."""
     scores = read_table(data / "proxy_scores.parquet", "proxy_scores", [*KEY, "judge_raw"])
     labels = unit_labels(data / "oracle_labels.parquet", "oracle_labels", settings)
+    labels = labels[[*KEY, "oracle_score", "oracle_prob"]]
     logs, draws = (
         frame.merge(scores, how="left", on=KEY).merge(labels, how="left", on=KEY)
         for frame in answer_frames(data)

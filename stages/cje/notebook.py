@@ -11,6 +11,7 @@ from cje import plots
 from cje.console import conclusion, three
 from cje.errors import CJEError
 from cje.runs import Run, check_names, open_run
+from cje.vocabulary import Verdict
 
 FACTS = {  # of diagnostics.json, under the names of the weights' summary
     "weights": "weights", "why": "why", "ess": "ess", "sequence_ess": "exact_ess",
@@ -18,7 +19,8 @@ FACTS = {  # of diagnostics.json, under the names of the weights' summary
     "zero_share": "zero_share", "extreme_share": "extreme_share", "status": "status",
 }  # fmt: skip
 SHOWN = (
-    "v_hat", "se", "ci_low", "ci_high", "verdict", "judge_alone", "oracle_truth", "absolute_error",
+    "v_hat", "se", "ci_low", "ci_high", "evidence", "labels", "verdict", "judge_alone",
+    "oracle_truth", "absolute_error",
 )  # fmt: skip
 ANSWER_COLUMNS = (
     "uid", "policy", "draw", "prompt", "answer", "judge_raw", "calibrated_reward", "oracle_score",
@@ -70,14 +72,17 @@ class ArenaAnalyzer:
 
     @property
     def comparisons(self) -> pd.DataFrame:
-        """Every pair of policies; see `inference.paired_comparisons`."""
+        """Every pair of policies that are not refused; see `inference.paired_comparisons`."""
         return self.run.comparisons
 
     def compare(self, a: str, b: str) -> pd.Series:
         """Policy a minus policy b on the same prompts: `difference`, `se`, `ci_low`, `ci_high`,
         `p_value`, `p_value_corrected` (Holm, over all pairs), `told_apart`. Raises CJEError for an
-        unknown policy."""
+        unknown policy, or a refused one."""
         check_names((a, b), self.estimates.index)
+        for policy in (a, b):
+            if self.estimates.loc[policy, "verdict"] == Verdict.REFUSE:
+                raise CJEError(f"{policy!r} is refused, and in no comparison; see `violations`")
         rows = self.comparisons.set_index(["policy_a", "policy_b"])
         if a == b:
             raise CJEError(f"{a!r} is compared with itself; give two policies")
@@ -167,6 +172,9 @@ def html_row(policy: str, row: pd.Series) -> str:
         if name == "verdict":
             colour = VERDICT_COLOURS[row[name]]
             cells.append(f'<td style="color:{colour};font-weight:bold">{row[name]}</td>')
+            continue
+        if name in ("evidence", "labels"):
+            cells.append(f"<td>{row[name]}</td>")
             continue
         words = three(row[name])
         struck = row["verdict"] == "refuse" and name in ("v_hat", "se", "ci_low", "ci_high")

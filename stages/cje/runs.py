@@ -6,7 +6,7 @@ tables under `data/`, the metrics under `metrics/`.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from cje.settings import Settings, load_settings
 from cje.stats.guardrails import COLUMNS as VIOLATION_COLUMNS
 from cje.stats.inference import square
 from cje.tables import LOGGED, read_table
+from cje.vocabulary import Severity, Verdict
 
 RUNS = Path("outputs/arena_runs")
 RESULTS = "token_level_cje_results.json"  # what makes a folder a run folder
@@ -32,8 +33,8 @@ WEIGHT_CODES = (
     "identical_policy_weights", "raw_logprobs",
 )  # fmt: skip
 VALIDATED = (
-    "oracle_truth", "se_truth", "ci_low_truth", "ci_high_truth", "labels", "absolute_error",
-    "covered", "v_audited", "se_audited", "ci_low_audited", "ci_high_audited", "verdict",
+    "oracle_truth", "se_truth", "ci_low_truth", "ci_high_truth", "truth_labels", "absolute_error",
+    "covered", "verdict",
 )  # fmt: skip
 
 
@@ -56,15 +57,21 @@ class Run:
     @cached_property
     def estimates(self) -> pd.DataFrame:
         """Indexed by policy, best first and the refused ones last: `v_hat`, `se`, `ci_low`,
-        `ci_high`, `method`, `weights`, `ess`, `verdict` (the last word, after validation),
-        `judge_alone` (mean calibrated reward of its draws), and where labels on its draws tell
-        `oracle_truth`, `se_truth`, `ci_low_truth`, `ci_high_truth`, `labels`, `absolute_error`,
-        `covered`, `v_audited`, `se_audited`, `ci_low_audited`, `ci_high_audited`."""
+        `ci_high`, `method`, `evidence`, `labels` (on its own answers), `weights`, `ess`, `verdict`
+        (the last word, after validation), `judge_alone` (mean calibrated reward of its answers),
+        and where labels that no estimate used tell `oracle_truth`, `se_truth`, `ci_low_truth`,
+        `ci_high_truth`, `truth_labels`, `absolute_error`, `covered`."""
         found = pd.DataFrame.from_dict(self.metrics("estimates")["results"], orient="index")
         checked = pd.DataFrame.from_dict(self.metrics("validation")["results"], orient="index")
+        checked = checked.rename(columns={"labels": "truth_labels"})
         table = found.drop(columns="verdict").join(checked.reindex(columns=list(VALIDATED)))
-        alone = self.draws.groupby("policy")["calibrated_reward"].mean().round(DIGITS)
-        table = table.join(alone.rename("judge_alone"))
+        alone = [
+            answers.groupby("policy")["calibrated_reward"].mean()
+            for answers in (self.draws, self.logs)
+        ]
+        judged = pd.concat(alone).round(DIGITS)
+        judged = judged[~judged.index.duplicated(keep="last")]  # the base's is of its logs
+        table = table.join(judged.rename("judge_alone"))
         refused = table["verdict"].eq("refuse")
         order = pd.DataFrame({"refused": refused, "value": -table["v_hat"]})
         rows = order.sort_values(["refused", "value"], kind="stable").index
@@ -83,23 +90,27 @@ class Run:
         best = self.best_policy
         if best is None:
             return []
-        kept = [p for p, v in self.estimates["verdict"].items() if v != "refuse" and p != best]
-        p_values = self.p_values
-        return [policy for policy in kept if p_values.loc[best, policy] >= self.settings.alpha]
+        p_values = self.p_values.loc[best].drop(best)
+        return list(p_values.index[p_values >= self.settings.alpha])
 
     @cached_property
     def comparisons(self) -> pd.DataFrame:
-        """A row a pair of policies; see `inference.paired_comparisons`."""
-        return pd.read_csv(self.folder / "metrics" / "comparisons.csv", keep_default_na=False)
+        """A row a pair of policies that are not refused; see `inference.paired_comparisons`."""
+        path = self.folder / "metrics" / "comparisons.csv"
+        rows = pd.read_csv(path, keep_default_na=False, dtype={"policy_a": str, "policy_b": str})
+        believed = self.estimates.index[self.estimates["verdict"] != Verdict.REFUSE]
+        both = rows["policy_a"].isin(believed) & rows["policy_b"].isin(believed)
+        return rows[both].reset_index(drop=True)
 
     @property
     def p_values(self) -> pd.DataFrame:
-        """Holm-corrected, policy by policy, in the order of `estimates`."""
+        """Holm-corrected, policy by policy, in the order of `estimates`; NaN with a refused one."""
         return square(self.comparisons, "p_value_corrected", list(self.estimates.index))
 
     @property
     def differences(self) -> pd.DataFrame:
-        """Row policy's estimate minus column policy's, in the order of `estimates`."""
+        """Row policy's estimate minus column policy's, in the order of `estimates`; NaN with a
+        refused one."""
         return square(self.comparisons, "difference", list(self.estimates.index))
 
     @cached_property
@@ -110,8 +121,9 @@ class Run:
 
     @property
     def weight_issues(self) -> dict[str, list[str]]:
-        """By policy, the codes of what the guard rails found of its weights."""
-        found = self.violations[self.violations["code"].isin(WEIGHT_CODES)]
+        """By policy, the codes of what the guard rails found of its weights, but for notes."""
+        grave = self.violations["severity"] != Severity.NOTE
+        found = self.violations[grave & self.violations["code"].isin(WEIGHT_CODES)]
         return {
             policy: list(found.loc[found["policy"].isin((policy, "")), "code"].unique())
             for policy in self.estimates.index
@@ -139,18 +151,23 @@ class Run:
 
     @cached_property
     def logs(self) -> pd.DataFrame:
-        """Table logs with `fold`, `judge_raw`, `calibrated_reward` and `oracle_score`."""
+        """Table logs with `fold`, `judge_raw`, `calibrated_reward` and `oracle_score`, the labels
+        that estimates used."""
         logs = read_table(self.data / "logs.parquet", "logs").assign(draw=LOGGED)
         return logs.rename(columns={"action": "policy"}).merge(self._rewards, how="left", on=KEY)
 
     @cached_property
     def draws(self) -> pd.DataFrame:
-        """Table draws with the same; here `oracle_score` is the label that validates."""
+        """Table draws with the same; here `oracle_score` is also that of the labels that validate,
+        and `validates` tells them apart."""
         draws = read_table(self.data / "draws.parquet", "draws")
         path = self.data / "validation_labels.parquet"
         labels = unit_labels(path, "validation_labels", self.settings)[[*KEY, "oracle_score"]]
-        rewards = self._rewards.drop(columns="oracle_score")
-        return draws.merge(rewards, how="left", on=KEY).merge(labels, how="left", on=KEY)
+        labels = labels.rename(columns={"oracle_score": "held_out"})
+        rows = draws.merge(self._rewards, how="left", on=KEY).merge(labels, how="left", on=KEY)
+        validates = rows["oracle_score"].isna() & rows["held_out"].notna()
+        known = rows["oracle_score"].fillna(rows["held_out"])
+        return rows.drop(columns="held_out").assign(oracle_score=known, validates=validates)
 
     @cached_property
     def _rewards(self) -> pd.DataFrame:
@@ -212,8 +229,7 @@ def stale(project: Path) -> list[str]:
     reasons = []
     for stage in stages.values():
         for name, then in stage.get("params", {}).get("params.yaml", {}).items():
-            if (now := settings.get(name)) != then:
-                reasons.append(f"{name} was {brief(then)} and is {brief(now)}")
+            reasons += changes(name, then, settings.get(name))
     for stage in stages.values():
         for out in stage.get("outs", []):
             path = project / out["path"]
@@ -224,6 +240,14 @@ def stale(project: Path) -> list[str]:
             elif hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != out["md5"]:
                 reasons.append(f"{out['path']} is not what the last run made")
     return list(dict.fromkeys(reasons))
+
+
+def changes(name: str, then: Any, now: Any) -> list[str]:
+    """How a setting differs from what it was, key by key where it holds others."""
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        keys = dict.fromkeys([*then, *now])
+        return [words for k in keys for words in changes(f"{name}.{k}", then.get(k), now.get(k))]
+    return [] if now == then else [f"{name} was {brief(then)} and is {brief(now)}"]
 
 
 def locked_stages(folder: Path) -> dict[str, Any]:

@@ -146,11 +146,7 @@ TABLES = {
         key=_KEY,
         stage="proxy_score",
     ),
-    "oracle_labels": Table(
-        (_UID, _POLICY, _ANY_ANSWER, *_LABEL),
-        key=_KEY,
-        stage="oracle_label",
-    ),
+    "oracle_labels": Table((_UID, _POLICY, _ANY_ANSWER, *_LABEL), key=_KEY, stage="oracle_label"),
     "validation_labels": Table((_UID, _POLICY, _ANY_ANSWER, *_LABEL), key=_KEY, stage="validate"),
     "calls": Table(
         (

@@ -317,7 +317,7 @@ def load_prompts(settings: Settings, notes: list[str] | None = None) -> pd.DataF
         from cje.hub import hub_prompts
 
         frame = hub_prompts(settings.prompts.removeprefix(HUB), settings.language)
-        return _sampled(frame.assign(checks=None, reference=None, cluster=None), settings)
+        return _sampled(frame.assign(checks=None, reference=None), settings)
     if Path(settings.prompts).suffix not in (".jsonl", ".csv", ".parquet"):
         _, name = split_model(settings.prompts)
         provider = provider_for(settings.prompts)

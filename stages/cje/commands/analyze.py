@@ -58,10 +58,10 @@ def analyze_run(given: argparse.Namespace, console: Console) -> None:
 
 
 def validation_lines(run: Run) -> list[str]:
-    """Whether the estimates hold, where labels on the policies' own answers tell."""
+    """Whether the estimates hold, where labels that they did not use tell."""
     known = run.estimates.dropna(subset=["oracle_truth"])
     if known.empty:
-        return ["No label on fresh answers: set oracle_samples, and see the audited estimates."]
+        return ["No label that the estimates did not use: raise max_samples or oracle_samples."]
     covered = int(known["covered"].astype(bool).sum())
     return [
         f"{covered} of {len(known)} intervals agree with the truth; "
@@ -79,6 +79,9 @@ def calibration_lines(run: Run) -> list[str]:
         f"Spearman correlation (proxy vs oracle): {three(float('nan') if rank is None else rank)}",
         f"{found['labels']} labels, {found['form']} calibration, R2 {three(found.get('r2'))}, "
         f"root mean squared error {three(found.get('rmse'))}",
+        f"calibration error {three(found.get('calibration_error'))}; a perfect curve would show "
+        f"{three(found.get('calibration_error_by_chance'))} with as few labels, the judge as it is "
+        f"{three(found.get('calibration_error_raw'))}",
         f"labels cover judge scores from {three(found.get('score_low'))} to "
         f"{three(found.get('score_high'))}",
     ]

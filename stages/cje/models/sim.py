@@ -63,7 +63,7 @@ class SimulatedProvider:
             turn, subject = divmod(rest, len(SUBJECTS))
             texts.append(f"{TASKS[task]} {SUBJECTS[subject]}, {TURNS[turn]}.")
         frame = pd.DataFrame({"uid": prompt_uids(texts), "prompt": texts, "source": "sim/arena"})
-        return frame.assign(checks=None, reference=None, cluster=None)
+        return frame.assign(checks=None, reference=None)
 
     def generate(
         self, prompts: pd.DataFrame, policy: Policy, *, draw: int, seed: int

@@ -38,7 +38,8 @@ class Answers:
 def answers(run: Run, count: int) -> Answers:
     """The first `count` logged prompts with all that is known of their answers."""
     logs = run.logs.iloc[:count].reset_index(drop=True)
-    policies = [str(policy) for policy in run.estimates.index]
+    drawn = set(run.draws["policy"])  # the base's answers are the logged ones
+    policies = [str(policy) for policy in run.estimates.index if policy in drawn]
     draws = run.draws[run.draws["uid"].isin(logs["uid"])].sort_values("draw", kind="stable")
     texts, tokens, places = [], [], []
     rows = zip(answer_rows(logs, draws, policies), token_rows(run, logs, policies), strict=True)
@@ -50,7 +51,7 @@ def answers(run: Run, count: int) -> Answers:
     index = {
         "base": str(logs["policy"].iloc[0]) if len(logs) else "",
         "policies": policies,
-        "refused": [bool(v == "refuse") for v in run.estimates["verdict"]],
+        "refused": [bool(v == "refuse") for v in run.estimates.loc[policies, "verdict"]],
         "total": len(run.logs),
         "excerpts": [prompt[:EXCERPT] for prompt in logs["prompt"]],
         "chunks": places,

@@ -7,16 +7,12 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from cje.report.axis import Axis, axis_over
-from cje.report.words import UNKNOWN, interval, number
+from cje.report.words import interval, number
 from cje.runs import Run
 
 WIDTH, HEIGHT = 620, 320
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 26, 44
 BINS, PER_BIN, CURVE_POINTS = 10, 10, 40
-FORMS = {
-    "isotonic": "isotonic: monotone in the judge score",
-    "two_stage": "two-stage: monotone in an index of judge score and answer length",
-}
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,9 @@ def calibration(run: Run) -> Calibration:
         (
             "Calibration error",
             number(found.get("calibration_error")),
-            "how far calibrated scores are from the labels' mean, on average",
+            "how far calibrated scores are from the labels' mean, on average; a perfect curve "
+            f"would show {number(found.get('calibration_error_by_chance'))} with as few labels, "
+            f"the judge as it is {number(found.get('calibration_error_raw'))}",
         ),
         (
             "Share explained",
@@ -68,7 +66,6 @@ def calibration(run: Run) -> Calibration:
             interval(found.get("score_low"), found.get("score_high")),
             "judge scores, from 0 to 1, that labels reach",
         ),
-        ("Form", FORMS.get(found.get("form"), UNKNOWN), "chosen by cross-validated error"),
     ]
     labelled = run.logs.dropna(subset=["judge_raw", "oracle_score"])
     bins = binned(labelled)

@@ -40,6 +40,9 @@ WORDS = {
 }
 
 
+NOT_COMPARED = Cell("", "", "", WORDS["refused"], "refused")
+
+
 def comparisons(run: Run) -> Comparisons:
     """All pairs, both ways round."""
     policies = [str(policy) for policy in run.estimates.index]
@@ -47,10 +50,12 @@ def comparisons(run: Run) -> Comparisons:
     found: dict[tuple[str, str], Cell] = {}
     for pair in run.comparisons.to_dict("records"):
         a, b = pair["policy_a"], pair["policy_b"]
-        out = bool({a, b} & refused)
-        found[a, b] = cell(pair, run.settings.alpha, out)
-        found[b, a] = cell(reverse(pair), run.settings.alpha, out)
-    rows = [(a, [found.get((a, b)) for b in policies]) for a in policies]
+        found[a, b] = cell(pair, run.settings.alpha)
+        found[b, a] = cell(reverse(pair), run.settings.alpha)
+    rows = [
+        (a, [None if a == b else found.get((a, b), NOT_COMPARED) for b in policies])
+        for a in policies
+    ]
     kinds = [pair.kind for pair in found.values()]
     apart = kinds.count("better")
     return Comparisons(policies, refused, rows, apart, apart + kinds.count("same") // 2)
@@ -65,13 +70,11 @@ def reverse(pair: dict) -> dict:
     }
 
 
-def cell(pair: dict, alpha: float, refused: bool) -> Cell:
+def cell(pair: dict, alpha: float) -> Cell:
     """A pair in words."""
     corrected = pair["p_value_corrected"]
     kind = "same"
-    if refused:
-        kind = "refused"
-    elif pd.notna(corrected) and corrected < alpha:
+    if pd.notna(corrected) and corrected < alpha:
         kind = "better" if pair["difference"] > 0 else "worse"
     return Cell(
         number(pair["difference"], "+.3f"),

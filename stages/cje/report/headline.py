@@ -81,10 +81,11 @@ def question(run: Run) -> str:
     base = settings.base_model if models else "The base policy"
     oracle = f"{settings.oracle_model}, the oracle (dear, and right)" if models else "the oracle"
     judge = f"{settings.proxy_model}, the judge (cheap, and biased)" if models else "the judge"
+    own = int((draws["oracle_score"].notna() & ~draws["validates"]).sum())
     labels = int(logs["oracle_score"].notna().sum())
     scores = int(logs["judge_raw"].notna().sum() + draws["judge_raw"].notna().sum())
     return (
         f"{base} answered {counted(len(logs), 'prompt')}; {oracle}, labelled {labels:,} of the "
-        f"answers, and {judge}, scored {scores:,}, of all policies. Estimated from that: the "
-        "oracle's mean over each policy's answers, from 0 to 1."
+        f"answers and {own:,} of the other policies', and {judge}, scored {scores:,}, of all "
+        "policies. Estimated from that: the oracle's mean over each policy's answers, from 0 to 1."
     )

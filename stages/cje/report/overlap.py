@@ -6,18 +6,13 @@ import pandas as pd
 
 from cje.report.words import number, percent
 from cje.runs import Run
+from cje.vocabulary import WeightKind
 
-KINDS = {
-    "sequence": "exact",
-    "marginal": "learned",
-    "combination": "both",
-    "none": "none",
-}
+KINDS = {WeightKind.SEQUENCE: "exact", WeightKind.MARGINAL: "learned", WeightKind.NONE: "none"}
 MEANINGS = {
     "exact": "the ratio of the answers' probabilities under policy and base (sequence)",
-    "learned": "from judge scores, lengths and fresh answers (marginal)",
-    "both": "a combination, by how well each stands",
-    "none": "fresh answers through the judge alone (direct)",
+    "learned": "from judge scores and fresh answers (marginal); they check nothing",
+    "none": "the estimate uses no weights: it stands on labels, or on nothing",
 }
 STATUSES = {"GOOD": "good", "WARNING": "warning", "CRITICAL": "critical"}
 

@@ -3,27 +3,11 @@
 from dataclasses import dataclass
 
 from cje.runs import Run
+from cje.stats.guardrails import RAILS
+from cje.vocabulary import Severity
 
-MEANINGS = {
-    "insufficient_oracle": "Too few oracle labels on the logs to calibrate the judge well.",
-    "low_proxy_correlation": "The judge hardly orders answers as the oracle does.",
-    "poor_overlap": "Few of the logged answers are likely under the policy: they say little of it.",
-    "extreme_weights": "A few logged answers count for far too much, or the log-probabilities "
-    "disagree with themselves.",
-    "missing_support": "The policy gives answers that the logs do not hold; no weight brings them "
-    "back.",
-    "zero_weights": "Nearly every logged answer is impossible under the policy.",
-    "identical_policy_weights": "Log-probabilities that should be the same are not.",
-    "calibration_out_of_range": "The judge gives scores that no label has reached.",
-    "transport_failure": "Labels under the policy itself contradict the estimate.",
-    "poor_coverage": "Too few intervals hold the oracle's truth.",
-    "no_teacher_forcing": "Logged answers have no log-probability under the policy.",
-    "raw_logprobs": "The log-probabilities are not those of what really sampled.",
-    "missing_answers": "Answers are missing because calls failed.",
-    "truncated_answers": "Many answers were cut at max_tokens, and were judged so.",
-    "unparsed_judgements": "Answers without a judge score.",
-    "no_fresh_draws": "The policy has no fresh answers: the logs alone carry its estimate.",
-}
+MEANINGS = {rail.code: f"{rail.meaning[0].upper()}{rail.meaning[1:]}." for rail in RAILS}
+GRAVITY = list(reversed(Severity))
 
 
 @dataclass(frozen=True)
@@ -45,13 +29,13 @@ class Rail:
 
 
 def rails(run: Run) -> list[Rail]:
-    """The critical ones first, else in the order found."""
+    """The gravest first, else in the order found."""
     found = []
     for code, rows in run.violations.groupby("code", sort=False):
         remedies = [
             Remedy(words, list(zip(cases["policy"], cases["message"], strict=True)))
             for words, cases in rows.groupby("remedy", sort=False)
         ]
-        severity = "critical" if (rows["severity"] == "critical").any() else "warning"
+        severity = min(rows["severity"], key=GRAVITY.index)
         found.append(Rail(code, severity, MEANINGS.get(code, ""), remedies))
-    return sorted(found, key=lambda rail: rail.severity != "critical")
+    return sorted(found, key=lambda rail: GRAVITY.index(rail.severity))

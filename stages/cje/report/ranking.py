@@ -7,8 +7,9 @@ import pandas as pd
 
 from cje.report.axis import Axis, axis_over
 from cje.report.redaction import redacted
-from cje.report.words import interval, number
+from cje.report.words import counted, interval, number
 from cje.runs import Run
+from cje.vocabulary import Evidence
 
 WIDTH = 340
 MARGIN = 12
@@ -27,6 +28,7 @@ class Standing:
     truth: str
     covered: str
     judge: str
+    evidence: str
     marks: dict[str, float | None]
 
 
@@ -66,8 +68,20 @@ def standing(run: Run, policy: str, row: pd.Series, axis: Axis) -> Standing:
         truth=truth,
         covered=("inside" if row["covered"] else "outside") if known else "",
         judge=number(row["judge_alone"]),
+        evidence=evidence(row),
         marks=marks,
     )
+
+
+def evidence(row: pd.Series) -> str:
+    """What checks the number: `100 own labels`, `exact weights`, both, or `nothing`."""
+    labels = counted(int(row["labels"]), "own label")
+    return {
+        Evidence.LABELS: labels,
+        Evidence.WEIGHTS: "exact weights",
+        Evidence.BOTH: f"{labels}, exact weights",
+        Evidence.NONE: "nothing",
+    }[Evidence(row["evidence"])]
 
 
 def about(run: Run, policy: str) -> str:

@@ -1,4 +1,4 @@
-"""The estimates against the oracle's labels on the policies' own fresh answers."""
+"""The estimates against oracle labels that none of them used."""
 
 from dataclasses import dataclass
 
@@ -10,19 +10,19 @@ from cje.runs import Run
 
 @dataclass(frozen=True)
 class Truth:
-    """`summary` in sentences; a row a policy with labels: policy, labels, truth, estimate,
-    distance, `inside` or `outside`, judge alone, audited estimate, whether it is refused."""
+    """`summary` in sentences; a row a policy with labels that its estimate did not use: policy,
+    labels, truth, estimate, distance, `inside` or `outside`, judge alone, whether it is refused."""
 
     summary: list[str]
     rows: list[dict[str, object]]
 
 
 def truth(run: Run) -> Truth:
-    """Empty rows where no fresh answer was labelled."""
+    """Empty rows where there are no such labels."""
     table = run.estimates
     known = table[table["oracle_truth"].notna()]
     if known.empty:
-        return Truth(["No fresh answer was labelled, so no truth is known to compare with."], [])
+        return Truth(["There are no labels but those that the estimates use."], [])
     inside = int(known["covered"].sum())
     summary = [
         f"{inside} of {counted(len(known), 'interval')} agree with the truth, which is itself "
@@ -37,13 +37,12 @@ def truth(run: Run) -> Truth:
     rows = [
         {
             "policy": policy,
-            "labels": f"{row['labels']:,.0f}",
+            "labels": f"{row['truth_labels']:,.0f}",
             "truth": f"{number(row['oracle_truth'])} ± {number(row['se_truth'])}",
             "estimate": number(row["v_hat"]),
             "distance": number(row["absolute_error"]),
             "covered": "inside" if row["covered"] else "outside",
             "judge": number(row["judge_alone"]),
-            "audited": f"{number(row['v_audited'])} ± {number(row['se_audited'])}",
             "refused": row["verdict"] == "refuse",
         }
         for policy, row in known.iterrows()

@@ -77,8 +77,10 @@ class Calibrator:
             knots = self.knots
         with np.errstate(over="ignore", invalid="ignore"):
             fitted = np.interp(score, knots, self.values)
-        place = np.clip(np.searchsorted(knots, score, "right") - 1, 0, len(knots) - 1)
-        fitted = np.where(np.isfinite(fitted), fitted, self.values[place])
+        lost = ~np.isfinite(fitted)
+        if lost.any():
+            place = np.searchsorted(knots, score[lost], "right") - 1
+            fitted[lost] = self.values[np.clip(place, 0, len(knots) - 1)]
         return np.where(np.isfinite(score), fitted, self.default)
 
 

@@ -34,6 +34,7 @@ def diagnose(
     return PolicyDiagnostics(
         policy=case.policy,
         is_base=is_base,
+        logged=answers.logged,
         method=estimate.method,
         evidence=estimate.evidence,
         value=estimate.value,

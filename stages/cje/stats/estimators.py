@@ -89,7 +89,7 @@ class Estimate:
 
     def _interval(self, influence: Influence, alpha: float) -> tuple[float, float]:
         freedom = max(self.labels - 1, 1.0)
-        if self.evidence in (Evidence.WEIGHTS, Evidence.NONE):
+        if self.evidence is not Evidence.LABELS:
             freedom = min(freedom, influence.degrees_of_freedom)
         return bounded_interval(
             influence.value, influence.se, self.labels, freedom, alpha, self.steps
@@ -235,7 +235,7 @@ class DrCpo(Estimator):
             if reach is Reach.STANDS and agree(case.own.influence, case.exact):
                 mixed, kappa = combined(case.own.influence, case.exact)
                 why = f"own labels, and the logs with {100 * kappa:.3g} % of the say"
-                labels = max(case.own.effective, case.log_labels)
+                labels = min(case.own.effective, case.log_labels)
                 return case.from_weights(
                     mixed, self.name, evidence=Evidence.BOTH, labels=labels, why=why
                 )

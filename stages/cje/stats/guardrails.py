@@ -32,19 +32,20 @@ class PolicyDiagnostics:
     """What is known of one policy's estimate beside the number. Shares are from 0 to 1; what a
     policy does not have is None.
 
-    weights, why, status: importance weights used, a sentence, the overlap at a glance. ess to
-    extreme_share: of the weights used. sequence_*: of the exact weights, used or not; reach: how
-    far they carry; residual_tail_index: of the weighted residuals; residual_bend: how surely those
-    grow faster than the log-ratio. labels: clusters with a label on
-    the policy's own answers; effective_labels, Kish's number; label_skew: their skewness over the
-    root of their number; label_values: how many different ones there are; power: how much of the
-    predictions is believed.
-    transport: the estimate less the calibrated judge's mean, transport_z in standard errors; gap_z:
-    the logs' correction against own labels. labels_z: judge scores, labelled against others.
+    logged: its answers are the logged ones. weights, why, status: importance weights used, a
+    sentence, the overlap at a glance. ess to extreme_share: of the weights used. sequence_*: of the
+    exact weights, used or not; reach: how far they carry; residual_tail_index: of the weighted
+    residuals; residual_bend: how surely those grow faster than the log-ratio. labels: clusters with
+    a label on the policy's own answers; effective_labels, Kish's number of those behind the number;
+    label_skew: their skewness over the root of their number; label_values: how many different ones
+    there are; power: how much of the predictions is believed. transport: what the evidence says
+    less the calibrated judge's mean, transport_z in standard errors; gap_z: exact weights less own
+    labels. labels_z: judge scores, labelled answers against all.
     """
 
     policy: str
     is_base: bool
+    logged: bool
     estimator: EstimatorName
     method: EstimatorName
     evidence: Evidence
@@ -268,6 +269,8 @@ def _nothing_checks_it(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding
         why = "its log-probabilities are not known to be of what really sampled"
     elif d.sequence_ess is None:
         why = "there are no log-probabilities of the logged answers under it"
+    elif d.mean_is_off:
+        why = f"its exact weights have mean {d.sequence_mean_weight:.2g}, not 1"
     else:
         why = f"exact weights reach {per_cent(d.sequence_ess)} of the logs"
     labels = "it has no label on its own answers" if not d.labels else f"{d.labels} own labels"

@@ -41,53 +41,67 @@ class Prediction:
 def predict(samples: Samples) -> dict[str, Prediction]:
     """The predictions of every policy, the base included."""
     features = judge_features(samples.answers, samples.base)
-    folds = samples.logs.folds
-    slopes = fit_slopes(samples, {p: labelled for p, (_, labelled) in features.items()}, folds)
-    of_fold = slopes[samples.fold]
-    f = {
-        policy: tuple(np.einsum("ij,ij->i", part, of_fold) for part in parts)
-        for policy, parts in features.items()
-    }
+    slopes = fit_slopes(samples, features, samples.logs.folds)
+    f = {}
+    for policy, found in features.items():
+        labelled = np.zeros(len(samples.uids))
+        labelled[found.rows] = _products(found.labelled, slopes[samples.fold[found.rows]])
+        f[policy] = (_products(found.whole, slopes[samples.fold]), labelled)
     peer = peer_residuals(samples, {policy: labelled for policy, (_, labelled) in f.items()})
-    return {
-        policy: Prediction(*f[policy], peer[policy], *(part[:, 0] for part in features[policy]))
-        for policy in f
-    }
+    predictions = {}
+    for policy, found in features.items():
+        score = np.zeros(len(samples.uids))
+        score[found.rows] = found.labelled[:, 0]
+        predictions[policy] = Prediction(*f[policy], peer[policy], found.whole[:, 0], score)
+    return predictions
 
 
-def judge_features(
-    answers: Mapping[str, Answers], base: str
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The features of each policy's answers, and of its labelled ones, (N, 4) each: centred by
-    policy and of a common scale; a missing score is the policy's mean."""
+def _products(features: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+    """Row by row, features (n, d) times slopes (n, d): (n,)."""
+    return np.einsum("ij,ij->i", features, slopes)
+
+
+@dataclass(frozen=True)
+class Features:
+    """Of one policy: `whole` (N, 4), of its answers to every prompt, about their mean and in a
+    common scale; `rows` (m,), the labelled prompts, and `labelled` (m, 4), of the labelled answers
+    to them."""
+
+    whole: np.ndarray
+    rows: np.ndarray
+    labelled: np.ndarray
+
+
+def judge_features(answers: Mapping[str, Answers], base: str) -> dict[str, Features]:
+    """Own score, own rank among all, mean rank on the prompt, the base's rank (0 for the logged
+    answers themselves); a missing score is the policy's mean."""
     policies = list(answers)
     scores = {policy: filled(answers[policy].score) for policy in policies}
     ranks = dict(zip(policies, _common_ranks([scores[p] for p in policies]), strict=True))
-    total = sum(np.where(answers[p].present, ranks[p], 0.0) for p in policies)
-    count = sum(answers[p].present.astype(float) for p in policies)
-    prompt_rank = total / np.maximum(count, 1)
+    once = [p for p in policies if p == base or not answers[p].logged]  # the same answers once
+    total = sum(np.where(answers[p].present, ranks[p], 0.0) for p in once)
+    prompt_rank = total / np.maximum(sum(answers[p].present.astype(float) for p in once), 1)
     known = np.sort(np.concatenate([scores[p] for p in policies]))
-    features = {}
+    features, scale = {}, np.zeros(4)
     for policy, answer in answers.items():
-        other = np.zeros(len(prompt_rank)) if policy == base else ranks[base]
-        missing = np.isnan(answer.labelled_score)
-        own = np.where(missing, scores[policy], answer.labelled_score)
+        other = np.zeros(len(prompt_rank)) if answer.logged else ranks[base]
+        whole = np.column_stack([scores[policy], ranks[policy], prompt_rank, other])
+        rows = np.flatnonzero(answer.labelled)
+        labelled = whole[rows]
+        of_labelled = answer.labelled_score[rows]  # one of several answers to the prompt
+        own = np.where(np.isnan(of_labelled), labelled[:, 0], of_labelled)
         places = np.searchsorted(known, own, "left") + np.searchsorted(known, own, "right")
-        parts = [
-            np.column_stack([score, rank, prompt_rank, other])
-            for score, rank in (
-                (scores[policy], ranks[policy]),
-                (own, places / (2 * len(known))),
-            )
-        ]
-        centre = parts[0][answer.present].mean(axis=0) if answer.present.any() else 0.0
-        features[policy] = tuple(part - centre for part in parts)
-    scale = np.sqrt(
-        np.mean([np.mean(features[p][0][answers[p].present] ** 2, axis=0) for p in policies
-                 if answers[p].present.any()], axis=0)
-    )  # fmt: skip
+        labelled[:, 0], labelled[:, 1] = own, (places + 1) / (2 * len(known))
+        centre = whole[answer.present].mean(axis=0) if answer.present.any() else np.zeros(4)
+        whole -= centre
+        features[policy] = Features(whole, rows, labelled - centre)
+        scale += (whole[answer.present] ** 2).mean(axis=0) if answer.present.any() else 0.0
+    scale = np.sqrt(scale / len(policies))
     scale = np.where(scale > 1e-12, scale, np.inf)
-    return {policy: tuple(part / scale for part in parts) for policy, parts in features.items()}
+    for found in features.values():
+        np.divide(found.whole, scale, out=found.whole)
+        np.divide(found.labelled, scale, out=found.labelled)
+    return features
 
 
 def _common_ranks(scores: list[np.ndarray]) -> np.ndarray:
@@ -96,7 +110,7 @@ def _common_ranks(scores: list[np.ndarray]) -> np.ndarray:
     return ranks.reshape(len(scores), -1)
 
 
-def fit_slopes(samples: Samples, features: Mapping[str, np.ndarray], folds: int) -> np.ndarray:
+def fit_slopes(samples: Samples, features: Mapping[str, Features], folds: int) -> np.ndarray:
     """The slopes of utility on the features, (K, d): row k from the labels outside fold k.
 
     Weighted least squares within policies: a policy's own mean takes no part. A label's weight is
@@ -105,17 +119,18 @@ def fit_slopes(samples: Samples, features: Mapping[str, np.ndarray], folds: int)
     they are not noise: times 1 - d / W, at least 0, W their Wald statistic by prompt (the factor of
     James and Stein 1961).
     """
-    count = sum(a.labelled.astype(int) for a in samples.answers.values())
+    answers = {p: a for p, a in samples.answers.items() if p == samples.base or not a.logged}
+    count = sum(a.labelled.astype(int) for a in answers.values())
     labelled = np.flatnonzero(count)
-    width = next(iter(features.values())).shape[1]
+    width = next(iter(features.values())).whole.shape[1]
     parts = []
-    for policy, answer in samples.answers.items():
+    for policy, answer in answers.items():
         rows = np.flatnonzero(answer.labelled)
         if len(rows) >= 2:
             weight = answer.label_weight[rows] / answer.label_weight[rows].mean()
             weight /= 1 + ALIKE * (count[rows] - 1)
             place = np.searchsorted(labelled, rows)
-            parts.append((features[policy][rows], answer.utility[rows], weight, place))
+            parts.append((features[policy].labelled, answer.utility[rows], weight, place))
     of_fold = samples.fold[labelled]
     slopes = np.zeros((folds, width))
     for k in range(folds):

@@ -14,6 +14,9 @@ from cje.errors import CJEError
 from cje.stats.calibration import prompt_folds, prompt_hashes
 from cje.vocabulary import LogprobKind
 
+ROW_COLUMNS = (
+    "fold", "judge_raw", "calibrated_reward", "oracle_score", "oracle_prob", "answer"
+)  # fmt: skip
 SLACK = 1e-9  # a score may be this far outside its range: sums of rounded terms are
 
 
@@ -137,7 +140,8 @@ class Samples:
     """All arrays of one analysis, built once.
 
     `uids` (N,) names the prompts by index and `cluster` (N,) numbers their clusters; `base` is the
-    policy that wrote the logs. `draws[policy]` is None without a scored draw, `log_ratios[policy]`
+    policy that wrote the logs. `draws[policy]` is None without a scored draw (the base's are the
+    logged answers), `log_ratios[policy]`
     (n,) None without a log-probability of the sampling distribution; `raw` are the policies that
     have log-probabilities of another or an unknown kind. `answers` has every policy, the base too.
     """
@@ -174,15 +178,10 @@ def build_samples(
     """
     hashes = [prompt_hashes(frame["uid"].to_numpy(), seed) for frame in (logs, draws)]
     union, first = np.unique(np.concatenate(hashes), return_index=True)
-    uids, fold, cluster = (
-        np.concatenate(pair)[first]
-        for pair in (
-            [frame["uid"].to_numpy(object) for frame in (logs, draws)],
-            [frame["fold"].to_numpy() for frame in (logs, draws)],
-            [clusters_of(frame) for frame in (logs, draws)],
-        )
-    )
-    cluster = pd.factorize(cluster)[0]
+    places = [column for column in ("uid", "fold", "cluster") if column in logs or column in draws]
+    prompts = pd.concat([frame.reindex(columns=places) for frame in (logs, draws)]).iloc[first]
+    uids, fold = prompts["uid"].to_numpy(object), prompts["fold"].to_numpy()
+    cluster = pd.factorize(clusters_of(prompts))[0]
     lengths, draw_lengths = answer_lengths(logs, draws)
     order = np.argsort(hashes[0], kind="stable")
     prompt = np.searchsorted(union, hashes[0][order])
@@ -202,30 +201,10 @@ def build_samples(
     raw = raw_policies(logs, target_logps)
     policies = sorted(set(draws["policy"]) | set(target_logps["policy"]))
     ratios = _log_ratios(logs, target_logps, hashes[0], order, policies, seed)
-    codes = pd.Categorical(draws["policy"], categories=policies).codes
-    draw_prompt = np.searchsorted(union, hashes[1])
-    number = draws["draw"].to_numpy()
-    drawn, answers = {}, {}
-    own = _rows(logged, prompt)
-    for code, policy in enumerate(policies):
-        rows = np.flatnonzero(codes == code)
-        rows = rows[np.lexsort((number[rows], draw_prompt[rows]))]
-        frame, place = draws.iloc[rows], draw_prompt[rows]
-        drawn[policy] = _draws(frame, place, None if lengths is None else draw_lengths[rows])
-        fresh = _rows(frame, place)
-        if same_answers(own, fresh):
-            answers[policy] = (own.with_labels_of(fresh), True)
-            if policy == base:
-                own = answers[policy][0]
-        elif policy == base:
-            own = own.and_(fresh)
-        else:
-            answers[policy] = (fresh, False)
-    answers = {
-        policy: rows.averaged(len(union), logged)
-        for policy, (rows, logged) in answers.items()
-        if policy != base
-    }
+    drawn, answers = _by_policy(
+        logged, prompt, draws, np.searchsorted(union, hashes[1]), draw_lengths, policies, base
+    )
+    drawn[base] = _draws(logged, prompt, sample.lengths)
     return Samples(
         uids=uids,
         cluster=cluster,
@@ -235,8 +214,37 @@ def build_samples(
         draws=drawn,
         log_ratios={p: None if p in raw else ratio for p, ratio in ratios.items()},
         raw=frozenset(raw),
-        answers=answers | {base: own.averaged(len(union), True)},
+        answers={p: rows.averaged(len(union), own) for p, (rows, own) in answers.items()},
     )
+
+
+def _by_policy(
+    logged: pd.DataFrame,
+    prompt: np.ndarray,
+    draws: pd.DataFrame,
+    draw_prompt: np.ndarray,
+    lengths: np.ndarray | None,
+    policies: list[str],
+    base: str,
+) -> tuple[dict[str, Draws | None], dict[str, tuple["_Rows", bool]]]:
+    """By policy its scored draws; and its answers, with whether they are the logged ones: those of
+    the base are the logged ones and more that were drawn of it."""
+    codes = pd.Categorical(draws["policy"], categories=policies).codes
+    number = draws["draw"].to_numpy()
+    draws = draws[[column for column in draws if column in ROW_COLUMNS]]
+    drawn: dict[str, Draws | None] = {}
+    own, answers = _rows(logged, prompt), {}
+    for code, policy in enumerate(policies):
+        rows = np.flatnonzero(codes == code)
+        rows = rows[np.lexsort((number[rows], draw_prompt[rows]))]
+        frame, place = draws.iloc[rows], draw_prompt[rows]
+        drawn[policy] = _draws(frame, place, None if lengths is None else lengths[rows])
+        fresh = _rows(frame, place)
+        same = same_answers(own, fresh)
+        answers[policy] = (own.with_labels_of(fresh) if same else fresh, same)
+        if policy == base:
+            own = answers[policy][0] if same else own.and_(fresh)
+    return drawn, answers | {base: (own, True)}
 
 
 @dataclass(frozen=True)
@@ -247,7 +255,7 @@ class _Rows:
     score: np.ndarray
     utility: np.ndarray
     probability: np.ndarray
-    text: np.ndarray | None
+    text: pd.Series | None
 
     def with_labels_of(self, other: "_Rows") -> "_Rows":
         """The same answers with the labels that the other rows have of them."""
@@ -301,15 +309,15 @@ def _rows(frame: pd.DataFrame, prompt: np.ndarray) -> _Rows:
     known = np.isfinite(score) | np.isfinite(utility)
     text = None
     if "answer" in frame:
-        text = frame["answer"].to_numpy(object)
-        known |= frame["answer"].notna().to_numpy()
+        text = frame["answer"].reset_index(drop=True)
+        known |= text.notna().to_numpy()
     probability = frame["oracle_prob"].fillna(1.0).to_numpy()
     return _Rows(
         prompt[known],
         score[known],
         utility[known],
         probability[known],
-        None if text is None else text[known],
+        None if text is None else text[known].reset_index(drop=True),
     )
 
 
@@ -327,7 +335,8 @@ def same_answers(logged: _Rows, fresh: _Rows) -> bool:
     if (gap[np.isfinite(gap)] > SLACK).any():
         return False
     if logged.text is not None and fresh.text is not None:
-        return bool((logged.text[place] == fresh.text).all())
+        own = logged.text.iloc[place].to_numpy(object)
+        return bool((own == fresh.text.to_numpy(object)).all())
     return bool(np.ptp(fresh.score[np.isfinite(fresh.score)]) > 0)
 
 
