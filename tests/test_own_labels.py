@@ -185,11 +185,6 @@ def test_labels_of_several_draws_of_a_prompt_are_one_label():
     assert (twice["se"] > 0.9 * rows["se"]).all()  # the same label twice is no more
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="judge_features gives a copy of the logged answers the base's rank as a feature beside "
-    "its own, and the base none: same answers, same labels, another estimate",
-)
 def test_draws_that_are_the_logged_answers_have_the_bases_estimate():
     found = cje.analyze(*with_copy(*models(7)))
     numbers = found.estimates[["v_hat", "se", "ci_low", "ci_high"]]
@@ -214,12 +209,6 @@ def test_draws_that_are_the_logged_answers_count_once():
     assert abs(pair["difference"]) < 0.2 * rows.loc["base", "se"] and pair["p_value"] > 0.05
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="judge_features ranks labelled answers half a place lower than all answers, "
-    "(left + right) / 2 of them against (left + right + 1) / 2: with every label the estimate is "
-    "not the labels' mean, but 1e-4 beside it",
-)
 def test_more_labels_of_the_logged_answers_on_their_copy_are_the_bases_too():
     logs, draws = models(7, fraction=1.0)
     known = logs.assign(policy="base", draw=0)
@@ -238,12 +227,6 @@ def test_fresh_draws_of_the_base_are_more_of_its_answers():
     assert rows.loc["base", "se"] < cje.analyze(logs, draws).estimates.loc["base", "se"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=cje.CJEError,
-    reason="a base policy without labels has no own-label estimate, and `projected` takes it for a "
-    "policy of which nothing is known",
-)
 def test_labels_on_draws_alone_are_enough():
     logs, draws = models(10, fraction=0.0)
     found = cje.analyze(logs, draws)
