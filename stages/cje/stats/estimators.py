@@ -13,7 +13,7 @@ estimate of which neither is there is a projection, and is refused.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -25,6 +25,7 @@ from cje.stats.inference import Influence, bounded_interval, combined
 from cje.stats.own_labels import OwnLabels
 from cje.stats.samples import Draws, Samples
 from cje.stats.weights import (
+    MarginalWeights,
     SequenceWeights,
     WeightSummary,
     expected_sample_share,
@@ -292,19 +293,22 @@ class Weighted(Estimator):
     def __call__(self, case: Case) -> Estimate:
         target = case.policy != case.samples.base
         if case.choice is WeightChoice.MARGINAL and case.draws is not None and target:
-            weight, scored, kind = learned(case), np.ones(len(case.samples.logs.prompt), bool), None
+            weight, scored = (
+                learned_weights(case).weight,
+                np.ones(len(case.samples.logs.prompt), bool),
+            )
+            kind = WeightKind.MARGINAL
         elif case.sequence is not None:
             weight, scored, kind = case.sequence.weight, case.sequence.scored, WeightKind.SEQUENCE
         else:  # stated: in `method`, and by what the guard rails find
             return Direct()(case)
         influence = self.mean(case, weight, scored)
-        if kind is None:
-            changes = {"kind": WeightKind.MARGINAL, "weight": weight}
-            return case.estimate(influence, self.name, why="asked for", **changes)
+        used = {"kind": kind, "weight": weight}
+        if kind is WeightKind.MARGINAL:
+            return replace(uncorrected(case, influence, self.name), why="asked for", **used)
         if case.own_checks:
-            return case.from_weights(
-                influence, self.name, evidence=Evidence.BOTH, checked=case.own.influence
-            )
+            evidence = Evidence.LABELS if case.reach is Reach.NONE else Evidence.BOTH
+            return replace(uncorrected(case, influence, self.name), evidence=evidence, **used)
         return case.from_weights(influence, self.name)
 
     @abstractmethod
@@ -364,12 +368,7 @@ def weighted_name(case: Case, name: EstimatorName) -> EstimatorName:
     return EstimatorName.SNIPS if case.draws is None else name
 
 
-def learned(case: Case) -> np.ndarray:
-    """The learned weights of the logs, (n,)."""
-    return learned_weights(case).weight
-
-
-def learned_weights(case: Case):
+def learned_weights(case: Case) -> MarginalWeights:
     """Weights of the logs learned from the draws, with what they balance."""
     logs, draws = case.samples.logs, case.draws
     return marginal_weights(

@@ -324,7 +324,7 @@ def _skewed_labels(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
         what = f"their skewness over the root of their number is {d.label_skew:.2f}"
     elif near < FULL_LABELS:
         end = 0 if d.value < 0.5 else 1
-        what = f"its estimate is {d.value:.3g}, close to {end}"
+        what = f"its estimate is {d.value:.3g}, close to {end} for so few"
     else:
         return
     yield Finding(
@@ -478,8 +478,8 @@ def _transport_failure(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding
         uncorrected = d.method is EstimatorName.DIRECT
         yield Finding(
             Severity.CRITICAL if uncorrected else Severity.NOTE,
-            f"calibrated on the base policy's labels, the judge is off by {d.transport:+.3f} of it "
-            f"({abs(d.transport_z):.1f} standard errors)",
+            f"calibrated on the base policy's labels, the judge says {-d.transport:+.3f} more of it "
+            f"than the evidence ({abs(d.transport_z):.1f} standard errors)",
             "estimator: dr-cpo" if uncorrected else "none is needed: the estimate corrects it",
         )
     if d.gap_z is not None and abs(d.gap_z) > DIFFERENT:
@@ -493,10 +493,13 @@ def _transport_failure(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding
 
 @rail("uncorrected", "the estimator takes no correction from labels")
 def _uncorrected(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
-    if d.method is EstimatorName.DIRECT and d.evidence is not Evidence.NONE:
+    of_judge = d.method is EstimatorName.DIRECT and d.evidence is not Evidence.NONE
+    corrected = d.method in (EstimatorName.DR_CPO, EstimatorName.PPI)
+    if of_judge or (d.evidence is Evidence.LABELS and not corrected):
         yield Finding(
             Severity.WARNING,
-            "the calibrated judge alone; its interval is widened to hold that of the evidence",
+            f"{d.method} takes nothing from its labels; its interval is widened to hold that of "
+            "the evidence",
             "estimator: dr-cpo",
         )
 
