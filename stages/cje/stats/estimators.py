@@ -20,7 +20,7 @@ import numpy as np
 
 from cje.errors import CJEError
 from cje.stats import correction
-from cje.stats.calibration import CrossFit
+from cje.stats.calibration import NO_LABELS, CrossFit
 from cje.stats.inference import Influence, bounded_interval, combined
 from cje.stats.own_labels import OwnLabels
 from cje.stats.samples import Draws, Samples
@@ -288,24 +288,23 @@ class Direct(Estimator):
 
 
 class Weighted(Estimator):
-    """A weighted mean of the logs' rewards and residuals."""
+    """A weighted mean of the logs' rewards and residuals; `exact`: under exact weights unbiased."""
+
+    exact = True
 
     def __call__(self, case: Case) -> Estimate:
         target = case.policy != case.samples.base
         if case.choice is WeightChoice.MARGINAL and case.draws is not None and target:
-            weight, scored = (
-                learned_weights(case).weight,
-                np.ones(len(case.samples.logs.prompt), bool),
-            )
-            kind = WeightKind.MARGINAL
+            weight, kind = learned_weights(case).weight, WeightKind.MARGINAL
+            scored = np.ones(len(weight), dtype=bool)
         elif case.sequence is not None:
             weight, scored, kind = case.sequence.weight, case.sequence.scored, WeightKind.SEQUENCE
         else:  # stated: in `method`, and by what the guard rails find
             return Direct()(case)
         influence = self.mean(case, weight, scored)
         used = {"kind": kind, "weight": weight}
-        if kind is WeightKind.MARGINAL:
-            return replace(uncorrected(case, influence, self.name), why="asked for", **used)
+        if kind is WeightKind.MARGINAL or not self.exact:
+            return replace(uncorrected(case, influence, self.name), **used)
         if case.own_checks:
             evidence = Evidence.LABELS if case.reach is Reach.NONE else Evidence.BOTH
             return replace(uncorrected(case, influence, self.name), evidence=evidence, **used)
@@ -337,9 +336,10 @@ class Ips(Weighted):
 
 
 class CalibratedIps(Weighted):
-    """Weights made monotone in the judge score."""
+    """Weights made monotone in the judge score, which lose whatever fools the judge."""
 
     name = EstimatorName.CALIBRATED_IPS
+    exact = False
 
     def mean(self, case: Case, weight: np.ndarray, scored: np.ndarray) -> Influence:
         return correction.calibrated_ips(case.samples.logs, weight, scored)
@@ -395,6 +395,12 @@ def projected(case: Case) -> Estimate:
     """A number that nothing checks: the calibrated judge's mean, with learned weights where they
     are asked for; of a policy without draws the logs under exact weights."""
     if case.draws is None:
+        if case.own is not None:
+            return case.from_labels(EstimatorName.PPI, why=f"{case.own.labels} own labels")
+        if case.policy == case.samples.base:
+            nothing = np.zeros(case.samples.logs.prompts)
+            unknown = Influence(NO_LABELS, nothing, case.samples.cluster)
+            return case.estimate(unknown, EstimatorName.DIRECT, why="nothing is known of it")
         if case.sequence is None:
             raise CJEError(
                 f"policy {case.policy!r} has neither scored draws nor log-probabilities: nothing "

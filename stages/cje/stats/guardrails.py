@@ -32,7 +32,8 @@ class PolicyDiagnostics:
     """What is known of one policy's estimate beside the number. Shares are from 0 to 1; what a
     policy does not have is None.
 
-    logged: its answers are the logged ones. weights, why, status: importance weights used, a
+    logged: its answers are the logged ones. widened: the estimator takes no correction from the
+    evidence, and its interval holds that of it. weights, why, status: importance weights used, a
     sentence, the overlap at a glance. ess to extreme_share: of the weights used. sequence_*: of the
     exact weights, used or not; reach: how far they carry; residual_tail_index: of the weighted
     residuals; residual_bend: how surely those grow faster than the log-ratio. labels: clusters with
@@ -51,6 +52,7 @@ class PolicyDiagnostics:
     evidence: Evidence
     value: float
     half_width: float
+    widened: bool
     spread: float
     weights: WeightKind
     why: str
@@ -478,8 +480,8 @@ def _transport_failure(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding
         uncorrected = d.method is EstimatorName.DIRECT
         yield Finding(
             Severity.CRITICAL if uncorrected else Severity.NOTE,
-            f"calibrated on the base policy's labels, the judge says {-d.transport:+.3f} more of it "
-            f"than the evidence ({abs(d.transport_z):.1f} standard errors)",
+            f"calibrated on the base policy's labels, the judge says {-d.transport:+.3f} more than "
+            f"the evidence ({abs(d.transport_z):.1f} standard errors)",
             "estimator: dr-cpo" if uncorrected else "none is needed: the estimate corrects it",
         )
     if d.gap_z is not None and abs(d.gap_z) > DIFFERENT:
@@ -493,13 +495,11 @@ def _transport_failure(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding
 
 @rail("uncorrected", "the estimator takes no correction from labels")
 def _uncorrected(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
-    of_judge = d.method is EstimatorName.DIRECT and d.evidence is not Evidence.NONE
-    corrected = d.method in (EstimatorName.DR_CPO, EstimatorName.PPI)
-    if of_judge or (d.evidence is Evidence.LABELS and not corrected):
+    if d.widened and d.evidence is not Evidence.NONE:
         yield Finding(
             Severity.WARNING,
-            f"{d.method} takes nothing from its labels; its interval is widened to hold that of "
-            "the evidence",
+            f"{d.method} takes no correction from the evidence; its interval is widened to hold "
+            "that of it",
             "estimator: dr-cpo",
         )
 
