@@ -25,7 +25,7 @@ SECTIONS = dict(zip(PARTS[1::2], PARTS[2::2], strict=True))
 ROWS = dict(re.findall(r"^\| \[(\w+)\]\(#\w+\) \| (.*) \|$", PAGE, re.MULTILINE))
 CODES = [rail.code for rail in RAILS]
 SOUND = PolicyDiagnostics(
-    policy="concise", is_base=False, logged=False, estimator=EstimatorName.DR_CPO,
+    policy="concise", is_base=False, logged=False, widened=False, estimator=EstimatorName.DR_CPO,
     method=EstimatorName.DR_CPO,
     evidence=Evidence.WEIGHTS, value=0.5, half_width=0.03, spread=0.2, weights=WeightKind.SEQUENCE,
     why="", status=Status.GOOD, ess=0.9, mean_weight=1.0, mean_weight_z=0.0, max_share=0.01,
@@ -55,7 +55,12 @@ def of_labels(**changes) -> list[Violation]:
 def provoked() -> list[Violation]:
     """A violation of every kind, with all of its severities."""
     nothing = {"evidence": Evidence.NONE}
-    direct = {"method": EstimatorName.DIRECT, "transport": -0.041, "transport_z": -4.2}
+    direct = {
+        "method": EstimatorName.DIRECT,
+        "widened": True,
+        "transport": -0.041,
+        "transport_z": -4.2,
+    }
     found = [
         of_weights(**nothing, sequence_ess=None),
         of_weights(**nothing, raw_logprobs=True),

@@ -148,11 +148,11 @@ class Case:
 
     @cached_property
     def reach(self) -> Reach:
-        """How far the exact weights carry."""
+        """How far the exact weights carry; not at all where learned ones are asked for."""
         found = self.exact_summary
         labelled = self.samples.logs.labelled.sum()
         off = found is not None and off_one(found.mean_weight, found.mean_weight_z)
-        if found is None or off or labelled < FEWEST_LABELS:
+        if found is None or off or labelled < FEWEST_LABELS or self.choice is WeightChoice.MARGINAL:
             return Reach.NONE
         share = min(found.ess, expected_sample_share(self.log_ratio))
         if share < FALLS_ESS:
@@ -230,8 +230,6 @@ class DrCpo(Estimator):
 
     def __call__(self, case: Case) -> Estimate:
         reach = case.reach
-        if case.choice is WeightChoice.MARGINAL:
-            reach = Reach.NONE
         if case.own_checks:
             if reach is Reach.STANDS and agree(case.own.influence, case.exact):
                 mixed, kappa = combined(case.own.influence, case.exact)

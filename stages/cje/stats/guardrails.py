@@ -319,7 +319,7 @@ def _wide_interval(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
 @rail("skewed_labels", "the mean hangs on a few labelled answers", "max_label_skew")
 def _skewed_labels(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
     """The interval is exact for labels of two values, whose skewness their mean tells."""
-    if d.evidence is not Evidence.LABELS or d.label_values <= 2:
+    if d.evidence is not Evidence.LABELS or d.label_values <= 2 or d.labels < FEWEST_LABELS:
         return
     near = d.labels * min(d.value, 1 - d.value)
     if d.label_skew > limits["max_label_skew"]:
