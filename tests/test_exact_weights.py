@@ -70,6 +70,18 @@ def test_own_labels_join_exact_weights(shift, fool, style):
     assert (rows["se"].to_numpy()[both] < alone["se"].to_numpy()[both]).mean() > 0.9
 
 
+def test_labels_that_contradict_exact_weights_stand_alone():
+    """The log-probabilities are of another policy than the one that was drawn."""
+    logs, draws, logps = frames(0, label_draws=100)
+    draws["oracle_score"] -= 0.1
+    found = analyzed((logs, draws, logps))
+    assert (found.estimates.loc["t", ["evidence", "weights"]] == ["own labels", "none"]).all()
+    own = draws["oracle_score"].mean()
+    assert found.estimates.loc["t", "v_hat"] == pytest.approx(own, abs=0.02)
+    notes = found.violations.query("code == 'transport_failure'")["message"]
+    assert notes.str.contains("exact weights and its own labels differ").any()
+
+
 def test_beyond_the_reach_of_the_logs_nothing_checks_a_number():
     for fool, style in WORLDS:
         rows, codes = runs(8, 2.5, fool, style)
