@@ -25,7 +25,7 @@ def main() -> str:
         known=known_facts(settings, base, set(draws["policy"]) | set(target_logps["policy"])),
     )  # fmt: skip
     write_results(result)
-    draw_figures(result, settings)
+    draw_figures(result, base, settings)
     best = ", ".join(result.best) or "none, for all are refused"
     return f"Estimated {len(result.estimates)} policies; beaten by no other: {best}"
 
@@ -75,14 +75,14 @@ def write_results(result: Analysis) -> None:
     write_metrics(finite_facts(result.diagnostics), METRICS / "diagnostics.json")
 
 
-def draw_figures(result: Analysis, settings: Settings) -> None:
+def draw_figures(result: Analysis, base: str, settings: Settings) -> None:
     """Estimates, comparisons and weights, each with its data."""
     table, verdicts = result.estimates, result.estimates["verdict"]
     limits = settings.thresholds
-    plots.estimates(PLOTS / "estimates.png", table, alpha=settings.alpha)
+    plots.estimates(PLOTS / "estimates.png", table, base=base, alpha=settings.alpha)
     plots.comparison_heatmap(
         PLOTS / "comparison_heatmap.png", result.p_values, result.differences, verdicts,
-        alpha=settings.alpha,
+        base=base, alpha=settings.alpha,
     )  # fmt: skip
     plots.weight_dashboard(
         PLOTS / "weights.png", result.importance_weights, result.diagnostics,

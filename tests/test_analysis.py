@@ -342,25 +342,8 @@ EDGES = {
 }  # fmt: skip
 
 
-UNSCORED = pytest.mark.xfail(
-    strict=True,
-    raises=CJEError,
-    reason="the base's answers have labels and no judge score: it has no projection, and is taken "
-    "for a policy of which nothing is known",
-)
-BROKEN = {
-    ("no judge score in the logs", name)
-    for name in EstimatorName
-    if name not in (EstimatorName.DR_CPO, EstimatorName.PPI)
-}
-CELLS = [
-    pytest.param(edge, name, marks=UNSCORED if (edge, name) in BROKEN else ())
-    for edge in EDGES
-    for name in EstimatorName
-]
-
-
-@pytest.mark.parametrize("edge, estimator", CELLS)
+@pytest.mark.parametrize("estimator", EstimatorName)
+@pytest.mark.parametrize("edge", EDGES)
 def test_edges_give_numbers_and_say_what_is_wrong(edge, estimator):
     change, codes = EDGES[edge]
     found = cje.analyze(**world(change), estimator=estimator)

@@ -29,9 +29,9 @@ from worlds import models
 
 NOTE, WARNING, CRITICAL = Severity.NOTE, Severity.WARNING, Severity.CRITICAL
 LABELS = PolicyDiagnostics(
-    policy="t", is_base=False, logged=False, estimator=EstimatorName.DR_CPO,
-    method=EstimatorName.DR_CPO, evidence=Evidence.LABELS, value=0.6, half_width=0.03,
-    spread=0.2, weights=WeightKind.NONE,
+    policy="t", is_base=False, logged=False, widened=False,
+    estimator=EstimatorName.DR_CPO, method=EstimatorName.DR_CPO,
+    evidence=Evidence.LABELS, value=0.6, half_width=0.03, spread=0.2, weights=WeightKind.NONE,
     why="100 own labels", status=Status.WARNING, ess=0.0, mean_weight=1.0, mean_weight_z=0.0,
     max_share=0.0, tail_index=float("-inf"), zero_share=0.0, extreme_share=0.0, sequence_ess=None,
     sequence_mean_weight=None, sequence_mean_weight_z=None, sequence_zero_share=None,

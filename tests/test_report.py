@@ -122,12 +122,13 @@ def test_the_answer_comes_first_and_its_numbers_are_those_of_the_metrics(project
         assert row[1] == f"{value['v_hat']:.3f}"
         assert row[2] == f"{value['ci_low']:.3f} to {value['ci_high']:.3f}"
         assert row[4] == f"{found['judge_alone']:.3f}"
+        assert row[5].startswith(f"{value['labels']} own label") or not value["labels"]
         truth = checked[policy]
-        assert row[5].startswith(f"{truth['oracle_truth']:.3f} ± {truth['se_truth']:.3f}")
-        assert row[5].endswith("inside" if truth["covered"] else "outside")
+        assert row[6].startswith(f"{truth['oracle_truth']:.3f} ± {truth['se_truth']:.3f}")
+        assert row[6].endswith("inside" if truth["covered"] else "outside")
         word = {"refuse": "refused"}.get(truth["verdict"], truth["verdict"])
-        assert row[6].strip() == word
-    assert rows[-1][6].strip() == "refused" and f"<s>{rows[-1][1]}</s>" in page
+        assert row[7].strip() == word
+        assert (word == "refused") == (f"<s>{row[1]}</s>" in page)
 
 
 def test_evidence_comparisons_and_rails_are_those_of_the_metrics(project, page):
@@ -137,13 +138,16 @@ def test_evidence_comparisons_and_rails_are_those_of_the_metrics(project, page):
     for policy, facts in diagnostics.items():
         assert evidence[policy][2] == facts["why"]
         assert evidence[policy][3].strip() == f"{100 * facts['ess']:.3g} %"
-        assert evidence[policy][4].strip() == f"{100 * facts['sequence_ess']:.3g} %"
+        if "sequence_ess" in facts:
+            assert evidence[policy][4].strip() == f"{100 * facts['sequence_ess']:.3g} %"
     header, *rows = parsed.rows["comparisons"]
     assert [name.split()[0] for name in header[1:]] == list(known.estimates.index)
     for row in rows:
         for name, cell in zip(header[1:], row[1:], strict=True):
             a, b = row[0].split()[0], name.split()[0]
-            if a != b:
+            if {a, b} & {p for p, v in known.estimates["verdict"].items() if v == "refuse"}:
+                assert a == b or "not to be believed" in cell
+            elif a != b:
                 assert cell.startswith(number(known.differences.loc[a, b], "+.3f"))
                 assert p_value(known.p_values.loc[a, b]) in cell
     for violation in known.violations.itertuples():
@@ -207,8 +211,11 @@ def test_answers_and_scores_are_those_of_the_tables(project, page):
             draw = draws.loc[(log.uid, policy, one["d"])]
             assert one["a"] == draw["answer"] and one["f"] == draw["finish_reason"]
             assert one["j"] == pytest.approx(draw["judge_raw"], abs=1e-6)
-            weight = known.weights.loc[log.uid, policy]
-            assert index["weights"][one["g"] - 1][place] == pytest.approx(weight, abs=1e-6)
+            told = index["weights"][one["g"] - 1][place]
+            if policy in known.weights:
+                assert told == pytest.approx(known.weights.loc[log.uid, policy], abs=1e-6)
+            else:
+                assert told is None
 
 
 def test_text_of_others_never_becomes_markup(tmp_path):
@@ -226,7 +233,7 @@ def test_text_of_others_never_becomes_markup(tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"source": "files", "logps": False, "labels": False}, "No fresh answer was labelled"),
+        ({"source": "files", "logps": False, "labels": False}, "There are no labels but those"),
         ({"verdicts": ("refuse",)}, "No estimate may be believed"),
         ({"policies": ("only",)}, "A comparison needs two policies or more."),
         ({"policies": tuple(f"{'long-' * 12}{n}" for n in range(24))}, "8 of 24 policies"),

@@ -73,7 +73,7 @@ def test_a_run_has_the_numbers_of_its_metrics(here):
         name: json.loads((here / f"metrics/{name}.json").read_text())
         for name in ("estimates", "validation", "diagnostics")
     }
-    assert set(found.estimates.index) == {"clone", "better", "unhelpful"}
+    assert set(found.estimates.index) == {"clone", "better", "unhelpful", "base"}
     for policy, row in found.estimates.iterrows():
         for key in ("v_hat", "se", "ci_low", "ci_high", "method"):
             assert row[key] == metrics["estimates"]["results"][policy][key]
@@ -87,13 +87,16 @@ def test_a_run_has_the_numbers_of_its_metrics(here):
     assert set(found.rivals) <= set(kept.index) - {found.best_policy}
     for policy in found.estimates.index:
         for other in found.estimates.index:
-            assert found.p_values.loc[policy, other] == found.p_values.loc[other, policy]
+            there, back = found.p_values.loc[policy, other], found.p_values.loc[other, policy]
+            refused = policy != other and not {policy, other} <= set(kept.index)
+            assert np.isnan(there) if refused else there == back
             assert found.differences.loc[policy, other] == pytest.approx(
-                -found.differences.loc[other, policy]
+                -found.differences.loc[other, policy], nan_ok=True
             )
     weights = found.weights
-    assert list(weights.columns) == sorted(found.estimates.index)
-    assert weights.mean().to_numpy() == pytest.approx(np.ones(3), abs=1e-6)
+    used = found.estimates.index[found.estimates["weights"] != "none"]
+    assert "clone" in used and list(weights.columns) == sorted(used)
+    assert weights.mean().to_numpy() == pytest.approx(np.ones(len(used)), abs=1e-6)
     assert set(weights.index) == set(found.logs["uid"])
 
 
@@ -164,7 +167,7 @@ def test_the_run_folder_has_what_the_guide_promises(copy):
         assert row["absolute_error"] == pytest.approx(
             abs(row["v_hat"] - row["oracle_truth"]), abs=1e-5
         )
-    assert len(results["p_values_corrected"]) == 3
+    assert len(results["p_values_corrected"]) == len(found.comparisons)
     assert len(results["guard_rail_violations"]) == len(found.violations)
     assert results["settings"]["max_samples"] == 120
     assert {"python", "cje", "numpy", "pandas", "dvc"} <= set(results["versions"])
@@ -241,8 +244,9 @@ def printed(width: int, **options) -> str:
 def test_the_screen_fits(here, width):
     text = printed(width)
     assert max(map(len, text.splitlines())) <= width
+    table = text.partition("Expected oracle utility")[2].splitlines()
     for row in open_run().estimates.itertuples():
-        line = next(x for x in text.splitlines() if x.startswith(f"{row.Index} "))
+        line = next(x for x in table if x.startswith(f"{row.Index} "))
         assert f"{row.v_hat:.3f}" in line and row.verdict in line
         assert f"{row.ci_low:.3f} to {row.ci_high:.3f}" in line
     for words in (
@@ -313,9 +317,9 @@ def test_the_analyzer(here):
     with pytest.raises(CJEError, match="itself"):
         analyzer.compare("better", "better")
     drawn = analyzer.answers("better")
-    assert len(drawn) == 120 and drawn["oracle_score"].notna().sum() == 60
+    assert len(drawn) == 120 and drawn["oracle_score"].notna().sum() == 40 + 60
     logged = analyzer.answers("base")
-    assert (logged["draw"] == -1).all() and logged["weight_better"].notna().all()
+    assert (logged["draw"] == -1).all() and logged["weight_clone"].notna().all()
     assert len(analyzer.answers()) == 4 * 120
     with pytest.raises(CJEError, match="no policy"):
         analyzer.answers("nobody")
@@ -328,7 +332,8 @@ def test_the_analyzer(here):
     ):  # fmt: skip
         assert picture._repr_png_().startswith(b"\x89PNG")
     page = analyzer._repr_html_()
-    assert "<s>" in page and page.count("<tr>") == 4  # unhelpful is struck out
+    assert page.count("<tr>") == 5 and "own labels" in page
+    assert ("<s>" in page) == ("refuse" in set(analyzer.estimates["verdict"]))
 
 
 def test_policies_names_are_text_in_html(here, monkeypatch):

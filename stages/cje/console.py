@@ -15,13 +15,15 @@ from rich.text import Text
 
 from cje.errors import CJEError
 from cje.runs import Run, open_run
+from cje.stats.guardrails import RAILS
 from cje.tables import LOGGED, read_table
-from cje.vocabulary import Evidence, Severity
+from cje.vocabulary import Evidence, Severity, Status, Verdict, WeightKind
 
 GREEN, ORANGE, RED = "color(28)", "color(166)", "color(160)"
-VERDICT_STYLES = {"reliable": GREEN, "caution": ORANGE, "refuse": f"bold {RED}"}
-STATUS_STYLES = {"GOOD": GREEN, "WARNING": ORANGE, "CRITICAL": f"bold {RED}"}
-SEVERITY_STYLES = {"note": "dim", "warning": ORANGE, "critical": RED}
+VERDICT_STYLES = {Verdict.RELIABLE: GREEN, Verdict.CAUTION: ORANGE, Verdict.REFUSE: f"bold {RED}"}
+STATUS_STYLES = {Status.GOOD: GREEN, Status.WARNING: ORANGE, Status.CRITICAL: f"bold {RED}"}
+SEVERITY_STYLES = {Severity.WARNING: ORANGE, Severity.CRITICAL: RED}
+MEANINGS = {rail.code: rail.meaning for rail in RAILS}
 WRAPPING = ("policy", "pair", "issues", "model")
 PIPED_WIDTH = 100
 LINE = 50  # characters of a drawn interval
@@ -90,29 +92,34 @@ def new_table(title: str, columns: dict[str, str]) -> Table:
 
 
 def estimates_table(run: Run) -> Table:
-    """Policies from best to worst, the refused ones last and struck out."""
+    """Policies from best to worst, the refused ones last and struck out; narrow enough for 80
+    columns."""
     interval = f"{100 * (1 - run.settings.alpha):g} % interval"
     table = new_table(
         "Expected oracle utility by policy",
         {
             "policy": "left", "judge": "right", "estimate": "right", interval: "right",
-            "evidence": "left", "oracle truth": "right", "truth is": "left", "verdict": "left",
+            "evidence": "left", "truth": "left", "verdict": "left",
         },
     )  # fmt: skip
     for policy, row in run.estimates.iterrows():
-        struck = "strike" if row["verdict"] == "refuse" else ""
-        known = pd.notna(row["oracle_truth"])
+        struck = "strike" if row["verdict"] == Verdict.REFUSE else ""
+        place = "in" if row["covered"] else "out"
         table.add_row(
-            Text(policy),
+            Text(named(run, policy)),
             three(row["judge_alone"]),
             Text.assemble((three(row["v_hat"]), struck)),
             Text.assemble((f"{three(row['ci_low'])} to {three(row['ci_high'])}", struck)),
             evidence_words(row),
-            f"{three(row['oracle_truth'])} ± {three(row['se_truth'])}" if known else "-",
-            ("inside" if row["covered"] else "outside") if known else "-",
+            f"{three(row['oracle_truth'])} {place}" if pd.notna(row["oracle_truth"]) else "-",
             Text(row["verdict"], style=VERDICT_STYLES[row["verdict"]]),
         )
     return table
+
+
+def named(run: Run, policy: str) -> str:
+    """The policy's name, with a word where it is the base policy under another one."""
+    return f"{policy} (base)" if policy == run.base and policy != "base" else policy
 
 
 def evidence_words(row: pd.Series) -> str:
@@ -132,18 +139,40 @@ def three(value: float) -> str:
 
 
 def who_was_right(run: Run) -> list[str]:
-    """The estimates and the judge alone against the truth, where that is known."""
-    known = run.estimates.dropna(subset=["oracle_truth", "judge_alone"])
-    alone = (known["judge_alone"] - known["oracle_truth"]).abs()
-    kept = known["verdict"] != "refuse"
-    lines = []
-    for rows, words in ((kept | ~kept, "all policies"), (kept, "those that are not refused")):
-        if rows.any() and (words == "all policies" or not rows.all()):
-            lines.append(
-                f"Mean distance to the truth, {words}: estimate "
-                f"{known['absolute_error'][rows].mean():.3f}, judge {alone[rows].mean():.3f}."
-            )
-    return lines
+    """The estimates and the judge alone against the truth, where that is known, of the policies
+    that are not refused."""
+    known = run.kept.dropna(subset=["oracle_truth", "judge_alone"])
+    if known.empty:
+        return []
+    alone = (known["judge_alone"] - known["oracle_truth"]).abs().mean()
+    whose = " of those that are not refused" if run.refused else ""
+    return [
+        f"Mean distance to the truth{whose}: estimate {known['absolute_error'].mean():.3f}, "
+        f"judge {alone:.3f}."
+    ]
+
+
+def truth_table(run: Run) -> Table:
+    """The estimates against the oracle's labels that none of them used."""
+    table = new_table(
+        "Against the oracle's truth",
+        {
+            "policy": "left", "estimate": "right", "oracle truth": "right", "labels": "right",
+            "distance": "right", "truth is": "left", "judge": "right",
+        },
+    )  # fmt: skip
+    for policy, row in run.estimates.dropna(subset=["oracle_truth"]).iterrows():
+        struck = "strike" if row["verdict"] == Verdict.REFUSE else ""
+        table.add_row(
+            Text(named(run, policy)),
+            Text(three(row["v_hat"]), struck),
+            f"{three(row['oracle_truth'])} ± {three(row['se_truth'])}",
+            f"{row['truth_labels']:,.0f}",
+            Text(three(row["absolute_error"]), struck),
+            "inside" if row["covered"] else "outside",
+            three(row["judge_alone"]),
+        )
+    return table
 
 
 def legend(run: Run) -> list[str]:
@@ -154,43 +183,51 @@ def legend(run: Run) -> list[str]:
         "evidence: what checks the number: labels on its own answers, exact weights of the "
         "logs, or nothing; without evidence it is a projection, and refused.",
     ]
-    most = run.estimates["truth_labels"].max()
-    if most > 0:
+    known = run.estimates.dropna(subset=["oracle_truth"])
+    if len(known):
         lines.append(
-            f"oracle truth: the oracle's mean over {int(most):,} answers of the policy to other "
-            "prompts, ± its standard error; truth is inside where the two agree within their "
-            "errors. It checks the estimate, and made none of it."
+            f"truth: the oracle's mean over {int(known['truth_labels'].max()):,} answers of the "
+            "policy that no estimate used; in or out: whether the two agree within their errors "
+            f"(its standard error is at most {known['se_truth'].max():.3f})."
         )
     return lines
 
 
-def weights_table(run: Run) -> Table:
+def weights_table(run: Run) -> Table | str:
     """How well the logs reach each policy: the weights that its estimate used, and the exact ones
-    of its log-probabilities."""
+    of its log-probabilities, used or not."""
+    facts = run.diagnostics
+    used = facts["weights"] != WeightKind.NONE
+    if not used.any() and facts["sequence_ess"].isna().all():
+        return (
+            "\nImportance weights: none. There are no log-probabilities, and no estimate uses "
+            "learned weights."
+        )
     table = new_table(
         "Importance weights",
         {
             "policy": "left", "weights": "left", "ESS": "right", "exact ESS": "right",
-            "exact mean": "right", "status": "left", "issues": "left",
+            "exact mean": "right", "reach": "left", "status": "left", "issues": "left",
         },
     )  # fmt: skip
     issues = run.weight_issues
-    for policy, row in run.diagnostics.iterrows():
-        used = run.estimates.loc[policy, "weights"]
-        mean = row.get("sequence_mean_weight")
+    for policy, row in facts.iterrows():
+        status, reach, mean = row["status"], row["reach"], row["sequence_mean_weight"]
         table.add_row(
-            Text(policy),
-            used,
-            "-" if used == "none" else share(row["ess"]),
-            share(row.get("sequence_ess")),
+            Text(named(run, policy)),
+            row["weights"],
+            share(row["ess"]) if used[policy] else "-",
+            share(row["sequence_ess"]),
             "-" if pd.isna(mean) else f"{mean:.2f}",
-            Text(row["status"], style="dim" if used == "none" else STATUS_STYLES[row["status"]]),
+            "-" if pd.isna(row["sequence_ess"]) else reach,
+            Text(status, STATUS_STYLES[status]) if used[policy] else Text("not used", "dim"),
             ", ".join(issues[policy]).replace("_", " ") or "none",
         )
     table.caption = (
         "ESS: the share of the logs that still speak once they are weighted to the policy; exact: "
-        "by its log-probabilities, whose mean weight is 1 where the logs reach all of its answers. "
-        "An estimate that stands on own labels alone uses no weights."
+        "by its log-probabilities, whose mean weight is 1 where the logs reach all of its answers; "
+        "reach: how far those would carry an estimate. One that does not use them stands on its "
+        "own labels, whatever they are, or is refused."
     )
     return table
 
@@ -201,20 +238,24 @@ def share(value: float | None) -> str:
 
 
 def print_violations(run: Run, console: Console) -> None:
-    """What the guard rails found, and what would mend it: one remedy for all that share it."""
-    if not len(run.violations):
-        console.print(Text("The guard rails found nothing.", style=GREEN))
-        return
-    console.print("\nWhat the guard rails found", style="bold")
-    gravity = run.violations["severity"].map(list(reversed(Severity)).index)
-    ordered = run.violations.iloc[gravity.argsort(kind="stable")]
-    groups = ordered.groupby(["code", "severity", "remedy"], sort=False)
+    """What the guard rails found, and what would mend it: one remedy for all that share it; what
+    changes no verdict last, in a line each."""
+    if len(run.issues):
+        console.print("\nWhat the guard rails found", style="bold")
+    else:
+        console.print(Text("The guard rails found nothing to doubt.", style=GREEN))
+    groups = run.issues.groupby(["code", "severity", "remedy"], sort=False)
     for (code, severity, remedy), rows in groups:
         style = SEVERITY_STYLES[severity]
         console.print(Text.assemble((code, f"bold {style}"), (f" {severity}", style)))
         for row in rows.itertuples():
             console.print(indented(Text(f"{row.policy or 'all policies'}: {row.message}")))
         console.print(indented(Text.assemble(("remedy: ", "bold"), remedy)))
+    if len(run.notes):
+        console.print("Notes, which change no verdict (metrics/violations.csv):", style="dim")
+    for code, rows in run.notes.groupby("code", sort=False):
+        names = ", ".join(dict.fromkeys(rows["policy"].replace("", "all policies")))
+        console.print(indented(Text(f"{code}: {MEANINGS[code]} ({names})", style="dim")))
 
 
 def indented(text: Text) -> Padding:
@@ -223,12 +264,14 @@ def indented(text: Text) -> Padding:
 
 
 def conclusion(run: Run) -> list[str]:
-    """The best policy and those that may be as good."""
+    """The best policy, those that no other beats either, and those that are refused."""
     if run.best_policy is None:
-        return ["No estimate may be believed: see the remedies above."]
+        return ["No estimate may be believed: see the remedies of the guard rails."]
     lines = [f"Best policy that is not refused: {run.best_policy}"]
     if run.rivals:
-        lines.append(f"No difference beyond chance from it: {', '.join(run.rivals)}")
+        lines.append(f"Beaten by no other policy either: {', '.join(run.rivals)}")
+    if run.refused:
+        lines.append(f"Refused, with a projection that nothing upholds: {', '.join(run.refused)}")
     return lines
 
 
@@ -244,15 +287,16 @@ def intervals_table(run: Run) -> Table:
             None if pd.isna(value) else round((value - low) / ((high - low) or 1) * (LINE - 1))
             for value in row[["ci_low", "v_hat", "ci_high", "oracle_truth"]]
         ]
-        table.add_row(Text(policy), Text(line(*places), style=VERDICT_STYLES[row["verdict"]]))
-    table.caption = "o: estimate, x: oracle truth, *: both"
+        drawn = line(*places, "." if row["verdict"] == Verdict.REFUSE else "-")
+        table.add_row(Text(named(run, policy)), Text(drawn, style=VERDICT_STYLES[row["verdict"]]))
+    table.caption = "o: estimate, x: oracle truth, *: both; dotted: refused"
     return table
 
 
-def line(low: int, value: int, high: int, truth: int | None) -> str:
+def line(low: int, value: int, high: int, truth: int | None, stroke: str = "-") -> str:
     """An interval drawn in characters."""
     drawn = [" "] * LINE
-    drawn[low : high + 1] = "-" * (high + 1 - low)
+    drawn[low : high + 1] = stroke * (high + 1 - low)
     if truth is not None:
         drawn[truth] = "x"
     drawn[value] = "*" if truth == value else "o"
@@ -284,6 +328,8 @@ def comparisons_table(run: Run) -> Table:
             Text(pair), f"{difference:+.3f}", f"{low:+.3f} to {high:+.3f}", p_words(p),
             Text(word, style={"yes": GREEN}.get(word, "dim")),
         )  # fmt: skip
+    if run.refused:
+        table.caption = f"Refused, so in no comparison: {', '.join(run.refused)}"
     return table
 
 

@@ -18,12 +18,13 @@ import numpy as np
 import pandas as pd
 
 from cje.errors import CJEError
+from cje.figures import draw_comparisons, draw_estimates
 from cje.provenance import checksums, git_state, versions
 from cje.report import write_report
 from cje.runs import LOCK, RESULTS, Run
 
 LOG, REPORT = "stochastic_log.jsonl", "report.html"
-FIGURES = ("calibration_curve", "comparison_heatmap", "estimates", "weights")
+FIGURES = ("calibration_curve", "weights")  # beside those that validation may change
 TABLES = (
     "prompts", "logs", "draws", "target_logps", "rewards", "oracle_labels", "validation_labels",
     "weights", "influence",
@@ -81,6 +82,8 @@ def copy_run(run: Run, folder: Path) -> None:
         shutil.copyfile(run.folder / name, folder / name)
     for name in FIGURES:
         shutil.copyfile(run.figure(name), folder / f"{name}.png")
+    draw_estimates(run, folder / "estimates.png")
+    draw_comparisons(run, folder / "comparison_heatmap.png")
     for name in TABLES:
         shutil.copyfile(run.data / f"{name}.parquet", folder / "data" / f"{name}.parquet")
 
@@ -104,10 +107,13 @@ def logged_lines(run: Run) -> Iterator[dict[str, Any]]:
 
 def results(run: Run, sums: Mapping[str, str]) -> dict[str, Any]:
     """Everything that was found, the settings that it was found with, and where it comes from."""
+    pairs = run.comparisons.set_index(["policy_a", "policy_b"])["p_value_corrected"]
     return {
         "results": run.estimates.to_dict("index"),
+        "base_policy": run.base,
         "best_policy": run.best_policy,
-        "p_values_corrected": run.metrics("estimates")["p_values_corrected"],
+        "best": run.best,
+        "p_values_corrected": {f"{a} vs {b}": value for (a, b), value in pairs.items()},
         "comparisons": run.comparisons.to_dict("records"),
         "guard_rail_violations": run.violations.replace({"policy": {"": None}}).to_dict("records"),
         "validation": {
@@ -165,7 +171,8 @@ def write_zip(folder: Path, archive: Path) -> None:
 
 def write_cje_files(run: Run, folder: Path) -> None:
     """The files that cje-eval reads, of the estimates' own data: `logged_data.jsonl`, the logs with
-    judge scores, oracle labels and log-probabilities, and `fresh_draws/<policy>_responses.jsonl`.
+    judge scores, oracle labels and log-probabilities, and `fresh_draws/<policy>_responses.jsonl`,
+    the draws with judge scores and the labels that the estimates use.
 
     The labels that validate stay out: the estimates have not seen them. Rows without a judge score
     are left out. Versions from 0.4 on take the logs as `--calibration-data`; up to 0.3 they are the
@@ -209,7 +216,7 @@ def cje_logs(run: Run, logps: pd.DataFrame) -> Iterator[dict[str, Any]]:
 def cje_draws(draws: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """A policy's fresh draws under cje-eval's names."""
     for row in draws[draws["judge_raw"].notna()].itertuples(index=False):
-        yield {
+        line = {
             "prompt_id": row.uid,
             "target_policy": row.policy,
             "draw_idx": row.draw,
@@ -217,3 +224,4 @@ def cje_draws(draws: pd.DataFrame) -> Iterator[dict[str, Any]]:
             "response": row.answer,
             "judge_score": row.judge_raw,
         }
+        yield line if math.isnan(row.oracle_score) else line | {"oracle_label": row.oracle_score}

@@ -1,5 +1,6 @@
 """A run in a notebook: its estimates, comparisons, answers and figures."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -7,15 +8,15 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from cje import plots
 from cje.console import conclusion, three
 from cje.errors import CJEError
+from cje.figures import draw_comparisons, draw_estimates
 from cje.runs import Run, check_names, open_run
-from cje.vocabulary import Verdict
+from cje.vocabulary import Verdict, WeightKind
 
 FACTS = {  # of diagnostics.json, under the names of the weights' summary
     "weights": "weights", "why": "why", "ess": "ess", "sequence_ess": "exact_ess",
-    "sequence_mean_weight": "exact_mean_weight", "max_share": "max_share",
+    "sequence_mean_weight": "exact_mean_weight", "reach": "reach", "max_share": "max_share",
     "zero_share": "zero_share", "extreme_share": "extreme_share", "status": "status",
 }  # fmt: skip
 SHOWN = (
@@ -24,9 +25,11 @@ SHOWN = (
 )  # fmt: skip
 ANSWER_COLUMNS = (
     "uid", "policy", "draw", "prompt", "answer", "judge_raw", "calibrated_reward", "oracle_score",
-    "finish_reason", "completion_tokens",
+    "validation_score", "finish_reason", "completion_tokens",
 )  # fmt: skip
-VERDICT_COLOURS = {"reliable": "#007a33", "caution": "#b35900", "refuse": "#c0272d"}
+VERDICT_COLOURS = {
+    Verdict.RELIABLE: "#007a33", Verdict.CAUTION: "#b35900", Verdict.REFUSE: "#c0272d",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,14 @@ class ArenaAnalyzer:
         return self.run.best_policy
 
     @property
+    def best(self) -> list[str]:
+        """The policies, not refused, that no other beats beyond chance."""
+        return self.run.best
+
+    @property
     def violations(self) -> pd.DataFrame:
-        """What the guard rails found: `policy`, `code`, `severity`, `message`, `remedy`."""
+        """What the guard rails found, the gravest first and notes, which change no verdict, last:
+        `policy`, `code`, `severity`, `message`, `remedy`."""
         return self.run.violations
 
     @property
@@ -81,8 +90,8 @@ class ArenaAnalyzer:
         unknown policy, or a refused one."""
         check_names((a, b), self.estimates.index)
         for policy in (a, b):
-            if self.estimates.loc[policy, "verdict"] == Verdict.REFUSE:
-                raise CJEError(f"{policy!r} is refused, and in no comparison; see `violations`")
+            if policy in self.run.refused:
+                raise CJEError(f"{policy!r} is refused, so in no comparison; {self.remedy(policy)}")
         rows = self.comparisons.set_index(["policy_a", "policy_b"])
         if a == b:
             raise CJEError(f"{a!r} is compared with itself; give two policies")
@@ -90,12 +99,18 @@ class ArenaAnalyzer:
         apart = bool(found["p_value_corrected"] < self.run.settings.alpha)
         return pd.concat([found, pd.Series({"told_apart": apart})]).rename(f"{a} - {b}")
 
+    def remedy(self, policy: str) -> str:
+        """What would mend the gravest finding about a policy."""
+        whose = self.violations["policy"].isin([policy, ""])
+        return str(self.violations.loc[whose, "remedy"].iloc[0])
+
     def answers(self, policy: str | None = None) -> pd.DataFrame:
         """The answers of a policy, logged ones (of the base policy) and fresh ones, with scores:
         `uid`, `policy`, `draw` (-1: logged), `prompt`, `answer`, `judge_raw`, `calibrated_reward`,
-        `oracle_score` (NaN where unlabelled), `finish_reason`, `completion_tokens`; of logged ones
-        also `weight_<policy>`, the importance weights that the estimates used. Without a policy,
-        all of them. Raises CJEError for an unknown policy."""
+        `oracle_score` (the label that estimates use; NaN where there is none), `validation_score`
+        (the label that checks them), `finish_reason`, `completion_tokens`; of logged ones also
+        `weight_<policy>`, the importance weights that the estimates used. Without a policy, all of
+        them. Raises CJEError for an unknown policy."""
         logged = self.run.logs[list(ANSWER_COLUMNS)]
         fresh = self.run.draws[list(ANSWER_COLUMNS)]
         if policy is not None:
@@ -109,9 +124,12 @@ class ArenaAnalyzer:
     def diagnose_weights(self) -> pd.DataFrame:
         """Indexed by policy: the weights that its estimate used and why, their effective sample
         size `ess` (share of the logs), `exact_ess` and `exact_mean_weight` of its
-        log-probabilities, `max_share`, `zero_share`, `extreme_share`, `status` (GOOD, WARNING,
-        CRITICAL), `issues`."""
+        log-probabilities and their `reach` (stands, weak, none), `max_share`, `zero_share`,
+        `extreme_share`, `status` (GOOD, WARNING, CRITICAL; "not used" where the estimate uses no
+        weights), `issues`."""
         facts = self.run.diagnostics.reindex(columns=list(FACTS)).rename(columns=FACTS)
+        unused = facts["weights"] == WeightKind.NONE
+        facts["status"] = facts["status"].mask(unused, "not used")
         issues = {
             policy: ", ".join(codes) or "none" for policy, codes in self.run.weight_issues.items()
         }
@@ -126,15 +144,12 @@ class ArenaAnalyzer:
         return Picture(self.run.figure("calibration_curve").read_bytes())
 
     def plot_comparisons(self) -> Picture:
-        """The Holm-corrected p-values of all pairs."""
-        return Picture(self.run.figure("comparison_heatmap").read_bytes())
+        """The Holm-corrected p-values of all pairs that are not refused."""
+        return drawn(draw_comparisons, self.run)
 
     def plot_estimates(self) -> Picture:
         """Every policy's estimate with its interval and verdict, and the oracle's truth."""
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "estimates.png"
-            draw_estimates(self.run, path)
-            return Picture(path.read_bytes())
+        return drawn(draw_estimates, self.run)
 
     def __repr__(self) -> str:
         return f"ArenaAnalyzer({str(self.run.folder)!r}): {'; '.join(conclusion(self.run))}"
@@ -148,11 +163,12 @@ class ArenaAnalyzer:
         return f"<p><b>{lines}</b></p>{table}"
 
 
-def draw_estimates(run: Run, path: Path) -> None:
-    """Draw a run's estimates with the oracle's truth, which the stage's figure does not know."""
-    columns = {"oracle_truth": "oracle_truth", "ci_low_truth": "ci_low", "ci_high_truth": "ci_high"}
-    truth = run.estimates[list(columns)].dropna().rename(columns=columns)
-    plots.estimates(path, run.estimates, truth, alpha=run.settings.alpha)
+def drawn(figure: Callable[[Run, Path], None], run: Run) -> Picture:
+    """A figure of a run, drawn now."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "figure.png"
+        figure(run, path)
+        return Picture(path.read_bytes())
 
 
 def reversed_pair(row: pd.Series) -> pd.Series:
@@ -177,6 +193,6 @@ def html_row(policy: str, row: pd.Series) -> str:
             cells.append(f"<td>{row[name]}</td>")
             continue
         words = three(row[name])
-        struck = row["verdict"] == "refuse" and name in ("v_hat", "se", "ci_low", "ci_high")
+        struck = row["verdict"] == Verdict.REFUSE and name in ("v_hat", "se", "ci_low", "ci_high")
         cells.append(f"<td>{f'<s>{words}</s>' if struck else words}</td>")
     return f"<tr><th>{escape(policy)}</th>{''.join(cells)}</tr>"

@@ -7,7 +7,7 @@ tables under `data/`, the metrics under `metrics/`.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from cje.errors import CJEError
 from cje.frames import KEY, unit_labels
 from cje.settings import Settings, load_settings
 from cje.stats.guardrails import COLUMNS as VIOLATION_COLUMNS
-from cje.stats.inference import square
+from cje.stats.guardrails import PolicyDiagnostics
+from cje.stats.inference import square, unbeaten
 from cje.tables import LOGGED, read_table
 from cje.vocabulary import Severity, Verdict
 
@@ -28,6 +29,7 @@ RESULTS = "token_level_cje_results.json"  # what makes a folder a run folder
 LOCK = "dvc.lock"
 DIGITS = 6  # of what is computed here, as metrics have
 RERUN = "run dvc repro (what was paid for is kept)"
+FACTS = [field.name for field in fields(PolicyDiagnostics) if field.name != "policy"]
 WEIGHT_CODES = (
     "poor_overlap", "extreme_weights", "missing_support", "zero_weights", "no_teacher_forcing",
     "identical_policy_weights", "raw_logprobs",
@@ -65,42 +67,52 @@ class Run:
         checked = pd.DataFrame.from_dict(self.metrics("validation")["results"], orient="index")
         checked = checked.rename(columns={"labels": "truth_labels"})
         table = found.drop(columns="verdict").join(checked.reindex(columns=list(VALIDATED)))
-        alone = [
-            answers.groupby("policy")["calibrated_reward"].mean()
-            for answers in (self.draws, self.logs)
-        ]
-        judged = pd.concat(alone).round(DIGITS)
-        judged = judged[~judged.index.duplicated(keep="last")]  # the base's is of its logs
-        table = table.join(judged.rename("judge_alone"))
-        refused = table["verdict"].eq("refuse")
+        rewards = self._rewards
+        own = rewards["draw"].eq(LOGGED) == rewards["policy"].eq(self.base)
+        alone = rewards[own].groupby("policy")["calibrated_reward"].mean().round(DIGITS)
+        table = table.join(alone.rename("judge_alone"))
+        refused = table["verdict"].eq(Verdict.REFUSE)
         order = pd.DataFrame({"refused": refused, "value": -table["v_hat"]})
         rows = order.sort_values(["refused", "value"], kind="stable").index
         return table.loc[rows].rename_axis("policy")
 
+    @cached_property
+    def base(self) -> str:
+        """The policy that wrote the logs."""
+        return next(p for p, facts in self.metrics("diagnostics").items() if facts["is_base"])
+
+    @property
+    def kept(self) -> pd.DataFrame:
+        """The estimates that are not refused: what is compared and summed up."""
+        return self.estimates[self.estimates["verdict"] != Verdict.REFUSE]
+
+    @property
+    def refused(self) -> list[str]:
+        """The policies whose number is a projection, not to be believed."""
+        return list(self.estimates.index[self.estimates["verdict"] == Verdict.REFUSE])
+
     @property
     def best_policy(self) -> str | None:
-        """The first of `estimates`; None where every policy is refused."""
-        first = self.estimates.iloc[0]
-        return None if first["verdict"] == "refuse" else str(first.name)
+        """The policy of the highest estimate that is not refused; None where all are."""
+        return None if self.kept.empty else str(self.kept.index[0])
 
     @cached_property
+    def best(self) -> list[str]:
+        """The policies, not refused, that no other beats beyond chance (Holm-corrected)."""
+        return unbeaten(self.comparisons, list(self.kept.index), self.settings.alpha)
+
+    @property
     def rivals(self) -> list[str]:
-        """The policies, not refused, whose difference from the best one is within chance
-        (Holm-corrected)."""
-        best = self.best_policy
-        if best is None:
-            return []
-        p_values = self.p_values.loc[best].drop(best)
-        return list(p_values.index[p_values >= self.settings.alpha])
+        """Those of `best` beside the policy of the highest estimate."""
+        return [policy for policy in self.best if policy != self.best_policy]
 
     @cached_property
     def comparisons(self) -> pd.DataFrame:
         """A row a pair of policies that are not refused; see `inference.paired_comparisons`."""
         path = self.folder / "metrics" / "comparisons.csv"
         rows = pd.read_csv(path, keep_default_na=False, dtype={"policy_a": str, "policy_b": str})
-        believed = self.estimates.index[self.estimates["verdict"] != Verdict.REFUSE]
-        both = rows["policy_a"].isin(believed) & rows["policy_b"].isin(believed)
-        return rows[both].reset_index(drop=True)
+        out = rows[["policy_a", "policy_b"]].isin(self.refused).any(axis=1)
+        return rows[~out].reset_index(drop=True)
 
     @property
     def p_values(self) -> pd.DataFrame:
@@ -115,15 +127,27 @@ class Run:
 
     @cached_property
     def violations(self) -> pd.DataFrame:
-        """`policy` (empty: it concerns all), `code`, `severity`, `message`, `remedy`."""
+        """`policy` (empty: it concerns all), `code`, `severity`, `message`, `remedy`, the gravest
+        first."""
         path = self.folder / "metrics" / "violations.csv"
-        return pd.read_csv(path, keep_default_na=False)[VIOLATION_COLUMNS]
+        found = pd.read_csv(path, keep_default_na=False, dtype=str)[VIOLATION_COLUMNS]
+        gravity = -found["severity"].map(list(Severity).index)
+        return found.loc[gravity.sort_values(kind="stable").index].reset_index(drop=True)
+
+    @property
+    def issues(self) -> pd.DataFrame:
+        """The violations that change a verdict."""
+        return self.violations[self.violations["severity"] != Severity.NOTE]
+
+    @property
+    def notes(self) -> pd.DataFrame:
+        """The violations that change none."""
+        return self.violations[self.violations["severity"] == Severity.NOTE]
 
     @property
     def weight_issues(self) -> dict[str, list[str]]:
-        """By policy, the codes of what the guard rails found of its weights, but for notes."""
-        grave = self.violations["severity"] != Severity.NOTE
-        found = self.violations[grave & self.violations["code"].isin(WEIGHT_CODES)]
+        """By policy, the codes of the issues of its weights."""
+        found = self.issues[self.issues["code"].isin(WEIGHT_CODES)]
         return {
             policy: list(found.loc[found["policy"].isin((policy, "")), "code"].unique())
             for policy in self.estimates.index
@@ -139,10 +163,10 @@ class Run:
 
     @cached_property
     def diagnostics(self) -> pd.DataFrame:
-        """Indexed by policy, in the order of `estimates`: overlap, draws, transport; see
-        `metrics/diagnostics.json`."""
+        """Indexed by policy, in the order of `estimates`: a column a field of
+        `guardrails.PolicyDiagnostics`, NaN where it is not known."""
         found = pd.DataFrame.from_dict(self.metrics("diagnostics"), orient="index")
-        return found.loc[self.estimates.index].rename_axis("policy")
+        return found.reindex(index=self.estimates.index, columns=FACTS).rename_axis("policy")
 
     @cached_property
     def prompts(self) -> pd.DataFrame:
@@ -151,23 +175,22 @@ class Run:
 
     @cached_property
     def logs(self) -> pd.DataFrame:
-        """Table logs with `fold`, `judge_raw`, `calibrated_reward` and `oracle_score`, the labels
-        that estimates used."""
+        """Table logs with `fold`, `judge_raw`, `calibrated_reward`, `oracle_score` (the label that
+        estimates use) and `validation_score` (the label that checks them)."""
         logs = read_table(self.data / "logs.parquet", "logs").assign(draw=LOGGED)
-        return logs.rename(columns={"action": "policy"}).merge(self._rewards, how="left", on=KEY)
+        return self._scored(logs.rename(columns={"action": "policy"}))
 
     @cached_property
     def draws(self) -> pd.DataFrame:
-        """Table draws with the same; here `oracle_score` is also that of the labels that validate,
-        and `validates` tells them apart."""
-        draws = read_table(self.data / "draws.parquet", "draws")
+        """Table draws with the same."""
+        return self._scored(read_table(self.data / "draws.parquet", "draws"))
+
+    def _scored(self, answers: pd.DataFrame) -> pd.DataFrame:
         path = self.data / "validation_labels.parquet"
-        labels = unit_labels(path, "validation_labels", self.settings)[[*KEY, "oracle_score"]]
-        labels = labels.rename(columns={"oracle_score": "held_out"})
-        rows = draws.merge(self._rewards, how="left", on=KEY).merge(labels, how="left", on=KEY)
-        validates = rows["oracle_score"].isna() & rows["held_out"].notna()
-        known = rows["oracle_score"].fillna(rows["held_out"])
-        return rows.drop(columns="held_out").assign(oracle_score=known, validates=validates)
+        labels = unit_labels(path, "validation_labels", self.settings)
+        labels = labels.rename(columns={"oracle_score": "validation_score"})
+        rows = answers.merge(self._rewards, how="left", on=KEY)
+        return rows.merge(labels[[*KEY, "validation_score"]], how="left", on=KEY)
 
     @cached_property
     def _rewards(self) -> pd.DataFrame:

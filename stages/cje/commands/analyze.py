@@ -11,6 +11,7 @@ from cje.console import (
     estimates_table,
     intervals_table,
     three,
+    truth_table,
     weights_table,
     who_was_right,
 )
@@ -41,7 +42,7 @@ def analyze_run(given: argparse.Namespace, console: Console) -> None:
     console.print(estimates_table(run))
     console.print(*conclusion(run), sep="\n", style="bold")
     console.print(intervals_table(run))
-    console.print("\nAgainst the oracle's truth", style="bold")
+    console.print(truth_table(run))
     console.print(*validation_lines(run), sep="\n")
     console.print("\nCalibration of the judge", style="bold")
     console.print(*calibration_lines(run), sep="\n")
@@ -51,7 +52,7 @@ def analyze_run(given: argparse.Namespace, console: Console) -> None:
         write_csv(run.estimates.reset_index(), given.csv)
         console.print(f"Table: {given.csv}", soft_wrap=True)
     if given.plot:
-        from cje.notebook import draw_estimates
+        from cje.figures import draw_estimates
 
         draw_estimates(run, given.plot)
         console.print(f"Figure: {given.plot}", soft_wrap=True)
@@ -59,9 +60,11 @@ def analyze_run(given: argparse.Namespace, console: Console) -> None:
 
 def validation_lines(run: Run) -> list[str]:
     """Whether the estimates hold, where labels that they did not use tell."""
-    known = run.estimates.dropna(subset=["oracle_truth"])
-    if known.empty:
+    known = run.kept.dropna(subset=["oracle_truth"])
+    if run.estimates["oracle_truth"].isna().all():
         return ["No label that the estimates did not use: raise max_samples or oracle_samples."]
+    if known.empty:
+        return ["No estimate that is not refused has such labels."]
     covered = int(known["covered"].astype(bool).sum())
     return [
         f"{covered} of {len(known)} intervals agree with the truth; "

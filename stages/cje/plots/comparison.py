@@ -17,6 +17,7 @@ from cje.plots.style import (
     ROW_WORSE,
     counted,
     drawing,
+    marked,
     message,
     number,
     policy_ticks,
@@ -24,6 +25,7 @@ from cje.plots.style import (
     row_font,
     wrap,
 )
+from cje.vocabulary import Verdict
 
 
 def comparison_heatmap(
@@ -32,17 +34,20 @@ def comparison_heatmap(
     differences: pd.DataFrame,
     verdicts: pd.Series,
     *,
+    base: str | None = None,
     alpha: float = 0.05,
 ) -> None:
-    """Which policies differ: Holm-corrected p-values of all pairs, best policy first.
+    """Which policies differ: Holm-corrected p-values of all pairs, best policy first and the
+    refused ones last.
 
-    `p_values`: square, policy by policy. `differences`: square, row policy's estimate minus
-    column policy's; it also gives the order. `verdicts`: indexed by policy. Pairs with a refused
-    policy are hatched and are not counted in the title.
+    `p_values`: square, policy by policy, NaN where two are not compared. `differences`: square, row
+    policy's estimate minus column policy's; it also gives the order. `verdicts`: indexed by policy;
+    pairs with a refused one are hatched, without a number. `base`: the policy that wrote the logs.
     """
-    standing = differences.mean(axis=1).sort_values(ascending=False, kind="stable")
-    order = list(standing.index)
-    refused = {name for name in order if verdicts[name] == "refuse"}
+    refused = {name for name in differences.index if verdicts[name] == Verdict.REFUSE}
+    standing = differences.drop(columns=list(refused)).mean(axis=1)
+    standing = standing.sort_values(ascending=False, kind="stable")
+    order = sorted(standing.index, key=refused.__contains__)
     pairs = [
         p_values.loc[a, b]
         for i, a in enumerate(order)
@@ -69,8 +74,12 @@ def comparison_heatmap(
                     _comparison_cell(axes, (i, j), *cell, out_of_play, size)
         axes.set(xlim=(0, count), ylim=(count, 0))
         axes.xaxis.tick_top()
-        rows = [f"{name} (refused)" if name in refused else name for name in order]
-        columns, shared = _column_labels(order, count)
+        names = marked(order, base)
+        rows = [
+            f"{name} (refused)" if policy in refused else name
+            for name, policy in zip(names, order, strict=True)
+        ]
+        columns, shared = _column_labels(names, count)
         if not shared:
             rows = [f"{i + 1}. {name}" for i, name in enumerate(rows)]
         policy_ticks(axes, rows, row_font(count), offset=0.5)
@@ -113,7 +122,9 @@ def _comparison_cell(
     if refused:
         square |= {"facecolor": "white", "hatch": "////"}
     axes.add_patch(Rectangle((column, row), 1, 1, **square))
-    if not np.isfinite(difference) and not np.isfinite(p_value):
+    if refused:
+        words = "refused"
+    elif not np.isfinite(difference) and not np.isfinite(p_value):
         words = "n/a"
     else:
         words = number(difference, "+.3f")

@@ -17,6 +17,7 @@ from cje.plots.style import (
     counted,
     drawing,
     finite,
+    marked,
     message,
     number,
     policy_ticks,
@@ -24,6 +25,7 @@ from cje.plots.style import (
     row_font,
     wrap,
 )
+from cje.vocabulary import Verdict
 
 
 def estimates(
@@ -31,15 +33,18 @@ def estimates(
     table: pd.DataFrame,
     truth: pd.DataFrame | None = None,
     *,
+    base: str | None = None,
     alpha: float = 0.05,
 ) -> None:
-    """Every policy's estimate with its interval and verdict, best first.
+    """Every policy's estimate with its interval and verdict, best first and the refused ones last.
 
     `table`: indexed by policy, `v_hat`, `ci_low`, `ci_high` on the utility scale, `verdict`
     (reliable, caution, refuse). `truth`: indexed by policy, `oracle_truth`, `ci_low`, `ci_high`.
-    A NaN estimate keeps its row. An interval that runs off the chart ends in an arrow.
+    `base`: the policy that wrote the logs. A NaN estimate keeps its row. An interval that runs off
+    the chart ends in an arrow.
     """
     rows = table.sort_values("v_hat", ascending=False, kind="stable", na_position="last")
+    rows = rows.loc[rows["verdict"].eq(Verdict.REFUSE).sort_values(kind="stable").index]
     with drawing(path, _estimates_title(rows), _verdict_counts(rows, alpha)) as figure:
         if rows.empty:
             message(figure, "No policy was estimated.")
@@ -61,9 +66,9 @@ def estimates(
                     truth.loc[name, "ci_low"], truth.loc[name, "ci_high"],
                     {"color": GREEN, "marker": "D", "markerfacecolor": GREEN}, 7, 1.4,
                 )  # fmt: skip
-        policy_ticks(axes, list(rows.index), size)
+        policy_ticks(axes, marked(rows.index, base), size)
         for label, verdict in zip(axes.get_yticklabels(), rows["verdict"], strict=True):
-            label.set_color(GREY if verdict == "refuse" else INK)
+            label.set_color(GREY if verdict == Verdict.REFUSE else INK)
         axes.grid(axis="x")
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
@@ -87,7 +92,7 @@ def estimates_data(table: pd.DataFrame, truth: pd.DataFrame | None = None) -> pd
 
 
 def _estimates_title(rows: pd.DataFrame) -> str:
-    kept = rows[rows["v_hat"].notna() & (rows["verdict"] != "refuse")]
+    kept = rows[rows["v_hat"].notna() & (rows["verdict"] != Verdict.REFUSE)]
     if kept.empty:
         return "No estimate may be believed" if len(rows) else "Estimates"
     best = f"{wrap(str(kept.index[0]), 34, 1)} at {number(kept['v_hat'].iloc[0])}"
@@ -111,7 +116,7 @@ def _estimate_row(axes: Axes, place: int, row: pd.Series, size: float) -> None:
     style = VERDICT_STYLES[row["verdict"]]
     _interval(axes, place, row["v_hat"], row["ci_low"], row["ci_high"], style, 10, 2.4)
     numbers = f"{number(row['v_hat'])}  [{number(row['ci_low'])}, {number(row['ci_high'])}]"
-    if row["verdict"] == "refuse":
+    if row["verdict"] == Verdict.REFUSE:
         numbers = "".join(mark + "\N{COMBINING LONG STROKE OVERLAY}" for mark in numbers)
     text = {"transform": right, "fontsize": size, "va": "center", "color": style["color"]}
     axes.text(1.02, place, numbers, **text)

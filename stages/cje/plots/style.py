@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cje.errors import writing
+from cje.vocabulary import Status, Verdict
 
 STYLE = {
     "font.family": "DejaVu Sans",
@@ -43,13 +44,15 @@ WIDTH, HEIGHT, DPI = 10.0, 6.25, 160  # inches, inches, pixels per inch
 BLUE, VERMILION, GREEN, AMBER = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 INK, GREY, PALE = "#222222", "#8C8C8C", "#EFEFEF"
 POLICY_COLOURS = (BLUE, AMBER, GREEN, "#CC79A7", "#56B4E9", VERMILION, "#555555")
-STATUS_COLOURS = {"GOOD": GREEN, "WARNING": AMBER, "CRITICAL": VERMILION}
+STATUS_COLOURS = {Status.GOOD: GREEN, Status.WARNING: AMBER, Status.CRITICAL: VERMILION}
 VERDICT_STYLES = {
-    "reliable": {"color": BLUE, "marker": "o", "markerfacecolor": BLUE},
-    "caution": {"color": VERMILION, "marker": "o", "markerfacecolor": "white"},
-    "refuse": {"color": GREY, "marker": "x", "markerfacecolor": GREY},
+    Verdict.RELIABLE: {"color": BLUE, "marker": "o", "markerfacecolor": BLUE},
+    Verdict.CAUTION: {"color": VERMILION, "marker": "o", "markerfacecolor": "white"},
+    Verdict.REFUSE: {"color": GREY, "marker": "x", "markerfacecolor": GREY},
 }
-VERDICT_WORDS = {"reliable": "reliable", "caution": "caution", "refuse": "refused"}
+VERDICT_WORDS = {
+    Verdict.RELIABLE: "reliable", Verdict.CAUTION: "caution", Verdict.REFUSE: "refused",
+}  # fmt: skip
 ROW_BETTER = ("#08519C", "#6BAED6", "#C6DBEF")  # p below 0.001, 0.01, 0.05
 ROW_WORSE = ("#A63603", "#F08A4B", "#FDD0A2")
 P_LEVELS = (0.001, 0.01, 0.05)
@@ -119,6 +122,11 @@ def wrap(name: str, width: int, lines: int = 2) -> str:
         parts.append(name[:cut])
         name = name[cut:]
     return "\n".join([*parts, name])
+
+
+def marked(names: Sequence[str], base: str | None) -> list[str]:
+    """The names, with a word at the base policy where its name does not say it."""
+    return [f"{name} (base)" if name == base and name != "base" else name for name in names]
 
 
 def row_font(rows: int, biggest: float = 13.0) -> float:

@@ -16,6 +16,7 @@ from cje.plots.style import (
     STATUS_COLOURS,
     drawing,
     finite,
+    marked,
     message,
     policy_ticks,
     ridge,
@@ -37,19 +38,24 @@ def weight_dashboard(
 
     `weights`: policy to the mean-one importance weights that its estimate used, (n,).
     `summary`: indexed by policy, `ess` (share of n), `mean_weight`, `max_share`, `zero_share`,
-    `status` (GOOD, WARNING, CRITICAL), `weights` (kind). `ess_good`, `ess_critical`: thresholds
-    of the effective sample size. A policy absent from `weights` is shown as using none.
+    `status` (GOOD, WARNING, CRITICAL), `sequence_ess` (of the exact weights, used or not),
+    `is_base` (it wrote the logs). `ess_good`, `ess_critical`: thresholds of the effective sample
+    size. A policy absent from `weights` uses none: its exact weights are a pale bar.
     """
     weights = {name: finite(weights[name]) for name in summary.index if name in weights}
     weights = {name: values for name, values in weights.items() if values.size}
     shares = summary.loc[list(weights), "ess"].dropna()
     title = "Overlap: no policy's estimate uses weights"
+    subtitle = "Numbers that stand on own labels need none"
     if len(shares):
         low, high = (percent(share) for share in (shares.min(), shares.max()))
         title = "Overlap: effective sample size is "
         title += f"{low} of the logs" if low == high else f"{low} to {high} of the logs"
-    words = [f"{(summary['status'] == s).sum()} {s.lower()}" for s in STATUS_COLOURS]
-    with drawing(path, title, "Policies by status: " + ", ".join(words)) as figure:
+        status = summary.loc[list(weights), "status"]
+        words = [f"{(status == s).sum()} {s.lower()}" for s in STATUS_COLOURS]
+        unused = len(summary) - len(weights)
+        subtitle = f"Policies by status: {', '.join(words)}; {unused} use no weights"
+    with drawing(path, title, subtitle) as figure:
         if summary.empty:
             message(figure, "No policy was estimated.")
             return
@@ -62,7 +68,8 @@ def weight_dashboard(
         _ess_bars(bars, summary, weights, (ess_critical, ess_good), size)
         _weight_histograms(spread, list(summary.index), weights)
         _weight_numbers(numbers, summary, weights, size)
-        policy_ticks(bars, list(summary.index), size, width=20)
+        base = next(iter(summary.index[summary["is_base"]]), None)
+        policy_ticks(bars, marked(summary.index, base), size, width=20)
         bars.set_ylim(len(summary) - 0.4, -0.6)
         curves, key = figure.add_subplot(grid[1, :2]), figure.add_subplot(grid[1, 2])
         _concentration_curves(curves, key, list(summary.index), weights)
@@ -94,7 +101,11 @@ def _ess_bars(
     for place, (name, row) in enumerate(summary.iterrows()):
         share = 100 * row["ess"]
         if name not in weights or not np.isfinite(share):
+            exact = row["sequence_ess"]
             words = "no weights used" if name not in weights else "not defined"
+            if name not in weights and pd.notna(exact):
+                axes.barh(place, 100 * exact, height=0.62, color="#D5D5D5")
+                words = f"{percent(exact)}, not used"
             axes.text(2, place, words, va="center", fontsize=size, color=GREY, style="italic")
             continue
         colour = STATUS_COLOURS.get(row["status"], GREY)
