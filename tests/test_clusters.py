@@ -1,15 +1,20 @@
 """Conversations: prompts that share one are no independent evidence."""
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import cje
+from cje.stats.checking import check_frames
+from cje.stats.rewards import calibrate
 from worlds import conversations, coverage_is
 
 RUNS = 40
 
 
+@cache
 def analyses(count: int, turns: int, **options) -> list[cje.Analysis]:
     found = []
     for seed in range(RUNS):
@@ -34,7 +39,7 @@ def test_conversations_cover_and_their_comparisons_hold(count, turns, labels):
 
 
 def test_without_the_column_the_intervals_would_be_far_too_short():
-    named, nameless = (analyses(20, 30, labels=200, named=named) for named in (True, False))
+    named, nameless = analyses(20, 30, labels=200), analyses(20, 30, labels=200, named=False)
     assert not coverage_is(hits(nameless, "one"), RUNS, 0.93)
     for one, other in zip(named, nameless, strict=True):
         assert one.estimates.loc["one", "se"] > 2 * other.estimates.loc["one", "se"]
@@ -79,9 +84,6 @@ def test_a_prompt_without_a_cluster_is_one_of_its_own():
 
 
 def test_folds_keep_a_conversation_together():
-    from cje.stats.checking import check_frames
-    from cje.stats.rewards import calibrate
-
     logs, draws = conversations(2, 20, 30, labels=200)
     logs, _, draws = check_frames(logs, None, draws, (0, 1), (0, 1))
     found = calibrate(logs, draws)

@@ -18,7 +18,7 @@ def of_other_models(seed: int) -> cje.Analysis:
 
 def of_exact_weights(seed: int, **changes) -> cje.Analysis:
     options = {"shifts": dict.fromkeys(SAME, 0.4), "fool": 0.1, "style": "hidden"} | changes
-    return cje.analyze(*frames(seed, 500, **options))
+    return cje.analyze(*frames(seed, 400, **options))
 
 
 def with_both(seed: int) -> cje.Analysis:
@@ -29,7 +29,7 @@ def with_both(seed: int) -> cje.Analysis:
 def test_five_identical_policies_are_as_far_apart_as_is_said(analysis):
     """Ten pairs of five policies are four independent contrasts a run. Of the weights' form, the
     policies share the logs, and only draws make their difference."""
-    runs = 40
+    runs = 30
     tables = [analysis(seed).comparisons for seed in range(runs)]
     pairs = pd.concat(tables)
     pairs = pairs[pairs["policy_a"].isin(SAME) & pairs["policy_b"].isin(SAME)]

@@ -9,7 +9,7 @@ import pytest
 import cje
 from worlds import coverage_is, frames, truth
 
-RUNS = 36
+RUNS = 25
 WORLDS = [(0.0, "length"), (0.1, "length"), (0.1, "hidden")]
 
 
@@ -70,6 +70,18 @@ def test_own_labels_join_exact_weights(shift, fool, style):
     assert (rows["se"].to_numpy()[both] < alone["se"].to_numpy()[both]).mean() > 0.9
 
 
+def test_labels_that_contradict_exact_weights_stand_alone():
+    """The log-probabilities are of another policy than the one that was drawn."""
+    logs, draws, logps = frames(0, label_draws=100)
+    draws["oracle_score"] -= 0.1
+    found = analyzed((logs, draws, logps))
+    assert (found.estimates.loc["t", ["evidence", "weights"]] == ["own labels", "none"]).all()
+    own = draws["oracle_score"].mean()
+    assert found.estimates.loc["t", "v_hat"] == pytest.approx(own, abs=0.02)
+    notes = found.violations.query("code == 'transport_failure'")["message"]
+    assert notes.str.contains("exact weights and its own labels differ").any()
+
+
 def test_beyond_the_reach_of_the_logs_nothing_checks_a_number():
     for fool, style in WORLDS:
         rows, codes = runs(8, 2.5, fool, style)
@@ -87,16 +99,16 @@ def test_labels_of_its_own_carry_a_policy_beyond_the_reach_of_the_logs():
 
 @pytest.mark.parametrize("fool, style", WORLDS[1:])
 def test_where_the_weights_are_weak_the_interval_is_theirs_and_asks_for_caution(fool, style):
-    rows, codes = runs(30, 1.5, fool, style)
+    rows, codes = runs(25, 1.5, fool, style)
     believed = rows[rows["verdict"] != "refuse"]
-    assert len(believed) > 24 and set(believed["verdict"]) == {"caution"}
+    assert len(believed) > 20 and set(believed["verdict"]) == {"caution"}
     assert coverage_is(believed["covered"].sum(), len(believed), 0.93)
-    assert sum("poor_overlap" in found for found in codes) > 27
+    assert sum("poor_overlap" in found for found in codes) > 22
 
 
 @pytest.mark.parametrize("bend", [0.05, 0.1])
 def test_a_judge_that_the_traits_square_fools_is_hardly_ever_called_reliable(bend):
-    rows, _ = runs(40, 1.0, 0.0, "hidden", bend=bend)
+    rows, _ = runs(30, 1.0, 0.0, "hidden", bend=bend)
     assert (rows["verdict"] == "reliable").sum() <= 2
     believed = rows[rows["verdict"] != "refuse"]
     assert coverage_is(believed["covered"].sum(), len(believed), 0.93)

@@ -45,7 +45,7 @@ def squared_error(rows: pd.DataFrame) -> float:
 
 @pytest.mark.parametrize("kind, rate", KINDS)
 def test_a_hundred_labels_cover_and_are_reliable(kind, rate):
-    rows = runs(40, kind, rate)
+    rows = runs(30, kind, rate)
     assert shares_cover(shares(rows), 0.93, 0.98)
     assert set(rows["evidence"]) == {"own labels"} and set(rows["labels"]) == {100}
     assert (rows["verdict"] == "reliable").mean() > 0.95
@@ -55,7 +55,7 @@ def test_a_hundred_labels_cover_and_are_reliable(kind, rate):
 
 
 def test_the_standard_error_is_that_of_the_estimates():
-    rows = runs(40)
+    rows = runs(30)
     for policy, own in rows.groupby("policy"):
         assert own["se"].mean() == pytest.approx(own["error"].std(), rel=0.3), policy
     spread = rows.groupby("policy")["error"].std()
@@ -71,17 +71,17 @@ def test_without_labels_every_target_is_refused_and_the_base_is_not():
 
 
 def test_a_useless_judge_costs_next_to_nothing():
-    assert squared_error(runs(40, judge=0.0)) < 1.03
+    assert squared_error(runs(30, judge=0.0)) < 1.03
 
 
 @pytest.mark.parametrize("judge, most", [(0.7, 0.75), (0.95, 0.45)])
 def test_a_good_judge_is_worth_labels(judge, most):
-    assert squared_error(runs(40, judge=judge)) < most
+    assert squared_error(runs(30, judge=judge)) < most
 
 
 def test_the_bases_labels_on_the_prompts_are_worth_labels():
     """All of its answers are labelled, the judge is useless; prompts are .6 of what varies."""
-    assert squared_error(runs(40, judge=0.0, fraction=1.0)) < 0.85
+    assert squared_error(runs(30, judge=0.0, fraction=1.0)) < 0.85
 
 
 @pytest.mark.parametrize("labels, verdict", [(5, "refuse"), (20, "caution"), (50, "reliable")])
@@ -92,7 +92,7 @@ def test_the_number_of_labels_decides_how_far_they_are_believed(labels, verdict)
 
 
 def test_a_few_labels_cover_too():
-    rows = runs(40, labels=20)
+    rows = runs(30, labels=20)
     assert shares_cover(shares(rows.drop(index="base")), 0.93)
 
 
@@ -106,7 +106,7 @@ def test_prompts_that_drive_length_and_score_invert_nothing():
     true = pd.Series({policy: model_truth(level) for policy, level in levels.items()})
     for labels in (0, 100):
         found = []
-        for seed in range(10):
+        for seed in range(4):
             logs, draws = models(seed, levels=levels, lengths=True, labels=labels)
             rows = cje.analyze(logs, draws).estimates.drop(index="base")
             if labels:
@@ -115,7 +115,7 @@ def test_prompts_that_drive_length_and_score_invert_nothing():
                 raw = draws.groupby("policy")["judge_raw"].mean()
                 found.append(rank_correlation(rows["v_hat"], raw))
         assert np.mean(found or [1.0]) > 0.9
-    covered = runs(40, lengths=True)
+    covered = runs(25, lengths=True)
     assert shares_cover(shares(covered), 0.93)
 
 
@@ -140,7 +140,7 @@ def test_labels_on_a_part_that_is_not_random_are_found():
 
 def test_chances_to_be_labelled_that_are_given_take_the_bias_out():
     errors, naive = [], []
-    for seed in range(40):
+    for seed in range(30):
         logs, draws = models(seed, n=400, labels=400, levels={"a": 0.0})
         chance = np.where(draws["judge_raw"] > 0.6, 0.5, 0.15)
         kept = np.random.default_rng(seed).random(len(draws)) < chance
@@ -151,7 +151,7 @@ def test_chances_to_be_labelled_that_are_given_take_the_bias_out():
         errors.append(row["v_hat"] - 0.5)
         naive.append(draws["oracle_score"].mean() - 0.5)
         assert row["ci_low"] < 0.5 + 0.08 and row["ci_high"] > 0.5 - 0.08
-    assert abs(np.mean(errors)) < 4.5 * np.std(errors) / np.sqrt(40)
+    assert abs(np.mean(errors)) < 4.5 * np.std(errors) / np.sqrt(30)
     assert np.mean(naive) > 0.05
 
 
