@@ -76,7 +76,7 @@ def test_a_run_is_an_experiment_and_ends_with_its_folder(repo):
         x.removeprefix("Run folder: ") for x in output.splitlines() if x.startswith("Run folder")
     )
     results = json.loads((folder / "token_level_cje_results.json").read_text())
-    assert set(results["results"]) == {"clone", "better"}
+    assert set(results["results"]) == {"clone", "better", "base"}
     assert results["settings"]["max_samples"] == 60
     assert Path(f"{folder}.zip").exists()
     assert "few" in run("dvc", "exp", "list", cwd=repo)
