@@ -135,7 +135,7 @@ def test_the_best_estimate_is_none_that_is_refused(monkeypatch, tmp_path):
     refused = table().assign(verdict=["refuse", "caution", "reliable", "refuse"])
     words = words_of(monkeypatch, tmp_path, plots.estimates, refused, base=NAMES[1])
     assert any(text.startswith("Highest estimate: openai") for text in words)
-    ticks = [text for text in words if text in NAMES or "(base)" in text]
+    ticks = list(dict.fromkeys(text for text in words if text in NAMES or "(base)" in text))
     assert ticks[-2:] == ["better", "d"] and "(base)" in ticks[0]
 
 
