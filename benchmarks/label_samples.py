@@ -3,19 +3,21 @@
 The answers are those of the default run, a real model's; its oracle is free, so the truth is known.
 Run `make repro` before. Two questions:
 
-labels: everything as it is, but which quarter of the logs is labelled is drawn anew. The truth is
-the oracle's mean over all fresh draws of the policy, on the same prompts. The spread shows what the
-labels' chance costs. An interval allows for the chance of prompts, too, which stands still here: it
-should cover more often than it says.
+labels: everything as it is, but which answers are labelled is drawn anew: a quarter of the logs,
+and, for the methods that use them, a hundred fresh answers of every policy, on the same prompts as
+far as there are so many. The truth is the oracle's mean over all fresh draws of the policy, on the
+same prompts. The spread shows what the labels' chance costs. An interval allows for the chance of
+prompts, too, which stands still here: it should cover more often than it says.
 
-halves: the prompts are split at random. One half, a quarter of its logs labelled, gives estimate
-and interval, the fresh draws of the other half the truth, which is then independent: an interval
-for the difference should cover as often as it says.
+halves: the prompts are split at random. One half, labelled likewise, gives estimate and interval,
+the fresh draws of the other half the truth, which is then independent: an interval for the
+difference should cover as often as it says.
 
 `--write docs/real-run.md` puts the tables there.
 """
 
 import argparse
+from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -29,20 +31,22 @@ from cje.frames import KEY, answer_frames
 from cje.settings import load_settings
 from cje.stage import DATA
 from cje.tables import read_table
+from cje.vocabulary import Verdict
 from pages import put_between
 
-LABELLED, Z = 0.25, 1.96
+LABELLED, OWN, Z = 0.25, 100, 1.96
 MARKS = ("<!-- tables -->", "<!-- end of tables -->")
-METHODS = {
-    "dr-cpo": {},
-    "dr-cpo, sequence weights": {"weights": "sequence"},
-    "dr-cpo, marginal weights": {"weights": "marginal"},
-    "direct": {"estimator": "direct"},
-    "snips": {"estimator": "snips", "weights": "sequence"},
-    "ips": {"estimator": "ips", "weights": "sequence"},
-    "calibrated-ips": {"estimator": "calibrated-ips", "weights": "sequence"},
+METHODS = {  # whether a method sees labels on the policies' own answers, and its options
+    "dr-cpo": (True, {}),
+    "ppi": (True, {"estimator": "ppi"}),
+    "direct": (True, {"estimator": "direct"}),
+    "dr-cpo, logs alone": (False, {}),
+    "exact weights": (False, {"weights": "sequence"}),
+    "learned weights": (False, {"weights": "marginal"}),
+    "snips": (False, {"estimator": "snips", "weights": "sequence"}),
 }
-RAW = "raw judge"
+JUDGED = ("dr-cpo", "dr-cpo, logs alone")
+ALONE, RAW = "own labels alone", "raw judge"
 COLUMNS = ["question", "method", "policy", "gap", "half", "verdict"]
 
 
@@ -88,24 +92,31 @@ def estimates(
     judged: pd.DataFrame,
 ) -> list[tuple]:
     """Every method's distance from the truth, with its half width, by policy."""
-    count = round(LABELLED * len(logs))
-    chosen = np.random.default_rng([seed, 2]).permutation(len(logs)) < count
-    logs = logs.assign(oracle_score=np.where(chosen, logs["truth"], np.nan))
+    order = np.random.default_rng([seed, 2]).permutation(logs["uid"].to_numpy())
+    logs, labelled = with_labels(logs, order[: round(LABELLED * len(logs))]), order[:OWN]
+    own, none = with_labels(draws, labelled), with_labels(draws, ())
     by_policy = judged.groupby("policy")["truth"]
     truth = by_policy.mean()
     # Where the truth is another half's, its own error belongs to the difference.
     known = by_policy.sem() if question == "halves" else truth * 0
     rows = []
-    for method, options in METHODS.items():
-        found = cje.analyze(logs, logps, draws, seed=seed, **options).estimates
-        for policy, row in found.iterrows():
+    for method, (checked, options) in METHODS.items():
+        found = cje.analyze(logs, own if checked else none, logps, seed=seed, **options).estimates
+        for policy, row in found.loc[list(truth.index)].iterrows():
             half = np.hypot((row["ci_high"] - row["ci_low"]) / 2, Z * known[policy])
             gap = row["v_hat"] - truth[policy]
             rows.append((question, method, policy, gap, half, row["verdict"]))
-    for policy, scores in draws.groupby("policy")["judge_raw"]:
-        half = Z * np.hypot(scores.sem(), known[policy])
-        rows.append((question, RAW, policy, scores.mean() - truth[policy], half, "-"))
+    for method, column, frame in ((ALONE, "oracle_score", own), (RAW, "judge_raw", draws)):
+        for policy, values in frame.dropna(subset=column).groupby("policy")[column]:
+            half = Z * np.hypot(values.sem(), known[policy])
+            rows.append((question, method, policy, values.mean() - truth[policy], half, "-"))
     return rows
+
+
+def with_labels(answers: pd.DataFrame, uids: Collection[str]) -> pd.DataFrame:
+    """The answers with the labels of the first one to each of these prompts."""
+    chosen = answers["uid"].isin(uids) & (answers["draw"] <= 0)
+    return answers.assign(oracle_score=answers["truth"].where(chosen))
 
 
 def table(rows: pd.DataFrame) -> list[str]:
@@ -143,12 +154,14 @@ def coverage_table(rows: pd.DataFrame) -> list[str]:
 
 
 def verdict_table(rows: pd.DataFrame) -> list[str]:
-    """How often dr-cpo's estimate was reliable, in doubt or refused, by policy."""
-    own = rows[rows["method"] == "dr-cpo"]
-    lines = ["| policy | reliable | caution | refuse |", "|---|---|---|---|"]
-    for policy, found in own.groupby("policy", sort=False):
-        shares = [found["verdict"].eq(word).mean() for word in ("reliable", "caution", "refuse")]
-        lines.append(f"| {policy} | {' | '.join(f'{share:.0%}' for share in shares)} |")
+    """How often dr-cpo's estimate was reliable, with caution, refused, with own labels and not."""
+    lines = [f"| policy | {' | '.join(JUDGED)} |", f"|{'---|' * (len(JUDGED) + 1)}"]
+    for policy, found in rows.groupby("policy", sort=False):
+        cells = []
+        for method in JUDGED:
+            own = found.loc[found["method"] == method, "verdict"]
+            cells.append(", ".join(f"{own.eq(word).mean():.0%} {word}" for word in Verdict))
+        lines.append(f"| {policy} | {' | '.join(cells)} |")
     return lines
 
 
@@ -173,7 +186,7 @@ def main() -> None:
     ):
         own = found[found["question"] == question]
         lines += ["", f"### {title}", "", *table(own), "", "Covered, and mean half width:", ""]
-        lines += [*coverage_table(own), "", "Verdicts on dr-cpo:", "", *verdict_table(own)]
+        lines += [*coverage_table(own), "", "Verdicts:", "", *verdict_table(own)]
     text = "\n".join(lines)
     print(text)
     if given.write:

@@ -2,9 +2,8 @@
 
 The first table reweights the simulator's answers (`cje.simulation`) from one way of sampling to
 another. The second is of the recorded run: parts of its prompts and labels are drawn at random, and
-the half width of dr-cpo's 95 % interval is averaged, beside that of as many labels on a policy's
-own answers, without judge or logs. Run `make repro` before. `--write docs/choosing.md` puts the
-tables there.
+the half width of dr-cpo's 95 % interval is averaged, beside that of a policy's own labels without
+judge or logs. Run `make repro` before. `--write docs/choosing.md` puts the tables there.
 """
 
 import argparse
@@ -17,17 +16,20 @@ import pandas as pd
 
 import cje
 from cje import simulation
-from cje.weights import SequenceWeights, weight_summary
-from label_samples import Z, run
+from cje.stats.weights import SequenceWeights, weight_summary
+from cje.vocabulary import Verdict
+from label_samples import Z, run, with_labels
 from pages import put_between
 
 MARKS = ("<!-- reach -->", "<!-- end of reach -->")
 WAYS = ((0.5, 1.0), (0.7, 1.0), (1.0, 1.0), (0.7, 0.9), (1.0, 0.9))  # temperature, top_p
 ANSWERS, TOKENS = 1000, 40  # of the simulator
 POLICIES = ("clone", "cooler", "concise", "hotter")
-SIZES = (  # prompts, share labelled
-    *((250, 0.25), (500, 0.25)),
-    *((1000, 0.05), (1000, 0.1), (1000, 0.25), (1000, 0.5), (1000, 1.0)),
+MOSTLY = 0.5  # of the parts: a policy that is refused in more of them has no half width
+SIZES = (  # prompts, labels on the logs, on the answers of each target
+    *((500, 125, 100), (1000, 250, 100)),
+    *((1000, 50, 0), (1000, 250, 0), (1000, 1000, 0)),
+    *((1000, 250, 50), (1000, 250, 200), (1000, 250, 400), (1000, 400, 400)),
 )
 
 
@@ -51,7 +53,7 @@ def sampling_table() -> list[str]:
             ratio = logps.sum(axis=1) - logged.logps.sum(axis=1)
             weights = SequenceWeights.from_log_ratio(ratio)
             found = weight_summary(weights.weight, weights.ratio)
-            cells.append(f"{found['ess']:.0%}, {found['mean_weight']:.2f}")
+            cells.append(f"{found.ess:.0%}, {found.mean_weight:.2f}")
         rows.append([words(way), *cells])
     return grid(["logged with", *map(words, WAYS)], rows)
 
@@ -61,24 +63,22 @@ def words(way: tuple[float, float]) -> str:
     return f"T {way[0]:g}, top_p {way[1]:g}"
 
 
-def half_widths(task: tuple[int, int, float]) -> dict[str, float]:
-    """By policy, of the difference of two, and of labels of their own, on a part of the run."""
-    seed, count, share = task
-    rng = np.random.default_rng(seed)
+def half_widths(task: tuple[int, int, int, int]) -> dict[str, float]:
+    """By policy, of the difference of two, and of own labels alone, on a part of the run."""
+    seed, count, logged, own = task
     logs, draws, logps = run()
-    kept = set(rng.permutation(logs["uid"].to_numpy())[:count])
-    logs, draws, logps = (f[f["uid"].isin(kept)] for f in (logs, draws, logps))
-    labels = round(share * len(logs))
-    labelled = rng.permutation(len(logs)) < labels
-    logs = logs.assign(oracle_score=np.where(labelled, logs["truth"], np.nan))
-    found = cje.analyze(logs, logps, draws, seed=seed)
-    half = (found.estimates["ci_high"] - found.estimates["ci_low"]) / 2
+    order = np.random.default_rng(seed).permutation(logs["uid"].to_numpy())[:count]
+    logs, draws, logps = (f[f["uid"].isin(order)] for f in (logs, draws, logps))
+    logs, draws = with_labels(logs, order[:logged]), with_labels(draws, order[:own])
+    found = cje.analyze(logs, draws, logps, seed=seed)
+    kept = found.estimates["verdict"] != Verdict.REFUSE
+    half = ((found.estimates["ci_high"] - found.estimates["ci_low"]) / 2).where(kept)
     pairs = found.comparisons.set_index(["policy_a", "policy_b"])
-    pair = pairs.loc[("careful", "clone")]
-    own = Z * draws.groupby("policy")["truth"].std().mean() / labels**0.5
+    pairs = ((pairs["ci_high"] - pairs["ci_low"]) / 2).reindex([("careful", "clone")])
+    spread = draws.groupby("policy")["truth"].std().mean()
     return half[list(POLICIES)].to_dict() | {
-        "careful - clone": (pair["ci_high"] - pair["ci_low"]) / 2,
-        "own labels": own,
+        "careful - clone": pairs.iloc[0],
+        "own labels alone": Z * spread / own**0.5 if own else np.nan,
     }
 
 
@@ -86,13 +86,13 @@ def recorded_table(samples: int, processes: int) -> list[str]:
     """Mean half widths on the recorded run, by prompts and labels."""
     rows = []
     with ProcessPoolExecutor(processes) as pool:
-        for count, share in SIZES:
-            tasks = [(seed, count, share) for seed in range(samples)]
-            found = pd.DataFrame(pool.map(half_widths, tasks, chunksize=5)).mean()
-            head = list(found.index)
-            labels = f"{round(count * share):,}"
-            rows.append([f"{count:,}", labels, *(f"±{value:.3f}" for value in found)])
-    return grid(["prompts", "labels", *head], rows)
+        for count, logged, own in SIZES:
+            tasks = [(seed, count, logged, own) for seed in range(samples)]
+            found = pd.DataFrame(pool.map(half_widths, tasks, chunksize=5))
+            found = found.mean().where(found.notna().mean() > MOSTLY)
+            cells = ["-" if pd.isna(value) else f"±{value:.3f}" for value in found]
+            rows.append([f"{count:,}", f"{logged:,}", f"{own:,}", *cells])
+    return grid(["prompts", "on the logs", "own", *found.index], rows)
 
 
 def main() -> None:
@@ -106,7 +106,8 @@ def main() -> None:
         "",
         *sampling_table(),
         "",
-        f"Half widths on the recorded run, means of {given.samples} random parts of it.",
+        f"Half widths on the recorded run, means of {given.samples} random parts of it; a dash "
+        "where the policy is mostly refused.",
         "",
         *recorded_table(given.samples, given.processes),
     ]

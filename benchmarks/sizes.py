@@ -1,84 +1,79 @@
-"""How many prompts, how many labels, how good a judge? python benchmarks/sizes.py
+"""How many labels, how many prompts, how good a judge? python benchmarks/sizes.py
 
-Mean half width of dr-cpo's 95 % interval in the worlds of coverage.py, the judge fooled by a trait
-that shows in the answers' length: by prompts and labels, by the judge's noise, and by how far the
-target is from the logs. `--write docs/choosing.md` puts the tables there.
+Mean half widths of dr-cpo's 95 % intervals in the worlds of coverage.py: of policies that are other
+models, by labels on their own answers and prompts, and by the judge's signal and the oracle's form;
+and of a policy whom the logs reach, by how far it is from them, without own labels and with.
+`--write docs/choosing.md` puts the tables there.
 """
 
 import argparse
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-import cje
-from coverage import FOOL, NOISE, frames, truth
+from coverage import Models, Reweighted, replications
 from pages import put_between
 
 MARKS = ("<!-- tables -->", "<!-- end of tables -->")
-PROMPTS, LABELS = (200, 500, 1000, 2000, 5000), (0.05, 0.1, 0.25, 0.5, 1.0)
-NOISES, SHIFTS = (0.0, 0.06, 0.12, 0.25, 0.5), (0.0, 0.4, 0.7, 1.0, 1.5)
-NEAR = 0.4  # standard deviation of the log-weights
+LABELS, PROMPTS = (30, 50, 100, 250, 500), (500, 1000, 3000)
+SIGNALS = (0.0, 0.3, 0.5, 0.7, 0.9)  # the judge's correlation with an answer's quality
+FORMS = {
+    "a scale": Models(),
+    "passes, half of them": Models("pass", rate=0.5),
+    "passes, nine of ten": Models("pass", rate=0.9),
+}
+SHIFTS, FOOL, OWN = (0.0, 0.4, 0.7, 1.0, 1.5), 0.1, 100  # sd of the log-weights
 
 
-def replicate(task: tuple) -> tuple[float, ...]:
-    """Half width, rank correlation, effective sample share, and interval of one replication."""
-    seed, prompts, labels, noise, shift = task
-    logs, target, draws = frames(
-        seed, shift, FOOL, "length", prompts=prompts, labels=labels, noise=noise
-    )
-    found = cje.analyze(logs, target, draws)
-    row = found.estimates.iloc[0]
-    rank = found.calibration["spearman"]
-    half = (row["ci_high"] - row["ci_low"]) / 2
-    return half, rank, row["ess"], row["ci_low"], row["ci_high"]
+def cell(world: Models | Reweighted, count: int, pool: ProcessPoolExecutor) -> str:
+    """Mean half width, and how often the truth was held; a dash where the policy is refused."""
+    rows = replications(world, count, pool)
+    kept = rows[rows["verdict"] != "refuse"]
+    if len(kept) < len(rows) / 2:
+        return "-"
+    return f"±{kept['half'].mean():.3f} ({kept['covered'].mean():.0%})"
 
 
-@cache
-def known_truth(shift: float) -> float:
-    """The target's true utility."""
-    return truth(shift, FOOL)
+def grid(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    """A table in Markdown, with an empty line before it."""
+    head = list(head)
+    yield from ("", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}")
+    yield from (f"| {' | '.join(row)} |" for row in rows)
 
 
-def cell(pool: ProcessPoolExecutor, count: int, *world) -> np.ndarray:
-    """Means over replications: half width, rank, effective sample share, coverage."""
-    rows = np.array(list(pool.map(replicate, [(s, *world) for s in range(count)], chunksize=5)))
-    true = known_truth(world[-1])
-    covered = ((rows[:, 3] <= true) & (true <= rows[:, 4])).mean()
-    return np.array([*rows[:, :3].mean(axis=0), covered])
-
-
-def tables(count: int, processes: int) -> list[str]:
+def tables(count: int, processes: int) -> Iterator[str]:
     """The three tables in Markdown."""
     with ProcessPoolExecutor(processes) as pool:
-        lines = [
-            f"Mean half widths of {count} replications; in brackets how often the truth was held.",
-            "",
-            "| prompts | " + " | ".join(f"{share:.0%} labelled" for share in LABELS) + " |",
-            "|---|" + "---|" * len(LABELS),
-        ]
-        for prompts in PROMPTS:
-            cells = []
-            for share in LABELS:
-                half, _, _, covered = cell(pool, count, prompts, share, NOISE, NEAR)
-                cells.append(f"±{half:.3f} ({covered:.0%})")
-            lines.append(f"| {prompts:,} | {' | '.join(cells)} |")
-        lines += ["", "| judge's rank correlation | half width | held |", "|---|---|---|"]
-        for noise in NOISES:
-            half, rank, _, covered = cell(pool, count, 1000, 0.25, noise, NEAR)
-            lines.append(f"| {rank:.2f} | ±{half:.3f} | {covered:.0%} |")
-        head = "| sd of the log-weights | effective sample | half width | held |"
-        lines += ["", head, "|---|---|---|---|"]
-        for shift in SHIFTS:
-            half, _, ess, covered = cell(pool, count, 1000, 0.25, NOISE, shift)
-            lines.append(f"| {shift:g} | {ess:.0%} | ±{half:.3f} | {covered:.0%} |")
-    return lines
+        yield f"Mean half widths of {count} replications; in brackets how often the truth was held."
+        yield from grid(
+            ["labels of its own", *(f"{prompts:,} prompts" for prompts in PROMPTS)],
+            (
+                [f"{m}", *(cell(Models(labels=m, prompts=n), count, pool) for n in PROMPTS)]
+                for m in LABELS
+            ),
+        )
+        yield from grid(
+            ["judge's correlation with quality", *FORMS],
+            (
+                [f"{signal:g}"]
+                + [cell(replace(world, judge=signal), count, pool) for world in FORMS.values()]
+                for signal in SIGNALS
+            ),
+        )
+        yield from grid(
+            ["sd of the log-weights", "250 labels on the logs", f"and {OWN} of its own"],
+            (
+                [f"{sd:g}"]
+                + [cell(Reweighted(sd, FOOL, own=own), 2 * count, pool) for own in (0, OWN)]
+                for sd in SHIFTS
+            ),
+        )
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--replications", type=int, default=100)
+    options.add_argument("--replications", type=int, default=50)
     options.add_argument("--processes", type=int, default=2)
     options.add_argument("--write", type=Path)
     given = options.parse_args()

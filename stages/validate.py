@@ -50,7 +50,8 @@ def unused_labels(labels: pd.DataFrame) -> pd.DataFrame:
     logged = {policy for policy, found in facts.items() if found["logged"]}
     spent = set(zip(used["policy"], used["uid"], strict=True))
     spent |= {(policy, uid) for policy in logged for uid in used["uid"][used["policy"] == base]}
-    return labels[[key not in spent for key in zip(labels["policy"], labels["uid"], strict=True)]]
+    unused = [key not in spent for key in zip(labels["policy"], labels["uid"], strict=True)]
+    return labels[pd.Series(unused, labels.index, dtype=bool)]  # an empty list is no mask
 
 
 def label_answers(source: Source) -> str:

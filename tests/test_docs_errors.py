@@ -152,6 +152,7 @@ provokes("… is not defined; did you mean …? Give a defined policy")(
 )
 provokes("… is not allowed; give …")(first_stage({"temperature": "warm"}))
 provokes("unknown key; did you mean '…'?")(first_stage({"seed": "1\nsede: 2"}))
+provokes("… is now guard_rails.…")(first_stage({"seed": "1\nmin_oracle_labels: 20"}))
 provokes("… refuses temperature; set temperature: null for it")(
     first_stage({"base_model": "openai/o3", "top_p": "null"})
 )

@@ -8,10 +8,10 @@ import pytest
 from pipeline import ROOT
 
 ROW = re.compile(
-    r"^(\S+) +[\d.]+ +([\d.]+) +([\d.]+) to ([\d.]+) +([\d.]+) ± ([\d.]+) +(\w+) +(\w+) *$",
+    r"^(\S+) .*?([\d.]+) +([\d.]+) to ([\d.]+) .*?([\d.]+) ± ([\d.]+) +(\w+) .*?(\w+) *$",
     re.MULTILINE,
 )
-PAGES = ("README.md", "docs/start.md", "docs/first-run.md")
+PAGES = {"README.md": True, "docs/start.md": False, "docs/first-run.md": True}  # whole or a part
 
 
 def committed() -> dict[str, tuple]:
@@ -34,6 +34,7 @@ def committed() -> dict[str, tuple]:
 @pytest.mark.parametrize("page", PAGES)
 def test_the_table_shown_is_that_of_the_committed_run(page):
     rows = ROW.findall((ROOT / page).read_text(encoding="utf-8"))
-    assert rows
+    policies = {policy for policy, *_ in rows}
+    assert policies == set(committed()) if PAGES[page] else policies
     for policy, *shown in rows:
         assert tuple(shown) == committed()[policy], policy

@@ -1,111 +1,114 @@
-"""docs/guard-rails.md has a section for every code that the library emits, with its real words."""
+"""docs/guard-rails.md has a section for every guard rail, with its real words."""
 
-import ast
 import re
+from dataclasses import replace
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from cje.diagnostics import (
-    THRESHOLDS,
-    oracle_violations,
-    policy_violations,
-    reply_violations,
-    rescored_violations,
+from cje.stats.guardrails import (
+    RAILS,
+    PolicyDiagnostics,
+    PolicyValidation,
+    RunDiagnostics,
+    RunValidation,
+    Violation,
+    find,
+    verdict,
 )
-from cje.report.rails import MEANINGS
-from cje.samples import build_samples
-from cje.validation import validate
+from cje.stats.thresholds import THRESHOLDS
+from cje.vocabulary import EstimatorName, Evidence, Reach, Severity, Status, Verdict, WeightKind
 from pipeline import ROOT
 
 PAGE = (ROOT / "docs/guard-rails.md").read_text(encoding="utf-8")
 PARTS = re.split(r"^## (.*)$", PAGE, flags=re.MULTILINE)
 SECTIONS = dict(zip(PARTS[1::2], PARTS[2::2], strict=True))
-SOUND = {
-    "weights": "sequence", "ess": 0.9, "sequence_ess": 0.9, "covariates": True, "spread": 0.2,
-    "extreme_share": 0.0, "sequence_mean_weight": 1.0, "sequence_mean_weight_z": 0.0,
-    "sequence_zero_share": 0.0, "identical": False, "log_ratio_sd": 0.3, "out_of_range": 0.0,
-    "estimator": "dr-cpo", "transport_z": 0.0, "transport": 0.0, "unscored_share": 0.0,
-    "raw_logprobs": False, "audit_z": None, "draws": 100,
-}  # fmt: skip
+ROWS = dict(re.findall(r"^\| \[(\w+)\]\(#\w+\) \| (.*) \|$", PAGE, re.MULTILINE))
+CODES = [rail.code for rail in RAILS]
+SOUND = PolicyDiagnostics(
+    policy="concise", is_base=False, logged=False, widened=False, estimator=EstimatorName.DR_CPO,
+    method=EstimatorName.DR_CPO,
+    evidence=Evidence.WEIGHTS, value=0.5, half_width=0.03, spread=0.2, weights=WeightKind.SEQUENCE,
+    why="", status=Status.GOOD, ess=0.9, mean_weight=1.0, mean_weight_z=0.0, max_share=0.01,
+    tail_index=0.1, zero_share=0.0, extreme_share=0.0, sequence_ess=0.9, sequence_mean_weight=1.0,
+    sequence_mean_weight_z=0.0, sequence_zero_share=0.0, sequence_tail_index=0.1,
+    sequence_extreme_share=0.0, residual_tail_index=0.1, residual_bend=0.0, reach=Reach.STANDS,
+    log_ratio_sd=0.3, unscored_share=0.0, raw_logprobs=False, identical=False, labels=0,
+    effective_labels=100.0, label_skew=0.0, power=None, label_values=0, spearman=0.6,
+    out_of_range=0.0, labels_z=None, transport=0.0, transport_z=0.0, gap_z=None, draws=100,
+    prompts_with_draws=100,
+)  # fmt: skip
+LABELLED = replace(
+    SOUND, evidence=Evidence.LABELS, labels=100, power=1.0, label_values=9, weights=WeightKind.NONE
+)
 
 
-def emitted() -> set[str]:
-    """Every code in the library's source: of Violation(...), of `add`, and of the tuples that
-    `reply_violations` goes through."""
-    codes = set()
-    for path in (ROOT / "stages").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                place = {"Violation": 1, "add": 0}.get(node.func.id)
-                if place is not None and len(node.args) > place:
-                    code = node.args[place]
-                    codes |= {code.value} if isinstance(code, ast.Constant) else set()
-            elif isinstance(node, ast.FunctionDef) and node.name == "reply_violations":
-                rows = [n for n in ast.walk(node) if isinstance(n, ast.Tuple)]
-                first = [n.elts[0] for n in rows if n.elts]
-                found = {n.value for n in first if isinstance(n, ast.Constant)}
-                codes |= {code for code in found if isinstance(code, str)}
-    return codes
+def of_weights(**changes) -> list[Violation]:
+    """What is found of a policy that stands on exact weights."""
+    return find(replace(SOUND, **changes), THRESHOLDS)
 
 
-def provoked() -> list:
-    """A violation of every kind."""
+def of_labels(**changes) -> list[Violation]:
+    """What is found of a policy that stands on its own labels."""
+    return find(replace(LABELLED, **changes), THRESHOLDS)
 
-    def facts(**changed):
-        return policy_violations("concise", SOUND | changed, THRESHOLDS)
 
-    rescored = pd.DataFrame(
-        {"rescored_logp": [-20.0, -19.0], "sequence_logp": [-20.5, -19.2], "largest_gap": 0.4}
-    )
-    return [
-        *oracle_violations({"labels": 30, "spearman": 0.21}, THRESHOLDS),
-        *oracle_violations({"labels": 5, "spearman": None}, THRESHOLDS),
-        *facts(ess=0.12), *facts(ess=0.03, weights="marginal"),
-        *facts(weights="marginal", sequence_ess=0.06),
-        *facts(extreme_share=0.04), *facts(sequence_mean_weight=1.62, sequence_mean_weight_z=4.1),
-        *facts(sequence_mean_weight=0.73, sequence_mean_weight_z=-5.0),
-        *facts(sequence_mean_weight=0.09, sequence_mean_weight_z=-80.0),
-        *facts(sequence_zero_share=0.93), *facts(sequence_zero_share=1.0),
-        *facts(identical=True), *facts(identical=True, weights="marginal"),
-        *rescored_violations(rescored, {"concise": "sequence"}),
-        *facts(out_of_range=0.11), *facts(estimator="direct", transport_z=4.2, transport=-0.041),
-        *facts(audit_z=5.3), *facts(unscored_share=1.0), *facts(unscored_share=0.04),
-        *facts(raw_logprobs=True), *facts(draws=0),
-        *reply_violations("concise", 0.31, 0.04, 0.05, THRESHOLDS),
-        *validation_violations(),
+def provoked() -> list[Violation]:
+    """A violation of every kind, with all of its severities."""
+    nothing = {"evidence": Evidence.NONE}
+    direct = {
+        "method": EstimatorName.DIRECT,
+        "widened": True,
+        "transport": -0.041,
+        "transport_z": -4.2,
+    }
+    found = [
+        of_weights(**nothing, sequence_ess=None),
+        of_weights(**nothing, raw_logprobs=True),
+        of_weights(**nothing, sequence_ess=0.03),
+        of_weights(**nothing, is_base=True, labels=5),
+        of_labels(labels=20), of_labels(labels=5), of_weights(effective_labels=23.0),
+        of_weights(effective_labels=7.0),
+        of_labels(half_width=0.2), of_labels(half_width=0.3),
+        of_labels(label_skew=0.42), of_labels(value=0.013),
+        of_weights(spearman=0.21), of_labels(spearman=0.21), of_weights(spearman=None),
+        of_weights(sequence_ess=0.12), of_weights(sequence_ess=0.03),
+        of_weights(residual_tail_index=0.83), of_weights(residual_bend=-2.6),
+        of_weights(sequence_extreme_share=0.04),
+        of_weights(sequence_mean_weight=1.62, sequence_mean_weight_z=4.1),
+        of_weights(sequence_mean_weight=0.73, sequence_mean_weight_z=-5.0),
+        of_weights(sequence_mean_weight=0.09, sequence_mean_weight_z=-80.0),
+        of_weights(sequence_zero_share=0.93), of_weights(sequence_zero_share=1.0),
+        of_weights(identical=True), of_labels(identical=True), of_weights(rescored_spread=0.38),
+        of_weights(out_of_range=0.11), of_labels(out_of_range=0.11),
+        of_labels(**direct), of_labels(**direct | {"method": EstimatorName.DR_CPO}),
+        of_labels(gap_z=5.3), of_weights(unscored_share=0.04),
+        of_weights(raw_logprobs=True), of_labels(raw_logprobs=True), of_weights(draws=0),
+        of_labels(labels_z=4.4), of_labels(missing=0.04), of_labels(left_out=0.06),
+        of_labels(truncated=0.31), of_labels(unparsed=0.05),
+        of_labels(self_preference="oracle"), of_labels(self_preference="judge"),
+        find(RunDiagnostics(span=0.04, at_the_ends=False, all_labels=300), THRESHOLDS),
+        find(PolicyValidation("concise", Evidence.WEIGHTS, 4.8), THRESHOLDS),
+        find(PolicyValidation("concise", Evidence.LABELS, 4.8), THRESHOLDS),
+        find(RunValidation(covered=4, validated=6), THRESHOLDS),
     ]  # fmt: skip
-
-
-def validation_violations() -> list:
-    """An estimate that its own draws contradict."""
-    rng = np.random.default_rng(0)
-    uid = [f"{i}" for i in range(60)]
-    score = rng.uniform(0.3, 0.6, 60)
-    rows = {"uid": uid, "judge_raw": score, "calibrated_reward": score, "fold": 0}
-    rows |= {"oracle_prob": 1.0, "oracle_score": score}
-    logs = pd.DataFrame(rows).assign(sequence_logp=np.nan)
-    draws = pd.DataFrame(rows).assign(policy="concise", draw=0)
-    nothing = pd.DataFrame({"uid": [], "policy": [], "sequence_logp": []})
-    samples = build_samples(logs, nothing, draws, 5, 42)
-    estimates = pd.DataFrame({"v_hat": [0.9], "se": [0.01]}, index=["concise"])
-    return validate(estimates, samples.logs, samples.draws, 0.05, 0.8).violations
+    return [violation for violations in found for violation in violations]
 
 
 PROVOKED = provoked()
 
 
-def test_the_page_has_every_code_that_is_emitted_and_no_other():
-    assert set(SECTIONS) == emitted() == {v.code for v in PROVOKED}
-    assert set(re.findall(r"^\| \[(\w+)\]\(#\w+\) \|", PAGE, re.MULTILINE)) == emitted()
+def test_what_nothing_is_wrong_with_is_reliable():
+    for sound in (SOUND, LABELLED):
+        assert find(sound, THRESHOLDS) == []
+    assert verdict("concise", []) is Verdict.RELIABLE
 
 
-def test_the_report_says_what_every_code_means():
-    assert set(MEANINGS) == emitted()
+def test_the_page_has_every_guard_rail_in_their_order_and_no_other():
+    assert list(SECTIONS) == list(ROWS) == CODES
+    assert {v.code for v in PROVOKED} == set(CODES)
 
 
-@pytest.mark.parametrize("code", sorted({v.code for v in PROVOKED}))
+@pytest.mark.parametrize("code", CODES)
 def test_a_section_quotes_what_the_program_says(code):
     section = SECTIONS[code]
     quotes = {line.removeprefix("> ") for line in section.splitlines() if line.startswith("> ")}
@@ -113,10 +116,19 @@ def test_a_section_quotes_what_the_program_says(code):
     assert quotes and quotes <= words, words
 
 
-@pytest.mark.parametrize("code", sorted({v.code for v in PROVOKED}))
+@pytest.mark.parametrize("code", CODES)
 def test_the_table_has_every_severity(code):
-    row = re.search(rf"^\| \[{code}\].* \| (.*) \|$", PAGE, re.MULTILINE)[1]
-    assert {v.severity for v in PROVOKED if v.code == code} == set(re.findall(r"\w{7,}", row))
+    said = ROWS[code].rpartition(" | ")[2]
+    found = {str(v.severity) for v in PROVOKED if v.code == code}
+    assert found == set(re.findall("|".join(Severity), said))
+
+
+@pytest.mark.parametrize("rail", RAILS, ids=CODES)
+def test_the_table_has_every_threshold_with_its_default(rail):
+    for name in rail.thresholds:
+        default = THRESHOLDS[name]
+        shown = rf"`{name}` \(({default:g}|{100 * default:g} %)\)"
+        assert re.search(shown, ROWS[rail.code]), name
 
 
 def test_every_threshold_is_said():

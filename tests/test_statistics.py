@@ -1,18 +1,30 @@
-"""Calibration, weights and inference, each against what can be worked out by hand."""
+"""Calibration, weights and influence functions, each against what can be worked out by hand."""
+
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cje.calibration import Calibrator, calibration_report, cross_fit, prompt_folds, spearman
-from cje.diagnostics import Violation, labels_needed, verdict
-from cje.estimators import combined, mean_weight_off
-from cje.inference import Influence, holm, mean_influence
-from cje.weights import (
+from cje.stats.calibration import Calibrator, calibration_report, cross_fit, prompt_folds, spearman
+from cje.stats.inference import (
+    Influence,
+    combined,
+    holm,
+    mean_influence,
+    paired_comparisons,
+    square,
+    unbeaten,
+)
+from cje.stats.own_labels import tuned_power
+from cje.stats.weights import (
     SequenceWeights,
     effective_sample_share,
+    expected_sample_share,
     marginal_weights,
+    off_one,
     project_monotone,
     tail_index,
     weight_summary,
@@ -21,12 +33,24 @@ from cje.weights import (
 ONES = np.ones(4)
 
 
+def influence(value: float, psi: np.ndarray, cluster: np.ndarray | None = None) -> Influence:
+    """An influence function, each prompt its own cluster where none is given."""
+    return Influence(value, psi, np.arange(len(psi)) if cluster is None else cluster)
+
+
+def noise(seed: int, size: int = 1000) -> np.ndarray:
+    """Normal, with mean 0."""
+    drawn = np.random.default_rng(seed).normal(size=size)
+    return drawn - drawn.mean()
+
+
 def test_isotonic_calibration_pools_what_falls_and_is_level_beyond_the_labels():
     fit = Calibrator.fit(np.array([1.0, 2, 3, 4]), np.array([0.1, 0.5, 0.3, 0.9]), ONES)
     np.testing.assert_allclose(
         fit.predict(np.array([0.0, 2, 3, 3.5, 9])), [0.1, 0.4, 0.4, 0.65, 0.9]
     )
     assert fit.predict(np.array([np.nan]))[0] == pytest.approx(0.45)
+    assert fit.terms == 3
 
 
 def test_calibration_keeps_the_weighted_mean_of_the_labels():
@@ -38,17 +62,6 @@ def test_calibration_keeps_the_weighted_mean_of_the_labels():
     assert (np.diff(fitted[order]) >= 0).all()
 
 
-def test_two_stages_are_taken_where_length_explains_the_judge_and_not_otherwise():
-    rng = np.random.default_rng(1)
-    quality, length = rng.random(400), rng.normal(size=(400, 1))
-    fold = rng.integers(5, size=400)
-    fair = cross_fit(quality, quality + 0.1 * rng.normal(size=400), np.ones(400), fold, 5, length)
-    fooled = quality + 0.3 * length[:, 0]
-    biased = cross_fit(fooled, quality + 0.1 * rng.normal(size=400), np.ones(400), fold, 5, length)
-    assert (fair.form, biased.form) == ("isotonic", "two-stage")
-    assert biased.cv_risk["two-stage"] < biased.cv_risk["isotonic"] / 2
-
-
 def test_a_prompt_is_never_scored_by_a_fit_that_saw_it():
     rng = np.random.default_rng(2)
     score, utility, fold = rng.random(100), rng.random(100), np.arange(100) % 5
@@ -57,6 +70,15 @@ def test_a_prompt_is_never_scored_by_a_fit_that_saw_it():
     after = cross_fit(score, changed, np.ones(100), fold, 5).predict(score, fold)
     assert (before[fold == 2] == after[fold == 2]).all()
     assert (before != after).any()
+
+
+@pytest.mark.parametrize("scale", [1e-320, 1e-200, 1.0])
+def test_the_curve_does_not_depend_on_the_scale_of_the_scores(scale):
+    score = np.array([0.0, 1, 2, 5])
+    fit = Calibrator.fit(scale * score, np.array([0.0, 0.2, 0.4, 1.0]), ONES)
+    asked = np.array([0.5, 2.0, 3.5]) if scale == 1 else np.array([1.0, 2.0, 5.0])
+    wanted = [0.1, 0.4, 0.7] if scale == 1 else [0.2, 0.4, 1.0]
+    np.testing.assert_allclose(fit.predict(scale * asked), wanted, atol=1e-9)
 
 
 def test_folds_belong_to_the_prompt_and_are_even():
@@ -71,8 +93,22 @@ def test_calibration_report_by_hand():
     report = calibration_report(np.arange(4.0), np.array([0, 0, 1, 1.0]), np.full(4, 0.5), ONES)
     assert report["labels"] == 4 and report["r2"] == 0 and report["rmse"] == 0.5
     assert report["calibration_error"] == 0.5  # tenths of four labels are the labels themselves
+    assert (report["score_low"], report["score_high"]) == (0, 3)
     assert spearman(np.arange(4.0), np.array([1.0, 2, 4, 3])) == pytest.approx(0.8)
     assert spearman(ONES, np.arange(4.0)) is None
+
+
+def test_a_perfect_curve_shows_the_calibration_error_that_is_called_chance():
+    rng, found = np.random.default_rng(3), []
+    for _ in range(200):
+        score = rng.random(100)
+        utility = score + 0.2 * rng.normal(size=100)
+        found.append(calibration_report(score, utility, score, np.ones(100)))
+    error = np.mean([report["calibration_error"] for report in found])
+    chance = np.mean([report["calibration_error_by_chance"] for report in found])
+    assert chance == pytest.approx(error, rel=0.05)
+    bad = calibration_report(score, utility, 1 - score, np.ones(100))
+    assert bad["calibration_error"] > 3 * bad["calibration_error_by_chance"]
 
 
 @given(st.lists(st.floats(-30, 5), min_size=1, max_size=50))
@@ -107,6 +143,17 @@ def test_the_effective_sample_does_not_depend_on_the_scale_however_extreme(scale
     assert effective_sample_share(np.zeros(3)) == 0
 
 
+@pytest.mark.parametrize("shift", [0.3, 1.0, 1.5])
+def test_the_expected_effective_sample_is_that_of_normal_log_ratios(shift):
+    found = [
+        expected_sample_share(shift * np.random.default_rng(s).normal(size=20_000) - shift**2 / 2)
+        for s in range(10)
+    ]
+    assert np.mean(found) == pytest.approx(np.exp(-(shift**2)), rel=0.05)
+    assert expected_sample_share(np.full(3, -np.inf)) == 0
+    assert expected_sample_share(np.zeros(100)) == 1
+
+
 @pytest.mark.parametrize("k", [0.2, 0.5, 1.0])
 def test_tail_index_finds_the_shape_of_a_pareto_tail(k):
     found = [tail_index(np.random.default_rng(s).pareto(1 / k, 4000) + 1) for s in range(20)]
@@ -115,11 +162,12 @@ def test_tail_index_finds_the_shape_of_a_pareto_tail(k):
 
 
 def test_the_mean_weight_is_tested_in_both_directions():
-    assert mean_weight_off(0.5, -8) == -1
-    assert mean_weight_off(1.3, 4) == 1
-    assert mean_weight_off(1.3, 2) == mean_weight_off(0.95, -9) == 0
+    assert off_one(0.5, -8) == -1
+    assert off_one(1.3, 4) == 1
+    assert off_one(1.3, 2) == off_one(0.95, -9) == 0
     nothing = weight_summary(np.zeros(9), np.zeros(9))
-    assert nothing["mean_weight_z"] == -np.inf and nothing["ess"] == 0
+    assert nothing.mean_weight_z == -np.inf and nothing.ess == 0
+    assert off_one(nothing.mean_weight, nothing.mean_weight_z) == -1
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.5, 1.0])
@@ -153,72 +201,99 @@ def test_monotone_projection_keeps_the_mean_and_does_not_lower_the_sample():
     assert (np.diff(falling[np.argsort(score)]) <= 1e-12).all()
 
 
-def test_a_mean_has_the_textbook_standard_error_and_interval():
+def test_a_mean_has_the_textbook_standard_error():
     values = np.array([1.0, 2, 3, 4])
-    found = mean_influence(values, np.arange(4), 4)
+    found = mean_influence(values, np.arange(4), np.arange(4))
     assert found.value == 2.5
     assert found.se == pytest.approx(values.std(ddof=1) / 2)
     assert found.psi.sum() == pytest.approx(0)
 
 
-def test_answers_to_one_prompt_are_one_cluster():
-    values, prompt = np.array([1.0, 1, 1, 3, 3, 3]), np.array([0, 0, 0, 1, 1, 1])
-    found = mean_influence(values, prompt, 2)
-    assert found.se == pytest.approx(np.array([1.0, 3]).std(ddof=1) / np.sqrt(2))
+def test_answers_to_one_prompt_and_prompts_of_one_cluster_are_summed():
+    values = np.array([1.0, 1, 1, 3, 3, 3])
+    wanted = np.array([1.0, 3]).std(ddof=1) / np.sqrt(2)
+    prompt = np.array([0, 0, 0, 1, 1, 1])
+    assert mean_influence(values, prompt, np.arange(2)).se == pytest.approx(wanted)
+    assert mean_influence(values, np.arange(6), prompt).se == pytest.approx(wanted)
+    assert mean_influence(values, np.arange(6), np.zeros(6, int)).se == pytest.approx(0)
 
 
 def test_degrees_of_freedom_are_those_of_normal_data_and_few_for_heavy_tails():
-    normal = np.random.default_rng(6).normal(size=2000)
-    assert Influence(0.0, normal - normal.mean()).degrees_of_freedom > 1500
+    assert influence(0.0, noise(6, 2000)).degrees_of_freedom > 1500
     heavy = np.zeros(2000)
     heavy[:4] = [1, -1, 1, -1]
-    assert Influence(0.0, heavy).degrees_of_freedom < 10
+    assert influence(0.0, heavy).degrees_of_freedom < 10
 
 
-def test_bias_and_variance_widen_the_interval_and_add_up():
-    plain = Influence(0.5, np.array([1.0, -1, 1, -1]) / 10)
-    wide = plain.widened(bias=0.3, variance=0.16)
-    assert wide.se == pytest.approx(np.sqrt(plain.se**2 + 0.09 + 0.16))
-    both = wide + wide
-    assert both.value == 1.0 and both.bias == pytest.approx(0.3 * np.sqrt(2))
-    low, high = wide.interval(0.05)
-    assert (low + high) / 2 == pytest.approx(0.5)
+def test_what_a_fit_adds_is_a_variance_and_cancels_in_differences():
+    psi = np.array([1.0, -1, 1, -1]) / 10
+    plain = influence(0.5, psi)
+    one = Influence(0.5, psi, np.arange(4), np.array([0.3, -0.4]))
+    other = Influence(0.4, 0 * psi, np.arange(4), np.array([0.3, -0.4]))
+    assert one.variance == pytest.approx(plain.variance + 0.25)
+    assert (one - other).se == pytest.approx(plain.se)
+    assert (one - plain).se == pytest.approx(0.5)
+    assert one.covariance(other) == pytest.approx(0.25)
 
 
-def test_the_combination_leans_on_the_learned_correction_only_where_the_two_agree():
-    rng = np.random.default_rng(7)
-    learned, noise = rng.normal(size=1000), rng.normal(size=1000)
-    learned, noise = learned - learned.mean(), noise - noise.mean()
-    exact = Influence(0.0, learned + 5 * noise)
-    agreeing, share = combined(exact, Influence(0.05, learned))
-    assert share < 0.2 and agreeing.bias == 0
-    apart, share = combined(exact, Influence(1.0, learned))
-    assert share > 0.8 and apart.bias > 0 and apart.se > agreeing.se
+def test_a_difference_without_noise_has_the_standard_error_that_its_labels_admit():
+    same = influence(0.2, np.zeros(50))
+    assert same.p_value(0.5) > 0.6 and same.p_value(0.01) < 1e-6
+    low, high = same.difference_interval(0.05, 0.05)
+    assert low < 0.11 and high > 0.29
+    assert influence(0.9, np.zeros(50)).difference_interval(0.05, 1.0)[1] == 1.0
+
+
+def test_the_combination_has_the_least_variance():
+    one, other = influence(0.5, noise(1)), influence(0.6, 2 * noise(2))
+    mixed, kappa = combined(one, other)
+    assert kappa == pytest.approx(1 / 5, abs=0.03)
+    assert mixed.value == pytest.approx(0.5 + 0.1 * kappa)
+    assert mixed.se < one.se and mixed.se < (one + 0.05 * (other - one)).se
+    assert combined(one, influence(0.9, 3 * one.psi))[1] == 0
+    assert combined(influence(0.9, 3 * one.psi), one)[1] == 1
+    assert combined(one, one)[0] is one
 
 
 def test_holm_by_hand():
     np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03])), [0.03, 0.06, 0.06])
     np.testing.assert_allclose(holm(np.array([0.5, 0.9])), [1, 1])
+    assert len(holm(np.zeros(0))) == 0
 
 
-def test_a_verdict_is_the_worst_of_a_policys_own_and_of_the_general_violations():
-    general = Violation(None, "insufficient_oracle", "warning", "few", "more")
-    own = Violation("a", "poor_overlap", "critical", "none", "label")
-    assert verdict("a", [general, own]) == "refuse"
-    assert verdict("b", [general, own]) == "caution"
-    assert verdict("b", [own]) == "reliable"
+def test_every_pair_once_and_the_unbeaten_ones_are_best():
+    shared = noise(7)
+    policies = {
+        "a": influence(0.5, shared + 0.1 * noise(8)),
+        "b": influence(0.502, shared + 0.1 * noise(9)),
+        "c": influence(0.4, shared + 0.1 * noise(10)),
+    }
+    floors = dict.fromkeys(policies, 0.01)
+    pairs = paired_comparisons(policies, floors, 0.05)
+    assert list(zip(pairs["policy_a"], pairs["policy_b"], strict=True)) == [
+        ("a", "b"), ("a", "c"), ("b", "c")
+    ]  # fmt: skip
+    assert pairs["se"].max() < 0.006  # what is shared has gone: one policy's own is .032
+    assert unbeaten(pairs, list(policies), 0.05) == ["a", "b"]
+    assert unbeaten(pairs, list(policies), 1e-200) == ["a", "b", "c"]
+    table = square(pairs, "difference", [*policies, "refused"])
+    assert table.loc["a", "c"] == pytest.approx(0.1) == -table.loc["c", "a"]
+    assert table["refused"].isna().sum() == 3 and table.loc["a", "a"] == 0
+    p_values = square(pairs, "p_value_corrected", list(policies))
+    assert (p_values == p_values.T).all(axis=None) and (np.diag(p_values) == 1).all()
+    assert unbeaten(paired_comparisons({}, {}, 0.05), [], 0.05) == []
 
 
-def test_the_remedys_labels_give_the_half_width_that_they_promise():
-    assert 1.96 * 0.25 / np.sqrt(labels_needed(0.25)) == pytest.approx(0.05, abs=1e-3)
-    assert labels_needed(0.0) == 30
+def test_a_signals_power_is_what_was_claimed_unless_the_labels_say_otherwise():
+    signal = noise(11, 100)
+    assert tuned_power(signal + noise(12, 100), signal, 1.0)[0] == pytest.approx(1.0, abs=0.25)
+    assert tuned_power(noise(13, 100), signal, 0.0)[0] == 0.0
+    strong = 3 * signal + 0.1 * noise(14, 100)
+    assert tuned_power(strong, signal, 1.0)[0] == pytest.approx(3, abs=0.1)
+    assert tuned_power(-signal, signal, 1.0)[0] == 0.0  # never the other way round
+    assert tuned_power(signal, np.zeros(100), 1.0)[0] == 1.0
 
 
 def test_importing_cje_loads_no_statistics():
-    import subprocess
-    import sys
-
-    code = (
-        "import sys, cje; assert 'cje.analysis' not in sys.modules and 'pandas' not in sys.modules"
-    )
+    code = "import sys, cje; assert not {'cje.stats', 'pandas', 'scipy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -39,6 +39,7 @@ def diagnose(
         evidence=estimate.evidence,
         value=estimate.value,
         half_width=(interval[1] - interval[0]) / 2,
+        widened=estimate.checked is not None and estimate.method is not EstimatorName.DR_CPO,
         spread=float(labels.std()) if len(labels) > 1 else float(report["utility_sd"]),
         weights=estimate.kind,
         why=estimate.why,

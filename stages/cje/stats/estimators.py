@@ -13,18 +13,19 @@ estimate of which neither is there is a projection, and is refused.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from cje.errors import CJEError
 from cje.stats import correction
-from cje.stats.calibration import CrossFit
+from cje.stats.calibration import NO_LABELS, CrossFit
 from cje.stats.inference import Influence, bounded_interval, combined
 from cje.stats.own_labels import OwnLabels
 from cje.stats.samples import Draws, Samples
 from cje.stats.weights import (
+    MarginalWeights,
     SequenceWeights,
     WeightSummary,
     expected_sample_share,
@@ -147,11 +148,11 @@ class Case:
 
     @cached_property
     def reach(self) -> Reach:
-        """How far the exact weights carry."""
+        """How far the exact weights carry; not at all where learned ones are asked for."""
         found = self.exact_summary
         labelled = self.samples.logs.labelled.sum()
         off = found is not None and off_one(found.mean_weight, found.mean_weight_z)
-        if found is None or off or labelled < FEWEST_LABELS:
+        if found is None or off or labelled < FEWEST_LABELS or self.choice is WeightChoice.MARGINAL:
             return Reach.NONE
         share = min(found.ess, expected_sample_share(self.log_ratio))
         if share < FALLS_ESS:
@@ -229,11 +230,10 @@ class DrCpo(Estimator):
 
     def __call__(self, case: Case) -> Estimate:
         reach = case.reach
-        if case.choice is WeightChoice.MARGINAL:
-            reach = Reach.NONE
         if case.own_checks:
             if reach is Reach.STANDS and agree(case.own.influence, case.exact):
                 mixed, kappa = combined(case.own.influence, case.exact)
+                mixed = mixed.inflated(tuned_factor(case.own.labels))
                 why = f"own labels, and the logs with {100 * kappa:.3g} % of the say"
                 labels = min(case.own.effective, case.log_labels)
                 return case.from_weights(
@@ -286,23 +286,26 @@ class Direct(Estimator):
 
 
 class Weighted(Estimator):
-    """A weighted mean of the logs' rewards and residuals."""
+    """A weighted mean of the logs' rewards and residuals; `exact`: under exact weights unbiased."""
+
+    exact = True
 
     def __call__(self, case: Case) -> Estimate:
-        if case.choice is WeightChoice.MARGINAL and case.draws is not None:
-            weight, scored, kind = learned(case), np.ones(len(case.samples.logs.prompt), bool), None
+        target = case.policy != case.samples.base
+        if case.choice is WeightChoice.MARGINAL and case.draws is not None and target:
+            weight, kind = learned_weights(case).weight, WeightKind.MARGINAL
+            scored = np.ones(len(weight), dtype=bool)
         elif case.sequence is not None:
             weight, scored, kind = case.sequence.weight, case.sequence.scored, WeightKind.SEQUENCE
         else:  # stated: in `method`, and by what the guard rails find
             return Direct()(case)
         influence = self.mean(case, weight, scored)
-        if kind is None:
-            changes = {"kind": WeightKind.MARGINAL, "weight": weight}
-            return case.estimate(influence, self.name, why="asked for", **changes)
+        used = {"kind": kind, "weight": weight}
+        if kind is WeightKind.MARGINAL or not self.exact:
+            return replace(uncorrected(case, influence, self.name), **used)
         if case.own_checks:
-            return case.from_weights(
-                influence, self.name, evidence=Evidence.BOTH, checked=case.own.influence
-            )
+            evidence = Evidence.LABELS if case.reach is Reach.NONE else Evidence.BOTH
+            return replace(uncorrected(case, influence, self.name), evidence=evidence, **used)
         return case.from_weights(influence, self.name)
 
     @abstractmethod
@@ -331,9 +334,10 @@ class Ips(Weighted):
 
 
 class CalibratedIps(Weighted):
-    """Weights made monotone in the judge score."""
+    """Weights made monotone in the judge score, which lose whatever fools the judge."""
 
     name = EstimatorName.CALIBRATED_IPS
+    exact = False
 
     def mean(self, case: Case, weight: np.ndarray, scored: np.ndarray) -> Influence:
         return correction.calibrated_ips(case.samples.logs, weight, scored)
@@ -343,6 +347,12 @@ ESTIMATORS: Mapping[EstimatorName, Estimator] = {
     estimator.name: estimator
     for estimator in (DrCpo(), Ppi(), Direct(), Ips(), Snips(), CalibratedIps())
 }
+
+
+def tuned_factor(labels: int) -> float:
+    """What tuning adds to a standard error: sqrt(m / (m - 3)) with m labels, for the two powers and
+    the share of the logs (HC1; MacKinnon and White 1985)."""
+    return float(np.sqrt(labels / max(labels - 3, 1)))
 
 
 def agree(one: Influence, other: Influence) -> bool:
@@ -356,12 +366,7 @@ def weighted_name(case: Case, name: EstimatorName) -> EstimatorName:
     return EstimatorName.SNIPS if case.draws is None else name
 
 
-def learned(case: Case) -> np.ndarray:
-    """The learned weights of the logs, (n,)."""
-    return learned_weights(case).weight
-
-
-def learned_weights(case: Case):
+def learned_weights(case: Case) -> MarginalWeights:
     """Weights of the logs learned from the draws, with what they balance."""
     logs, draws = case.samples.logs, case.draws
     return marginal_weights(
@@ -388,6 +393,12 @@ def projected(case: Case) -> Estimate:
     """A number that nothing checks: the calibrated judge's mean, with learned weights where they
     are asked for; of a policy without draws the logs under exact weights."""
     if case.draws is None:
+        if case.own is not None:
+            return case.from_labels(EstimatorName.PPI, why=f"{case.own.labels} own labels")
+        if case.policy == case.samples.base:
+            nothing = np.zeros(case.samples.logs.prompts)
+            unknown = Influence(NO_LABELS, nothing, case.samples.cluster)
+            return case.estimate(unknown, EstimatorName.DIRECT, why="nothing is known of it")
         if case.sequence is None:
             raise CJEError(
                 f"policy {case.policy!r} has neither scored draws nor log-probabilities: nothing "

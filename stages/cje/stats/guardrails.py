@@ -32,7 +32,8 @@ class PolicyDiagnostics:
     """What is known of one policy's estimate beside the number. Shares are from 0 to 1; what a
     policy does not have is None.
 
-    logged: its answers are the logged ones. weights, why, status: importance weights used, a
+    logged: its answers are the logged ones. widened: the estimator takes no correction from the
+    evidence, and its interval holds that of it. weights, why, status: importance weights used, a
     sentence, the overlap at a glance. ess to extreme_share: of the weights used. sequence_*: of the
     exact weights, used or not; reach: how far they carry; residual_tail_index: of the weighted
     residuals; residual_bend: how surely those grow faster than the log-ratio. labels: clusters with
@@ -51,6 +52,7 @@ class PolicyDiagnostics:
     evidence: Evidence
     value: float
     half_width: float
+    widened: bool
     spread: float
     weights: WeightKind
     why: str
@@ -317,14 +319,14 @@ def _wide_interval(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
 @rail("skewed_labels", "the mean hangs on a few labelled answers", "max_label_skew")
 def _skewed_labels(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
     """The interval is exact for labels of two values, whose skewness their mean tells."""
-    if d.evidence is not Evidence.LABELS or d.label_values <= 2:
+    if d.evidence is not Evidence.LABELS or d.label_values <= 2 or d.labels < FEWEST_LABELS:
         return
     near = d.labels * min(d.value, 1 - d.value)
     if d.label_skew > limits["max_label_skew"]:
         what = f"their skewness over the root of their number is {d.label_skew:.2f}"
     elif near < FULL_LABELS:
         end = 0 if d.value < 0.5 else 1
-        what = f"its estimate is {d.value:.3g}, close to {end}"
+        what = f"its estimate is {d.value:.3g}, close to {end} for so few"
     else:
         return
     yield Finding(
@@ -478,8 +480,8 @@ def _transport_failure(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding
         uncorrected = d.method is EstimatorName.DIRECT
         yield Finding(
             Severity.CRITICAL if uncorrected else Severity.NOTE,
-            f"calibrated on the base policy's labels, the judge is off by {d.transport:+.3f} of it "
-            f"({abs(d.transport_z):.1f} standard errors)",
+            f"calibrated on the base policy's labels, the judge says {-d.transport:+.3f} more than "
+            f"the evidence ({abs(d.transport_z):.1f} standard errors)",
             "estimator: dr-cpo" if uncorrected else "none is needed: the estimate corrects it",
         )
     if d.gap_z is not None and abs(d.gap_z) > DIFFERENT:
@@ -493,10 +495,11 @@ def _transport_failure(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding
 
 @rail("uncorrected", "the estimator takes no correction from labels")
 def _uncorrected(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
-    if d.method is EstimatorName.DIRECT and d.evidence is not Evidence.NONE:
+    if d.widened and d.evidence is not Evidence.NONE:
         yield Finding(
             Severity.WARNING,
-            "the calibrated judge alone; its interval is widened to hold that of the evidence",
+            f"{d.method} takes no correction from the evidence; its interval is widened to hold "
+            "that of it",
             "estimator: dr-cpo",
         )
 

@@ -14,6 +14,7 @@ import pandas as pd
 from scipy.special import betaincinv, ndtri, stdtr, stdtrit
 
 ROUNDING = 1e-9  # a standard error below this is that of no label's noise, but of arithmetic
+LEAST_COUNT = 0.5  # effective labels unlike the others below which a mean is next to an end
 NO_FOLDS = np.zeros(0)
 
 
@@ -141,17 +142,19 @@ def bounded_interval(
     scale. Where labels take more than two values (`steps` false), the number is multiplied by the
     ratio of squared normal and t quantiles; and as their mean moves by no steps of a label, of the
     label that Clopper and Pearson allow at each end half is left, as in Jeffreys's interval. Where
-    nothing varies it is the exact one for a share of answers that `labels` (their effective number)
-    could have missed: at most 1 - (alpha / 2)^(1 / labels), worth anything from 0 to 1.
+    nothing varies, or next to an end of the scale, it is the exact one for a share of answers that
+    `labels` (their effective number) could have missed: at most 1 - (alpha / 2)^(1 / labels), worth
+    anything from 0 to 1; or the t interval, where that is wider.
     """
     value = min(max(value, 0.0), 1.0)
-    if se <= ROUNDING or value * (1 - value) <= 0:
+    size = value * (1 - value) / se**2 if se > ROUNDING else 0.0
+    if size * min(value, 1 - value) < LEAST_COUNT:
         unseen = 1 - (alpha / 2) ** (1 / max(labels, 1.0))
         low, high = value * (1 - unseen), value * (1 - unseen) + unseen
         quantile = stdtrit(freedom, 1 - alpha / 2)
         return max(0.0, min(low, value - quantile * se)), min(1.0, max(high, value + quantile * se))
     ratio = 1.0 if steps else ndtri(alpha / 2) / stdtrit(freedom, alpha / 2)
-    size = value * (1 - value) / se**2 * ratio**2
+    size *= ratio**2
     near, far = (0.0, 1.0) if steps else (0.5, 0.5)
     low = betaincinv(size * value + near, size * (1 - value) + far, alpha / 2)
     high = betaincinv(size * value + far, size * (1 - value) + near, 1 - alpha / 2)
