@@ -30,7 +30,8 @@ def write_run(
     """Write it there.
 
     `texts`: the first prompts, and their logged answers. Without `logps` no log-probability is
-    known, without `labels` no fresh answer is labelled. The last policy cannot give every token.
+    known, without `labels` no answer has a label that checks. The last policy cannot give every
+    token. The base policy comes last in the metrics, its verdict the next of `verdicts`.
     """
     random = np.random.default_rng(7)
     uids = [f"u{place:05d}" for place in range(prompts)]
@@ -74,13 +75,13 @@ def write_run(
     keys = pd.concat([base, draws[["uid", "policy", "draw"]]])
     judged = random.uniform(0, 1, len(keys))
     label = (judged + random.normal(0, 0.2, len(keys))).clip(0, 1)
-    seen = (keys["draw"] == -1) & (random.uniform(size=len(keys)) < 0.4)
+    seen = random.uniform(size=len(keys)) < np.where(keys["draw"] == -1, 0.4, 0.2)
     scored = keys.assign(
         fold=0, judge_raw=judged, calibrated_reward=0.1 + 0.8 * judged,
         oracle_score=np.where(seen, label, np.nan),
     )  # fmt: skip
     save("rewards", scored)
-    held_out = scored[(scored["draw"] == 0) & labels][["uid", "policy", "draw"]]
+    held_out = scored[scored["oracle_score"].isna() & labels][["uid", "policy", "draw"]]
     save("validation_labels", held_out.assign(oracle_score=5.0, oracle_prob=1.0))
     targets = []
     for place, policy in enumerate(policies if logps else ()):
@@ -109,12 +110,14 @@ def write_metrics(
 ) -> None:
     """Metrics of the kind that the stages write."""
     found, checked, facts = {}, {}, {}
-    for place, policy in enumerate(policies):
+    for place, policy in enumerate([*policies, "base"]):
         value = 0.8 - 0.5 * place / max(len(policies), 2)
-        word = verdicts[place % len(verdicts)]
+        word, is_base = verdicts[place % len(verdicts)], policy == "base"
+        kind = "none" if is_base else "sequence" if logps else "marginal"
+        evidence = "none" if word == "refuse" else "own labels" if is_base else "both"
         found[policy] = {
             "v_hat": value, "se": 0.02, "ci_low": value - 0.04, "ci_high": value + 0.04,
-            "method": "dr-cpo", "evidence": "both", "labels": 20, "weights": "sequence",
+            "method": "dr-cpo", "evidence": evidence, "labels": 20, "weights": kind,
             "ess": 0.5, "verdict": word,
         }  # fmt: skip
         known = {
@@ -122,9 +125,9 @@ def write_metrics(
             "labels": 40, "absolute_error": abs(value - 0.5), "covered": abs(value - 0.5) < 0.1,
         }  # fmt: skip
         checked[policy] = (known if labels else {}) | {"verdict": word}
-        exact = {"sequence_ess": 0.31, "sequence_mean_weight": 0.9} if logps else {}
-        facts[policy] = {"weights": "sequence" if logps else "marginal", "why": "it reaches them"}
-        facts[policy] |= {"status": "GOOD", "ess": 0.5} | exact
+        exact = {"sequence_ess": 0.31, "sequence_mean_weight": 0.9} if logps and not is_base else {}
+        facts[policy] = {"is_base": is_base, "weights": kind, "why": "it reaches them"}
+        facts[policy] |= {"status": "GOOD", "reach": "stands", "ess": 0.5} | exact
     calibration = {
         "labels": 18, "spearman": 0.7, "calibration_error": 0.02, "r2": 0.4, "rmse": 0.2,
         "calibration_error_by_chance": 0.015, "calibration_error_raw": 0.2,
@@ -141,16 +144,18 @@ def write_metrics(
         },
     }.items():  # fmt: skip
         (folder / f"{name}.json").write_text(json.dumps(value), encoding="utf-8")
+    kept = [policy for policy, row in found.items() if row["verdict"] != "refuse"]
     rows = [
         (a, b, found[a]["v_hat"] - found[b]["v_hat"], 0.02, -0.01, 0.09, 0.001, 0.004)
-        for a, b in combinations(policies, 2)
+        for a, b in combinations(kept, 2)
     ]
     columns = "policy_a policy_b difference se ci_low ci_high p_value p_value_corrected".split()
     pd.DataFrame(rows, columns=columns).to_csv(folder / "comparisons.csv", index=False)
     rails = [
         (policy, "missing_support", "critical", "the logs miss it", "log wider")
-        for policy in policies
-        if found[policy]["verdict"] == "refuse"
+        for policy, row in found.items()
+        if row["verdict"] == "refuse"
     ]
+    rails.append(("", "self_preference", "note", "the judge judges itself", "take another"))
     columns = ["policy", "code", "severity", "message", "remedy"]
     pd.DataFrame(rails, columns=columns).to_csv(folder / "violations.csv", index=False)

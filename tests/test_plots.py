@@ -25,16 +25,22 @@ def squares(count=4):
     p_values = pd.DataFrame(0.03, index=names, columns=names)
     values = table(count)["v_hat"].fillna(0.4).to_numpy()
     differences = pd.DataFrame(values[:, None] - values, index=names, columns=names)
-    return p_values, differences, table(count)["verdict"]
+    verdicts = table(count)["verdict"]
+    for name in verdicts.index[verdicts == "refuse"]:  # in no comparison
+        p_values.loc[name] = p_values[name] = differences.loc[name] = differences[name] = np.nan
+    return p_values, differences, verdicts
 
 
 def weights(count=4):
     rng = np.random.default_rng(0)
     by_policy = {name: rng.exponential(size=300) for name in NAMES[: count - 1]}
     summary = pd.DataFrame(
-        {"ess": 0.5, "mean_weight": 1.0, "max_share": 0.02, "zero_share": 0.0, "status": "GOOD"},
+        {
+            "ess": 0.5, "mean_weight": 1.0, "max_share": 0.02, "zero_share": 0.0, "status": "GOOD",
+            "sequence_ess": [0.5, np.nan, 0.5, 0.2][:count], "is_base": False,
+        },
         index=NAMES[:count],
-    )
+    )  # fmt: skip
     return by_policy, summary
 
 
@@ -58,9 +64,13 @@ FIGURES = {
     "calibration without labels": lambda path: calibration(path, np.array([]), np.array([])),
     "calibration of a constant": lambda path: calibration(path, np.full(9, 0.5), np.full(9, 0.5)),
     "estimates": lambda path: plots.estimates(path, table()),
+    "estimates with the base": lambda path: plots.estimates(path, table(), base="d"),
     "one estimate": lambda path: plots.estimates(path, table(1)),
     "only refused": lambda path: plots.estimates(path, table().iloc[2:]),
     "comparisons": lambda path: plots.comparison_heatmap(path, *squares()),
+    "comparisons with the base": lambda path: plots.comparison_heatmap(
+        path, *squares(), base="better"
+    ),
     "nothing to compare": lambda path: plots.comparison_heatmap(path, *squares(1)),
     "weights": lambda path: plots.weight_dashboard(path, *weights()),
     "no weights": lambda path: plots.weight_dashboard(path, {}, weights()[1]),
@@ -92,8 +102,49 @@ def test_data_of_the_estimates_and_comparisons():
     data = plots.estimates_data(table(2))
     assert data.columns.tolist() == ["policy", "v_hat", "ci_low", "ci_high", "verdict"]
     assert data["v_hat"].tolist() == [0.7, 0.6] and data["ci_low"].tolist() == [0.65, 0.55]
+    assert plots.comparison_data(squares(4)[0]).equals(plots.comparison_data(squares(2)[0]))
     pairs = plots.comparison_data(squares(2)[0])
     assert pairs.values.tolist() == [[NAMES[0], NAMES[1], 0.03], [NAMES[1], NAMES[0], 0.03]]
+
+
+def words_of(monkeypatch, tmp_path, figure, *arguments, **options) -> list[str]:
+    """Every text of a figure."""
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    found: list[str] = []
+    save = Figure.savefig
+
+    def read(self, *given, **more):
+        save(self, *given, **more)
+        found.extend(text.get_text() for text in self.findobj(Text))
+
+    monkeypatch.setattr(Figure, "savefig", read)
+    figure(tmp_path / "figure.png", *arguments, **options)
+    return found
+
+
+def test_a_refused_policy_has_no_number_in_the_heat_map(monkeypatch, tmp_path):
+    words = words_of(monkeypatch, tmp_path, plots.comparison_heatmap, *squares(), base="better")
+    assert "1 of 1 pair of policies told apart (Holm-corrected p < 0.05)" in words
+    assert words.count("refused") == 10 + 1 and not any("n/a" in text for text in words)
+    assert "better (base)" in words and "d (refused)" in words
+
+
+def test_the_best_estimate_is_none_that_is_refused(monkeypatch, tmp_path):
+    refused = table().assign(verdict=["refuse", "caution", "reliable", "refuse"])
+    words = words_of(monkeypatch, tmp_path, plots.estimates, refused, base=NAMES[1])
+    assert any(text.startswith("Highest estimate: openai") for text in words)
+    ticks = list(dict.fromkeys(text for text in words if text in NAMES or "(base)" in text))
+    assert ticks[-2:] == ["better", "d"] and "(base)" in ticks[0]
+
+
+def test_weights_that_no_number_uses_are_told_and_not_judged(monkeypatch, tmp_path):
+    by_policy, summary = weights()
+    summary["status"] = ["GOOD", "WARNING", "GOOD", "CRITICAL"]
+    words = words_of(monkeypatch, tmp_path, plots.weight_dashboard, by_policy, summary)
+    assert "Policies by status: 2 good, 1 warning, 0 critical; 1 use no weights" in words
+    assert "20 %, not used" in words
 
 
 def test_data_of_the_weights_are_shares_of_the_heaviest():

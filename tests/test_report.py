@@ -95,6 +95,11 @@ def rows_of(page: str, kind: str) -> list:
     return [row for chunk in unpacked(page, kind) for row in chunk]
 
 
+def name_of(cell: str) -> str:
+    """A policy's name without what is said about it."""
+    return re.split("sim/|wrote the logs", cell)[0]
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     repo = new_project(tmp_path_factory.mktemp("project"))
@@ -116,19 +121,44 @@ def test_the_answer_comes_first_and_its_numbers_are_those_of_the_metrics(project
     known, best = open_run(project), open_run(project).best_policy
     title = re.search(r"<h1[^>]*>(.*?)</h1>", page)[1]
     assert best in title and number(results[best]["v_hat"]) in title
-    assert [row[0].split("sim/")[0] for row in rows] == list(known.estimates.index)
+    names = [name_of(row[0]) for row in rows]
+    assert names == list(known.estimates.index) and set(names) == {*results}
     for (policy, found), row in zip(known.estimates.iterrows(), rows, strict=True):
         value = results[policy]
         assert row[1] == f"{value['v_hat']:.3f}"
         assert row[2] == f"{value['ci_low']:.3f} to {value['ci_high']:.3f}"
         assert row[4] == f"{found['judge_alone']:.3f}"
-        assert row[5].startswith(f"{value['labels']} own label") or not value["labels"]
+        assert row[5].startswith(f"{value['labels']} own label")
+        assert ("exact weights" in row[5]) == (value["evidence"] == "both")
         truth = checked[policy]
         assert row[6].startswith(f"{truth['oracle_truth']:.3f} ± {truth['se_truth']:.3f}")
         assert row[6].endswith("inside" if truth["covered"] else "outside")
-        word = {"refuse": "refused"}.get(truth["verdict"], truth["verdict"])
-        assert row[7].strip() == word
-        assert (word == "refused") == (f"<s>{row[1]}</s>" in page)
+        assert row[7].strip() == truth["verdict"]
+
+
+def test_a_refused_number_is_struck_out_and_in_no_comparison_or_sum(tmp_path):
+    page = written(write_run(tmp_path / "run"))
+    rows = {name_of(row[0]): row for row in Page(page).rows["answer"][1:]}
+    assert list(rows)[-1] == "strange" and rows["strange"][7].strip() == "refused"
+    assert f"<s>{rows['strange'][1]}</s>" in page and rows["strange"][5] == "nothing"
+    header, *cells = Page(page).rows["comparisons"]
+    for row in cells:
+        for name, cell in zip(header[1:], row[1:], strict=True):
+            if row[0] != name:
+                assert (cell == "refused") == ("strange" in row[0] + name)
+    text = Page(page).text
+    assert "1 of 4 policies is refused, with a projection that nothing upholds: strange" in text
+    assert "What would mend what is refused: strange: log wider." in text
+    known = opened(tmp_path / "run")
+    error = known.estimates.drop("strange")["absolute_error"].mean()
+    assert f"Mean distance to the truth: estimate {error:.3f}" in text
+
+
+def test_notes_come_last_and_change_nothing(tmp_path):
+    text = Page(written(write_run(tmp_path / "run"))).text
+    issues, notes = text.split("Notes, which change no verdict")
+    assert "missing_support" in issues and "self_preference" not in issues
+    assert "all policies : the judge judges itself" in notes
 
 
 def test_evidence_comparisons_and_rails_are_those_of_the_metrics(project, page):
@@ -137,9 +167,12 @@ def test_evidence_comparisons_and_rails_are_those_of_the_metrics(project, page):
     evidence = {row[0]: row for row in parsed.rows["evidence"][: 1 + len(diagnostics)]}
     for policy, facts in diagnostics.items():
         assert evidence[policy][2] == facts["why"]
-        assert evidence[policy][3].strip() == f"{100 * facts['ess']:.3g} %"
-        if "sequence_ess" in facts:
+        used = facts["weights"] != "none"
+        assert evidence[policy][3].strip() == (f"{100 * facts['ess']:.3g} %" if used else "none")
+        assert used or evidence[policy][7] == "not used"
+        if not facts["is_base"]:
             assert evidence[policy][4].strip() == f"{100 * facts['sequence_ess']:.3g} %"
+            assert evidence[policy][6] == facts["reach"]
     header, *rows = parsed.rows["comparisons"]
     assert [name.split()[0] for name in header[1:]] == list(known.estimates.index)
     for row in rows:
@@ -211,11 +244,13 @@ def test_answers_and_scores_are_those_of_the_tables(project, page):
             draw = draws.loc[(log.uid, policy, one["d"])]
             assert one["a"] == draw["answer"] and one["f"] == draw["finish_reason"]
             assert one["j"] == pytest.approx(draw["judge_raw"], abs=1e-6)
-            told = index["weights"][one["g"] - 1][place]
+            weight = index["weights"][one["g"] - 1][place]
             if policy in known.weights:
-                assert told == pytest.approx(known.weights.loc[log.uid, policy], abs=1e-6)
+                assert weight == pytest.approx(known.weights.loc[log.uid, policy], abs=1e-6)
             else:
-                assert told is None
+                assert weight is None
+            label = draw["oracle_score"], draw["validation_score"]
+            assert one.get("c", 0) == (np.isnan(label[0]) and not np.isnan(label[1]))
 
 
 def test_text_of_others_never_becomes_markup(tmp_path):
@@ -233,10 +268,16 @@ def test_text_of_others_never_becomes_markup(tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"source": "files", "logps": False, "labels": False}, "There are no labels but those"),
+        (
+            {"source": "files", "logps": False, "labels": False},
+            "no labels but those of the estimates",
+        ),
         ({"verdicts": ("refuse",)}, "No estimate may be believed"),
-        ({"policies": ("only",)}, "A comparison needs two policies or more."),
-        ({"policies": tuple(f"{'long-' * 12}{n}" for n in range(24))}, "8 of 24 policies"),
+        (
+            {"policies": ("only",), "verdicts": ("reliable", "refuse")},
+            "A comparison needs two policies that may be believed.",
+        ),
+        ({"policies": tuple(f"{'long-' * 12}{n}" for n in range(24))}, "8 of 25 policies"),
     ],
 )
 def test_other_runs_have_their_report_too(tmp_path, options, words):
@@ -246,7 +287,7 @@ def test_other_runs_have_their_report_too(tmp_path, options, words):
 
 def test_what_to_do_where_all_are_refused(tmp_path):
     text = Page(written(write_run(tmp_path / "run", verdicts=("refuse",)))).text
-    assert "What would mend it: better, clone and strange: log wider." in text
+    assert "What would mend it: better, clone, strange and base: log wider." in text
 
 
 def test_the_first_prompts_alone_and_none(tmp_path):

@@ -23,7 +23,7 @@ from cje.cli import main, parser
 from cje.errors import CJEError
 from cje.export import file_names
 from cje.notebook import ArenaAnalyzer
-from cje.runs import newest_run, open_run
+from cje.runs import RESULTS, newest_run, open_run
 from pipeline import ROOT, experiment, new_project, run
 
 SMALL = {
@@ -75,8 +75,9 @@ def test_a_run_has_the_numbers_of_its_metrics(here):
     }
     assert set(found.estimates.index) == {"clone", "better", "unhelpful", "base"}
     for policy, row in found.estimates.iterrows():
-        for key in ("v_hat", "se", "ci_low", "ci_high", "method"):
+        for key in ("v_hat", "se", "ci_low", "ci_high", "method", "evidence", "labels"):
             assert row[key] == metrics["estimates"]["results"][policy][key]
+        assert row["truth_labels"] == metrics["validation"]["results"][policy]["labels"]
         for key in ("verdict", "oracle_truth", "absolute_error", "covered"):
             assert row[key] == metrics["validation"]["results"][policy][key]
     kept = found.estimates[found.estimates["verdict"] != "refuse"]
@@ -84,7 +85,10 @@ def test_a_run_has_the_numbers_of_its_metrics(here):
     assert list(found.estimates["verdict"] == "refuse") == sorted(
         found.estimates["verdict"] == "refuse"
     )
-    assert set(found.rivals) <= set(kept.index) - {found.best_policy}
+    assert set(found.best) == set(metrics["estimates"]["best"].split(", "))
+    assert [found.best_policy, *found.rivals] == found.best and found.base == "base"
+    judged = found.logs["calibrated_reward"].mean()
+    assert found.estimates.loc["base", "judge_alone"] == pytest.approx(judged, abs=1e-6)
     for policy in found.estimates.index:
         for other in found.estimates.index:
             there, back = found.p_values.loc[policy, other], found.p_values.loc[other, policy]
@@ -95,7 +99,7 @@ def test_a_run_has_the_numbers_of_its_metrics(here):
             )
     weights = found.weights
     used = found.estimates.index[found.estimates["weights"] != "none"]
-    assert "clone" in used and list(weights.columns) == sorted(used)
+    assert list(weights.columns) == sorted(used) and "clone" in weights
     assert weights.mean().to_numpy() == pytest.approx(np.ones(len(used)), abs=1e-6)
     assert set(weights.index) == set(found.logs["uid"])
 
@@ -112,6 +116,60 @@ def test_comparisons_are_paired_differences_of_the_estimates(here):
         assert row.se >= difference.std() / len(difference) ** 0.5 * 0.999
         assert row.ci_low < row.difference < row.ci_high
         assert row.p_value <= row.p_value_corrected <= 1
+
+
+def refuse(policy: str) -> None:
+    """Have validation refuse a policy, in the run here, as a run folder's."""
+    Path(RESULTS).touch()  # no check of what the last run made
+    path = Path("metrics/validation.json")
+    found = json.loads(path.read_text())
+    found["results"][policy]["verdict"] = "refuse"
+    path.write_text(json.dumps(found))
+    Path("metrics/violations.csv").write_text(
+        "policy,code,severity,message,remedy\n"
+        f"{policy},self_preference,note,the judge is its own model,take another\n"
+        f"{policy},contradicted,critical,labels say otherwise,label its own answers\n"
+    )
+
+
+def test_what_validation_refuses_is_in_no_comparison(copy, capsys):
+    refuse("better")
+    found, analyzer = open_run("."), ArenaAnalyzer(".")
+    assert found.refused == ["better"] == list(found.estimates.index[-1:])
+    assert "better" not in [found.best_policy, *found.best]
+    assert len(found.comparisons) == 3 and found.p_values["better"].isna().sum() == 3
+    assert list(found.violations["severity"]) == ["critical", "note"]
+    with pytest.raises(CJEError, match="label its own answers"):
+        analyzer.compare("better", "clone")
+    assert "<s>" in analyzer._repr_html_()
+    capsys.readouterr()
+    assert cje("analyze", "--run-dir", ".") == 0
+    text = capsys.readouterr().out
+    assert "Refused, so in no comparison: better" in text
+    assert "Refused, with a projection that nothing upholds: better" in text
+    known = found.estimates.drop("better")
+    assert f"mean distance {known['absolute_error'].mean():.3f}" in text
+    assert f"of those that are not refused: estimate {known['absolute_error'].mean():.3f}" in text
+    for picture in (analyzer.plot_estimates(), analyzer.plot_comparisons()):
+        assert picture._repr_png_().startswith(b"\x89PNG")
+    text = printed(80)
+    assert "contradicted critical" in text and "remedy: label its own answers" in text
+    issues, notes = text.split("Notes, which change no verdict")
+    assert "self_preference" in notes and "self_preference" not in issues
+
+
+def test_a_run_whose_estimates_use_no_weights(copy):
+    Path(RESULTS).touch()
+    path = Path("metrics/diagnostics.json")
+    facts = json.loads(path.read_text())
+    for row in facts.values():
+        row["weights"] = "none"
+        row.pop("sequence_ess", None)
+    path.write_text(json.dumps(facts))
+    weights = pq.read_table("data/weights.parquet")
+    pq.write_table(weights.slice(0, 0), "data/weights.parquet")
+    assert "Importance weights: none." in printed(80)
+    assert len(ArenaAnalyzer(".").answers("base")) == 120
 
 
 @pytest.mark.parametrize(
@@ -162,12 +220,15 @@ def test_the_run_folder_has_what_the_guide_promises(copy):
         assert line["pi0"] == pytest.approx(np.exp(line["sequence_logp"]))
         assert (line["oracle_score"] is None) == np.isnan(row.oracle_score)
     results = json.loads((folder / "token_level_cje_results.json").read_text())
+    assert set(results["results"]) == {"better", "clone", "unhelpful", "base"}
+    assert results["base_policy"] == "base" and results["best"] == found.best
     for row in results["results"].values():
+        assert {"evidence", "labels", "truth_labels"} <= set(row)
         assert {"v_hat", "se", "ci_low", "ci_high", "oracle_truth", "absolute_error"} <= set(row)
         assert row["absolute_error"] == pytest.approx(
             abs(row["v_hat"] - row["oracle_truth"]), abs=1e-5
         )
-    assert len(results["p_values_corrected"]) == len(found.comparisons)
+    assert len(results["p_values_corrected"]) == len(found.comparisons) == 6
     assert len(results["guard_rail_violations"]) == len(found.violations)
     assert results["settings"]["max_samples"] == 120
     assert {"python", "cje", "numpy", "pandas", "dvc"} <= set(results["versions"])
@@ -224,7 +285,9 @@ def test_the_files_for_cje_eval(copy):
     draws = lines(Path("outputs/cje-eval/fresh_draws/better_responses.jsonl"))
     own = found.draws[found.draws["policy"] == "better"]
     assert [line["judge_score"] for line in draws] == list(own["judge_raw"])
-    assert not any("oracle_label" in line for line in draws)  # labels that validate stay out
+    told = [line.get("oracle_label", np.nan) for line in draws]  # labels that validate stay out
+    np.testing.assert_array_equal(told, own["oracle_score"])
+    assert own["oracle_score"].notna().sum() == 40 and own["validation_score"].notna().any()
 
 
 def test_file_names_of_policies_never_collide():
@@ -244,20 +307,21 @@ def printed(width: int, **options) -> str:
 def test_the_screen_fits(here, width):
     text = printed(width)
     assert max(map(len, text.splitlines())) <= width
-    table = text.partition("Expected oracle utility")[2].splitlines()
+    table = text[text.index("Expected oracle utility") :]
     for row in open_run().estimates.itertuples():
-        line = next(x for x in table if x.startswith(f"{row.Index} "))
+        line = next(x for x in table.splitlines() if x.startswith(f"{row.Index} "))
         assert f"{row.v_hat:.3f}" in line and row.verdict in line
         assert f"{row.ci_low:.3f} to {row.ci_high:.3f}" in line
     for words in (
         "Importance weights",
-        "What the guard rails found",
-        "remedy:",
+        "guard rails found",
+        "Notes, which change no verdict",
         "Next: cje report",
     ):
         assert words in text
-    for status in open_run().diagnostics["status"]:
-        assert status in text
+    for row in open_run().diagnostics.itertuples():
+        line = next(x for x in text[text.index("Importance") :].splitlines() if x[:4] == row[0][:4])
+        assert ("not used" if row.weights == "none" else row.status) in line
 
 
 def test_no_colour_where_none_is_wanted(here):
@@ -317,14 +381,17 @@ def test_the_analyzer(here):
     with pytest.raises(CJEError, match="itself"):
         analyzer.compare("better", "better")
     drawn = analyzer.answers("better")
-    assert len(drawn) == 120 and drawn["oracle_score"].notna().sum() == 40 + 60
+    assert len(drawn) == 120 and drawn["oracle_score"].notna().sum() == 40
+    assert drawn["validation_score"].notna().sum() == 60
+    assert not (drawn["oracle_score"].notna() & drawn["validation_score"].notna()).any()
     logged = analyzer.answers("base")
     assert (logged["draw"] == -1).all() and logged["weight_clone"].notna().all()
     assert len(analyzer.answers()) == 4 * 120
     with pytest.raises(CJEError, match="no policy"):
         analyzer.answers("nobody")
     weights = analyzer.diagnose_weights()
-    assert set(weights["status"]) <= {"GOOD", "WARNING", "CRITICAL"}
+    assert set(weights["status"]) <= {"GOOD", "WARNING", "CRITICAL", "not used"}
+    assert weights.loc["base", "status"] == "not used"
     assert weights.loc["clone", "ess"] == 1 and weights.loc["clone", "issues"] == "none"
     for picture in (
         analyzer.plot_weight_diagnostics(), analyzer.plot_estimates(),
@@ -333,7 +400,6 @@ def test_the_analyzer(here):
         assert picture._repr_png_().startswith(b"\x89PNG")
     page = analyzer._repr_html_()
     assert page.count("<tr>") == 5 and "own labels" in page
-    assert ("<s>" in page) == ("refuse" in set(analyzer.estimates["verdict"]))
 
 
 def test_policies_names_are_text_in_html(here, monkeypatch):

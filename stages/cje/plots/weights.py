@@ -106,7 +106,8 @@ def _ess_bars(
             if name not in weights and pd.notna(exact):
                 axes.barh(place, 100 * exact, height=0.62, color="#D5D5D5")
                 words = f"{percent(exact)}, not used"
-            axes.text(2, place, words, va="center", fontsize=size, color=GREY, style="italic")
+            aside = {"va": "center", "fontsize": size, "color": "#666666", "style": "italic"}
+            axes.text(100 * max(thresholds) + 2, place, words, **aside)
             continue
         colour = STATUS_COLOURS.get(row["status"], GREY)
         axes.barh(place, share, height=0.62, color=colour)

@@ -37,10 +37,10 @@ class Answers:
 
 def answers(run: Run, count: int) -> Answers:
     """The first `count` logged prompts with all that is known of their answers."""
-    logs = run.logs.iloc[:count].reset_index(drop=True)
-    drawn = set(run.draws["policy"])  # the base's answers are the logged ones
-    policies = [str(policy) for policy in run.estimates.index if policy in drawn]
+    logs = any_label(run.logs.iloc[:count].reset_index(drop=True))
+    policies = [str(policy) for policy in run.estimates.index if policy != run.base]
     draws = run.draws[run.draws["uid"].isin(logs["uid"])].sort_values("draw", kind="stable")
+    draws = any_label(draws)
     texts, tokens, places = [], [], []
     rows = zip(answer_rows(logs, draws, policies), token_rows(run, logs, policies), strict=True)
     for chunk in chunks(rows):
@@ -51,7 +51,7 @@ def answers(run: Run, count: int) -> Answers:
     index = {
         "base": str(logs["policy"].iloc[0]) if len(logs) else "",
         "policies": policies,
-        "refused": [bool(v == "refuse") for v in run.estimates.loc[policies, "verdict"]],
+        "refused": [policy in run.refused for policy in policies],
         "total": len(run.logs),
         "excerpts": [prompt[:EXCERPT] for prompt in logs["prompt"]],
         "chunks": places,
@@ -59,6 +59,13 @@ def answers(run: Run, count: int) -> Answers:
         **index_scores(logs, draws, policies),
     }
     return Answers(packed(to_json(index)), texts, tokens, len(logs), len(run.logs))
+
+
+def any_label(answers: pd.DataFrame) -> pd.DataFrame:
+    """The answers with `oracle_score` of either kind, and `checks`: it only checks the estimate."""
+    checks = answers["oracle_score"].isna() & answers["validation_score"].notna()
+    known = answers["oracle_score"].fillna(answers["validation_score"])
+    return answers.assign(oracle_score=known, checks=checks)
 
 
 def index_scores(
@@ -102,6 +109,7 @@ def answer(place: int, draw: int, row: dict[str, Any]) -> dict[str, Any]:
         "j": rounded(row["judge_raw"]),
         "r": rounded(row["calibrated_reward"]),
         "y": rounded(row["oracle_score"]),
+        "c": 1 if row["checks"] else None,
         "why": redacted(row["reason"]) if text(row["reason"]) else None,
     }
     return {key: value for key, value in found.items() if value is not None}

@@ -36,7 +36,7 @@ WORDS = {
     "better": "row is better",
     "worse": "row is worse",
     "same": "not told apart",
-    "refused": "not to be believed",
+    "refused": "refused",
 }
 
 
@@ -46,7 +46,7 @@ NOT_COMPARED = Cell("", "", "", WORDS["refused"], "refused")
 def comparisons(run: Run) -> Comparisons:
     """All pairs, both ways round."""
     policies = [str(policy) for policy in run.estimates.index]
-    refused = set(run.estimates.index[run.estimates["verdict"] == "refuse"])
+    refused = set(run.refused)
     found: dict[tuple[str, str], Cell] = {}
     for pair in run.comparisons.to_dict("records"):
         a, b = pair["policy_a"], pair["policy_b"]

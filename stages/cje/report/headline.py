@@ -4,14 +4,17 @@ from dataclasses import dataclass
 
 from cje.report.words import counted, interval, listed, number
 from cje.runs import Run
+from cje.vocabulary import Severity, Verdict
 
-VERDICTS = {"reliable": "reliable", "caution": "caution", "refuse": "refused"}
+VERDICTS = {
+    Verdict.RELIABLE: "reliable", Verdict.CAUTION: "caution", Verdict.REFUSE: "refused",
+}  # fmt: skip
 NAMED = 6  # names at most in a sentence
 
 
 @dataclass(frozen=True)
 class Headline:
-    """A title, sentences under it, and where no estimate may be believed what to do."""
+    """A title, sentences under it, and what would mend the estimates that are refused."""
 
     title: str
     sentences: list[str]
@@ -21,13 +24,15 @@ class Headline:
 def headline(run: Run) -> Headline:
     """What the run says, for someone who reads nothing else."""
     table, best = run.estimates, run.best_policy
-    refused = list(table.index[table["verdict"] == "refuse"])
+    refused = run.refused
     if best is None:
-        return nothing_believed(run, refused)
+        every = "The only policy is" if len(refused) == 1 else f"All {len(refused)} policies are"
+        words = f"{every} refused: the numbers are below, struck out, each with its reason."
+        return Headline("No estimate may be believed", [words], advice(run))
     row, rivals = table.loc[best], run.rivals
     value = number(row["v_hat"])
-    care = ", to be taken with caution" if row["verdict"] == "caution" else ""
-    others = len(table) - len(refused) - 1
+    care = ", to be taken with caution" if row["verdict"] == Verdict.CAUTION else ""
+    others = len(run.kept) - 1
     sentences = [
         f"The {level(run)} interval of {best} is {interval(row['ci_low'], row['ci_high'])}, on a "
         f"scale from 0 to 1; verdict: {VERDICTS[row['verdict']]}."
@@ -37,8 +42,10 @@ def headline(run: Run) -> Headline:
     elif not rivals:
         title = f"{best} is the best, at {value}{care}"
         sentences.append(
-            f"It is told apart beyond chance from {counted(others, 'other policy', 'others')} "
-            "that may be believed."
+            f"Each of the {counted(others, 'other policy', 'others')} that may be believed is "
+            "beaten beyond chance."
+            if others > 1
+            else "The other policy that may be believed is beaten beyond chance."
         )
     else:
         title = (
@@ -46,27 +53,24 @@ def headline(run: Run) -> Headline:
             if len(rivals) == others
             else f"{best} has the highest estimate, {value}, and rivals within chance"
         )
-        verb = "is" if len(rivals) == 1 else "are"
-        sentences.append(f"Not told apart from it beyond chance {verb} {listed(rivals, NAMED)}.")
+        sentences.append(f"No policy beats {listed(rivals, NAMED, 'or')} beyond chance either.")
     if refused:
         verb = "is" if len(refused) == 1 else "are"
         sentences.append(
             f"{len(refused)} of {counted(len(table), 'policy', 'policies')} {verb} refused, with "
-            f"an estimate not to be believed: {listed(refused, NAMED)}."
+            f"a projection that nothing upholds: {listed(refused, NAMED)}."
         )
-    return Headline(title, sentences, [])
+    return Headline(title, sentences, advice(run))
 
 
-def nothing_believed(run: Run, refused: list[str]) -> Headline:
-    """The headline of a run whose policies are all refused."""
-    critical = run.violations[run.violations["severity"] == "critical"]
-    advice = []
+def advice(run: Run) -> list[str]:
+    """The remedies of what refuses policies, each with whom it would help."""
+    critical = run.violations[run.violations["severity"] == Severity.CRITICAL]
+    found = []
     for remedy, rows in critical.groupby("remedy", sort=False):
         names = [policy for policy in dict.fromkeys(rows["policy"]) if policy]
-        advice.append(f"{listed(names, NAMED) or 'All policies'}: {remedy}.")
-    every = "The only policy is" if len(refused) == 1 else f"All {len(refused)} policies are"
-    sentences = [f"{every} refused: the numbers are below, struck out, each with its reason."]
-    return Headline("No estimate may be believed", sentences, advice)
+        found.append(f"{listed(names, NAMED) or 'All policies'}: {remedy}.")
+    return found
 
 
 def level(run: Run) -> str:
@@ -81,7 +85,7 @@ def question(run: Run) -> str:
     base = settings.base_model if models else "The base policy"
     oracle = f"{settings.oracle_model}, the oracle (dear, and right)" if models else "the oracle"
     judge = f"{settings.proxy_model}, the judge (cheap, and biased)" if models else "the judge"
-    own = int((draws["oracle_score"].notna() & ~draws["validates"]).sum())
+    own = int(draws["oracle_score"].notna().sum())
     labels = int(logs["oracle_score"].notna().sum())
     scores = int(logs["judge_raw"].notna().sum() + draws["judge_raw"].notna().sum())
     return (

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from cje.report.words import number, percent
+from cje.report.words import UNKNOWN, number, percent
 from cje.runs import Run
-from cje.vocabulary import WeightKind
+from cje.vocabulary import Status, WeightKind
 
 KINDS = {WeightKind.SEQUENCE: "exact", WeightKind.MARGINAL: "learned", WeightKind.NONE: "none"}
 MEANINGS = {
@@ -14,12 +14,13 @@ MEANINGS = {
     "learned": "from judge scores and fresh answers (marginal); they check nothing",
     "none": "the estimate uses no weights: it stands on labels, or on nothing",
 }
-STATUSES = {"GOOD": "good", "WARNING": "warning", "CRITICAL": "critical"}
+STATUSES = {Status.GOOD: "good", Status.WARNING: "warning", Status.CRITICAL: "critical"}
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """A policy's row, in words; shares from 0 to 1 for the bars."""
+    """A policy's row, in words; lengths of the bars in per cent. `status` is empty where the
+    estimate uses no weights."""
 
     policy: str
     kind: str
@@ -27,6 +28,7 @@ class Overlap:
     used: str
     exact: str
     mean: str
+    reach: str
     status: str
     used_share: float | None
     exact_share: float | None
@@ -34,20 +36,24 @@ class Overlap:
 
 def overlap(run: Run) -> list[Overlap]:
     """The rows, in the order of the ranking."""
-    return [
-        Overlap(
-            policy=str(policy),
-            kind=KINDS.get(row["weights"], row["weights"]),
-            why=str(row["why"]),
-            used=percent(row.get("ess")),
-            exact=percent(row.get("sequence_ess")),
-            mean=number(row.get("sequence_mean_weight"), ".3g"),
-            status=STATUSES.get(row["status"], str(row["status"])),
-            used_share=bar(row.get("ess")),
-            exact_share=bar(row.get("sequence_ess")),
-        )
-        for policy, row in run.diagnostics.iterrows()
-    ]
+    return [row_of(str(policy), row) for policy, row in run.diagnostics.iterrows()]
+
+
+def row_of(policy: str, row: pd.Series) -> Overlap:
+    """A policy's row: the weights used, and the exact ones, used or not."""
+    used = row["weights"] != WeightKind.NONE
+    return Overlap(
+        policy=policy,
+        kind=KINDS[row["weights"]],
+        why=str(row["why"]),
+        used=percent(row["ess"]) if used else "none",
+        exact=percent(row["sequence_ess"]),
+        mean=number(row["sequence_mean_weight"], ".3g"),
+        reach=UNKNOWN if pd.isna(row["sequence_ess"]) else str(row["reach"]),
+        status=STATUSES[row["status"]] if used else "",
+        used_share=bar(row["ess"]) if used else None,
+        exact_share=bar(row["sequence_ess"]),
+    )
 
 
 def bar(share: float | None) -> float | None:

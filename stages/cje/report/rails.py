@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-from cje.runs import Run
+import pandas as pd
+
 from cje.stats.guardrails import RAILS
-from cje.vocabulary import Severity
 
 MEANINGS = {rail.code: f"{rail.meaning[0].upper()}{rail.meaning[1:]}." for rail in RAILS}
-GRAVITY = list(reversed(Severity))
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Rail:
-    """A code with its gravest severity, what it means, and the remedies with their cases."""
+    """A code of one severity, what it means, and the remedies with their cases."""
 
     code: str
     severity: str
@@ -28,14 +27,13 @@ class Rail:
     remedies: list[Remedy]
 
 
-def rails(run: Run) -> list[Rail]:
-    """The gravest first, else in the order found."""
+def rails(violations: pd.DataFrame) -> list[Rail]:
+    """One for each code and severity, in the order of the violations."""
     found = []
-    for code, rows in run.violations.groupby("code", sort=False):
+    for (code, severity), rows in violations.groupby(["code", "severity"], sort=False):
         remedies = [
             Remedy(words, list(zip(cases["policy"], cases["message"], strict=True)))
             for words, cases in rows.groupby("remedy", sort=False)
         ]
-        severity = min(rows["severity"], key=GRAVITY.index)
-        found.append(Rail(code, severity, MEANINGS.get(code, ""), remedies))
-    return sorted(found, key=lambda rail: GRAVITY.index(rail.severity))
+        found.append(Rail(code, severity, MEANINGS[code], remedies))
+    return found

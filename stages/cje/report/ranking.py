@@ -85,11 +85,13 @@ def evidence(row: pd.Series) -> str:
 
 
 def about(run: Run, policy: str) -> str:
-    """What the policy is, where settings say so: its model and its temperature."""
+    """What the policy is: the base policy, and where settings say so its model and temperature."""
+    words = ["wrote the logs"] if policy == run.base else []
     if run.settings.source == "files":
-        return ""
+        return "".join(words)
     meant = run.settings.policy(policy)
-    words = [redacted(meant.model)] if meant.model != policy else []
+    if meant.model != policy:
+        words.append(redacted(meant.model))
     if meant.temperature is not None:
         words.append(f"temperature {meant.temperature:g}")
     if meant.system_prompt:

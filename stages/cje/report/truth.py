@@ -6,6 +6,7 @@ import pandas as pd
 
 from cje.report.words import counted, number
 from cje.runs import Run
+from cje.vocabulary import Verdict
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,15 @@ def truth(run: Run) -> Truth:
     table = run.estimates
     known = table[table["oracle_truth"].notna()]
     if known.empty:
-        return Truth(["There are no labels but those that the estimates use."], [])
-    inside = int(known["covered"].sum())
+        return Truth(["There are no labels but those of the estimates, so no truth is known."], [])
+    believed = run.kept.loc[run.kept["oracle_truth"].notna()]
+    inside = int(believed["covered"].sum())
     summary = [
-        f"{inside} of {counted(len(known), 'interval')} agree with the truth, which is itself "
-        "measured, within the errors of both."
+        f"{inside} of {counted(len(believed), 'interval')} of policies that are not refused agree "
+        "with the truth, which is itself measured, within the errors of both."
     ]
-    alone = (known["judge_alone"] - known["oracle_truth"]).abs().mean()
-    error = known["absolute_error"].mean()
+    alone = (believed["judge_alone"] - believed["oracle_truth"]).abs().mean()
+    error = believed["absolute_error"].mean()
     if pd.notna(alone):
         summary.append(
             f"Mean distance to the truth: estimate {number(error)}, judge alone {number(alone)}."
@@ -43,7 +45,7 @@ def truth(run: Run) -> Truth:
             "distance": number(row["absolute_error"]),
             "covered": "inside" if row["covered"] else "outside",
             "judge": number(row["judge_alone"]),
-            "refused": row["verdict"] == "refuse",
+            "refused": row["verdict"] == Verdict.REFUSE,
         }
         for policy, row in known.iterrows()
     ]

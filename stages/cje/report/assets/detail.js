@@ -12,7 +12,7 @@ function factsOf(answer) {
   const rows = [
     ["judge score", fixed(answer.j)],
     ["calibrated reward", fixed(answer.r)],
-    ["oracle label", fixed(answer.y)],
+    [answer.c ? "oracle label (check)" : "oracle label", fixed(answer.y)],
   ];
   if (known(answer.n)) rows.push(["tokens", String(answer.n)]);
   if (ends) rows.push(["end", ends]);
@@ -70,6 +70,7 @@ function weightsOf(prompt) {
 }
 
 function departures(one) {
+  if (!index.policies.length) return [];
   const first = one.r.findIndex((ratios) => ratios !== null);
   if (group()) compared = group() - 1;
   const place = compared ?? Math.max(first, 0);
