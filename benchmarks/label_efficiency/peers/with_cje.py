@@ -1,7 +1,7 @@
-"""This project's estimators: the default, and the calibrated judge alone.
+"""This project's default estimate.
 
-ours: dr-cpo on scores and labels, as the others have them. direct: the judge alone, calibrated on
-the logs. ours_logps: dr-cpo that also has the log-probabilities, where the set has any.
+ours: dr-cpo on scores and labels, as the others have them. ours_logps: dr-cpo that also has the
+log-probabilities, where the set has any.
 """
 
 import numpy as np
@@ -12,11 +12,7 @@ from label_efficiency.frames import claimed, input_frames
 
 
 def answer(redraw: Redraw) -> Answers:
-    frames = input_frames(redraw)
-    found = {
-        "ours": from_analysis(cje.analyze(**frames), redraw.policies),
-        "direct": from_analysis(cje.analyze(**frames, estimator="direct"), redraw.policies),
-    }
+    found = {"ours": from_analysis(cje.analyze(**input_frames(redraw)), redraw.policies)}
     if redraw.target_logps is not None:
         known = cje.analyze(**input_frames(redraw, logps=True))
         found["ours_logps"] = from_analysis(known, redraw.policies)

@@ -2,7 +2,7 @@
 
 former: its default estimate, which the labels on the targets' own answers did not touch. former_
 audited: the estimate from these labels that it gave beside. former_logps: its default with the
-log-probabilities, where the set has any.
+log-probabilities, where the set has any. direct: its calibrated judge alone, which is refused now.
 """
 
 import numpy as np
@@ -27,9 +27,14 @@ def answer(redraw: Redraw) -> Answers:
             verdict=rows["verdict"].to_numpy("U8"),
         )
 
-    known = cje.analyze(**input_frames(redraw))
+    frames = input_frames(redraw)
+    known = cje.analyze(**frames)
     audited = numbers(known.estimates.loc[list(targets)], AUDITED)
-    found = {"former": default(known), "former_audited": interval_answer(*audited)}
+    found = {
+        "direct": default(cje.analyze(**frames, estimator="direct")),
+        "former": default(known),
+        "former_audited": interval_answer(*audited),
+    }
     if redraw.target_logps is not None:
         found["former_logps"] = default(cje.analyze(**input_frames(redraw, logps=True)))
     return found
