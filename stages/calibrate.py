@@ -5,10 +5,10 @@ import pandas as pd
 
 from cje import plots
 from cje.frames import KEY, scored_frames
-from cje.rewards import calibrate
-from cje.samples import check_frames
 from cje.settings import load_settings
 from cje.stage import DATA, DECIMALS, METRICS, PLOTS, run
+from cje.stats.checking import check_frames
+from cje.stats.rewards import calibrate
 from cje.tables import write_csv, write_metrics, write_table
 
 
@@ -36,7 +36,7 @@ def draw_curve(result) -> None:
     labelled = result.logs[result.logs["oracle_score"].notna() & result.logs["judge_raw"].notna()]
     judge, oracle = (labelled[c].to_numpy() for c in ("judge_raw", "oracle_score"))
     x = np.unique(result.logs["judge_raw"].dropna())
-    y = result.fit.overall.curve(x).round(DECIMALS)
+    y = result.fit.overall.predict(x).round(DECIMALS)
     rank = result.report["spearman"]
     plots.calibration_curve(
         PLOTS / "calibration_curve.png",

@@ -1,14 +1,14 @@
-"""Estimate each target policy's expected oracle utility, with its interval and verdict."""
+"""Estimate each policy's expected oracle utility, the base's too, with interval and verdict."""
 
-from math import isfinite
+import json
 
 from cje import plots
-from cje.analysis import Analysis, estimate
-from cje.diagnostics import best_policy, reply_shares, reply_violations, rescored_violations
 from cje.frames import rewarded_frames
-from cje.samples import check_frames
 from cje.settings import Settings, load_settings
 from cje.stage import DATA, DECIMALS, METRICS, PLOTS, run
+from cje.stats.analysis import Analysis, estimate
+from cje.stats.checking import check_frames
+from cje.stats.guardrails import finite_facts
 from cje.tables import read_table, write_csv, write_metrics, write_table
 
 
@@ -17,23 +17,41 @@ def main() -> str:
     logs, draws = rewarded_frames(DATA, settings)
     target_logps = read_table(DATA / "target_logps.parquet", "target_logps")
     logs, target_logps, draws = check_frames(logs, target_logps, draws, (0, 1), (0, 1))
+    base = logs["policy"].iloc[0]
     result = estimate(
         logs, target_logps, draws,
-        estimator=settings.estimator, weights=settings.weights, alpha=settings.alpha,
+        base=base, estimator=settings.estimator, weights=settings.weights, alpha=settings.alpha,
         folds=settings.folds, seed=settings.seed, thresholds=settings.thresholds,
-        identical=settings.identical_policies,
+        known=known_facts(settings, base, set(draws["policy"]) | set(target_logps["policy"])),
     )  # fmt: skip
-    shares = reply_shares(logs, draws)
-    replies = [v for p, s in shares.items() for v in reply_violations(p, *s, settings.thresholds)]
-    rescored = read_table(DATA / "rescored.parquet", "rescored")
-    same = rescored_violations(rescored, result.estimates["weights"].to_dict())
-    result = result.with_violations([*replies, *same])
-    write_results(result, settings)
+    write_results(result)
     draw_figures(result, settings)
-    return f"Estimated {len(result.estimates)} policies; best: {best_policy(result.estimates)}"
+    best = ", ".join(result.best) or "none, for all are refused"
+    return f"Estimated {len(result.estimates)} policies; beaten by no other: {best}"
 
 
-def write_results(result: Analysis, settings: Settings) -> None:
+def known_facts(settings: Settings, base: str, targets: set[str]) -> dict[str, dict[str, object]]:
+    """By policy, what neither answers nor scores tell: whether it is the base policy under another
+    name, who judges itself, how well the server scores what it sampled, rows left out."""
+    rescored = read_table(DATA / "rescored.parquet", "rescored")
+    gaps = rescored["rescored_logp"] - rescored["sequence_logp"]
+    spread = float((gaps**2).mean() ** 0.5) if len(gaps) else 0.0
+    inputs = json.loads((METRICS / "inputs.json").read_text(encoding="utf-8"))
+    left_out = inputs.get("left_out", {})
+    lost = {policy: row["share"] for policy, row in left_out.get("draws", {}).items()}
+    lost |= {base: left_out["logs"]["share"]} if "logs" in left_out else {}
+    return {
+        policy: {
+            "identical": policy in settings.identical_policies,
+            "self_preference": settings.judged_by_itself(policy),
+            "rescored_spread": 0.0 if policy == base else spread,
+            "left_out": lost.get(policy, 0.0),
+        }
+        for policy in {*targets, base}
+    }
+
+
+def write_results(result: Analysis) -> None:
     """Influence functions, weights, violations, comparisons and metrics."""
     for frame, name, value in (
         (result.influence, "influence", "psi"),
@@ -48,20 +66,13 @@ def write_results(result: Analysis, settings: Settings) -> None:
         result.comparisons["p_value_corrected"], strict=True,
     )  # fmt: skip
     metrics = {
-        "best_policy": best_policy(result.estimates) or "none",
+        "best_policy": result.best_policy or "none",
+        "best": ", ".join(result.best) or "none",
         "results": result.estimates.to_dict("index"),
         "p_values_corrected": {f"{a} vs {b}": p for a, b, p in pairs},
     }
     write_metrics(metrics, METRICS / "estimates.json")
-    write_metrics(finite_facts(result), METRICS / "diagnostics.json")
-
-
-def finite_facts(result: Analysis) -> dict:
-    """The diagnostics without what is not defined, or infinite."""
-    return {
-        policy: {k: v for k, v in facts.items() if not isinstance(v, float) or isfinite(v)}
-        for policy, facts in result.diagnostics.to_dict("index").items()
-    }
+    write_metrics(finite_facts(result.diagnostics), METRICS / "diagnostics.json")
 
 
 def draw_figures(result: Analysis, settings: Settings) -> None:

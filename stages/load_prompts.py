@@ -13,12 +13,15 @@ def main() -> str:
     if settings.source == "files":
         return from_files(settings)
     source = open_source(settings, "load_prompts")  # what cannot work is found before any call
-    prompts = load_prompts(settings)
+    notes: list[str] = []
+    prompts = load_prompts(settings, notes)
     source.check_prompts(prompts)
     write_checked({})
     write_table(prompts, "prompts", DATA / "prompts.parquet")
     write_metrics({"prompts": len(prompts)}, METRICS / "inputs.json")
     write_csv(pd.DataFrame(columns=["file", "line", "column", "reason"]), METRICS / "bad_rows.csv")
+    for note in notes:
+        print(f"note: {note}")
     return f"Loaded {len(prompts):,} prompts of {settings.prompts}"
 
 
@@ -30,12 +33,13 @@ def from_files(settings) -> str:
     inputs = read_inputs(DATA / "inputs", settings)
     write_checked({name: getattr(inputs, name) for name in CHECKED_TABLES})
     write_table(inputs.prompts, "prompts", DATA / "prompts.parquet")
-    write_metrics(inputs.summary, METRICS / "inputs.json")
+    left_out = {"left_out": inputs.left_out} if inputs.left_out else {}
+    write_metrics(inputs.summary | left_out, METRICS / "inputs.json")
     write_csv(inputs.bad_rows, METRICS / "bad_rows.csv")
     for note in inputs.notes:
         print(f"note: {note}")
-    left_out = f", {len(inputs.bad_rows)} bad rows left out" if len(inputs.bad_rows) else ""
-    return f"Read {len(inputs.logs):,} logs and {len(inputs.draws):,} draws{left_out}"
+    without = f", {len(inputs.bad_rows)} bad rows left out" if len(inputs.bad_rows) else ""
+    return f"Read {len(inputs.logs):,} logs and {len(inputs.draws):,} draws{without}"
 
 
 if __name__ == "__main__":

@@ -1,19 +1,22 @@
-"""Label a random fraction of the logged answers with the oracle."""
+"""Label a random part of the logged answers and of every target's fresh ones with the oracle."""
 
 from cje.settings import load_settings
 from cje.sources import open_source
 from cje.stage import DATA, run
-from cje.tables import read_table, write_table
+from cje.tables import LOGGED, read_table, write_table
 
 
 def main() -> str:
     source = open_source(load_settings(), "oracle_label")
     prompts = read_table(DATA / "prompts.parquet", "prompts")
     logs = read_table(DATA / "logs.parquet", "logs", ["uid", "answer", "action"])
-    labels = source.oracle_labels(prompts, logs)
+    draws = read_table(DATA / "draws.parquet", "draws", ["uid", "policy", "draw", "answer"])
+    labels = source.oracle_labels(prompts, logs, draws)
     write_table(labels, "oracle_labels", DATA / "oracle_labels.parquet")
     write_table(source.call_table(), "calls", DATA / "oracle_label_calls.parquet")
-    return f"Obtained {len(labels):,} oracle labels on {len(logs):,} logged answers"
+    logged = int((labels["draw"] == LOGGED).sum())
+    fresh = f"{len(labels) - logged:,} on fresh answers of {draws['policy'].nunique()} policies"
+    return f"Obtained {logged:,} oracle labels on {len(logs):,} logged answers, {fresh}"
 
 
 if __name__ == "__main__":

@@ -1,47 +1,72 @@
-"""Validate the estimates against the oracle's labels on fresh answers of each target."""
+"""Validate the estimates against oracle labels on answers to prompts that no estimate used."""
 
 import json
 
 import pandas as pd
 
-from cje.diagnostics import best_policy, verdict, violations_frame, violations_list
-from cje.frames import KEY, rewarded_frames, unit_labels
-from cje.samples import build_samples, check_frames
+from cje.frames import unit_labels
 from cje.settings import load_settings
-from cje.sources import open_source
+from cje.sources import Source, open_source, unused_prompts
 from cje.stage import DATA, METRICS, run
+from cje.stats.guardrails import best_policy, verdict, violations_frame, violations_list
+from cje.stats.samples import clusters_of
+from cje.stats.validation import validate
 from cje.tables import read_table, write_csv, write_metrics, write_table
-from cje.validation import validate
+from cje.vocabulary import Severity, Verdict
 
 
 def main() -> str:
     settings = load_settings()
-    source = open_source(settings, "validate")
-    prompts = read_table(DATA / "prompts.parquet", "prompts")
-    answers = read_table(DATA / "draws.parquet", "draws", ["uid", "policy", "draw", "answer"])
-    labels = source.validation_labels(prompts, answers)
-    write_table(labels, "validation_labels", DATA / "validation_labels.parquet")
-    write_table(source.call_table(), "calls", DATA / "validate_calls.parquet")
-    labels = unit_labels(DATA / "validation_labels.parquet", "validation_labels", settings)
-    logs, draws = rewarded_frames(DATA, settings)
-    draws = draws.drop(columns=["oracle_score", "oracle_prob"]).merge(labels, how="left", on=KEY)
-    logs, no_logps, draws = check_frames(logs, None, draws, (0, 1), (0, 1))
-    samples = build_samples(logs, no_logps, draws, settings.folds, settings.seed)
+    labelled = label_answers(open_source(settings, "validate"))
+    labels = unused_labels(
+        unit_labels(DATA / "validation_labels.parquet", "validation_labels", settings)
+    )
     results = json.loads((METRICS / "estimates.json").read_text(encoding="utf-8"))["results"]
     estimates = pd.DataFrame.from_dict(results, orient="index")
-    found = validate(
-        estimates, samples.logs, samples.draws, settings.alpha, settings.min_truth_coverage
-    )
+    influence = read_table(DATA / "influence.parquet", "influence")
+    influence = influence.pivot(index="uid", columns="policy", values="psi")
+    prompts = read_table(DATA / "prompts.parquet", "prompts", ["uid", "cluster"])
+    cluster = pd.Series(clusters_of(prompts), prompts["uid"])
+    found = validate(estimates, influence, labels, cluster, settings.alpha, settings.thresholds)
     earlier = read_table(DATA / "violations.parquet", "violations")
     every = [*violations_list(earlier), *found.violations]
-    verdicts = {policy: verdict(policy, every) for policy in estimates.index}
+    verdicts = {policy: str(verdict(policy, every)) for policy in estimates.index}
     violations = violations_frame(every)
     write_csv(violations, METRICS / "violations.csv")
     write_metrics(validation_metrics(found, verdicts), METRICS / "validation.json")
     write_metrics(guard_rail_metrics(violations), METRICS / "guard_rails.json")
     write_metrics(summary_metrics(estimates, verdicts, found, violations), METRICS / "summary.json")
     covered = "no labels" if found.coverage is None else f"coverage {found.coverage:.0%}"
-    return f"Validated {len(found.results)} policies: {covered}; {len(violations)} violations"
+    words = f"{covered}; {len(violations)} findings of guard rails; {labelled}"
+    return f"Validated {len(found.results)} policies: {words}"
+
+
+def unused_labels(labels: pd.DataFrame) -> pd.DataFrame:
+    """The labels of prompts on which no label of the same policy was used; where its answers are
+    the logged ones, none of the base either."""
+    used = read_table(DATA / "oracle_labels.parquet", "oracle_labels", ["uid", "policy"])
+    base = read_table(DATA / "logs.parquet", "logs", ["action"])["action"].iloc[0]
+    facts = json.loads((METRICS / "diagnostics.json").read_text(encoding="utf-8"))
+    logged = {policy for policy, found in facts.items() if found["logged"]}
+    spent = set(zip(used["policy"], used["uid"], strict=True))
+    spent |= {(policy, uid) for policy in logged for uid in used["uid"][used["policy"] == base]}
+    return labels[[key not in spent for key in zip(labels["policy"], labels["uid"], strict=True)]]
+
+
+def label_answers(source: Source) -> str:
+    """Have answers labelled to prompts that no estimate used, write the tables, and say how many
+    there were."""
+    prompts = read_table(DATA / "prompts.parquet", "prompts")
+    logs = read_table(DATA / "logs.parquet", "logs", ["uid", "answer", "action"])
+    draws = read_table(DATA / "draws.parquet", "draws", ["uid", "policy", "draw", "answer"])
+    used = read_table(DATA / "oracle_labels.parquet", "oracle_labels")
+    labels = source.validation_labels(prompts, logs, draws, used)
+    write_table(labels, "validation_labels", DATA / "validation_labels.parquet")
+    write_table(source.call_table(), "calls", DATA / "validate_calls.parquet")
+    counts = labels["policy"].value_counts(sort=False)
+    by_policy = ", ".join(f"{policy} {count:,}" for policy, count in counts.items()) or "none"
+    unused = len(unused_prompts(prompts, used))
+    return f"{unused:,} prompts without a label that an estimate used; labelled here: {by_policy}"
 
 
 def validation_metrics(found, verdicts: dict[str, str]) -> dict:
@@ -53,28 +78,30 @@ def validation_metrics(found, verdicts: dict[str, str]) -> dict:
 
 
 def summary_metrics(estimates: pd.DataFrame, verdicts: dict[str, str], found, violations) -> dict:
-    """The few numbers by which experiments are compared."""
+    """The few numbers by which experiments are compared; of a refused policy its verdict alone."""
     calibration = json.loads((METRICS / "calibration.json").read_text(encoding="utf-8"))
     error = float(found.results["absolute_error"].mean()) if len(found.results) else None
+    kept = estimates[[verdicts[policy] != Verdict.REFUSE for policy in estimates.index]]
     return {
         "best": best_policy(estimates.assign(verdict=pd.Series(verdicts))) or "none",
-        "refused": sum(word == "refuse" for word in verdicts.values()),
-        "violations": len(violations),
+        "refused": len(estimates) - len(kept),
+        "violations": int((violations["severity"] != Severity.NOTE).sum()),
         "error": error,
         "coverage": found.coverage,
         "spearman": calibration.get("spearman"),
-        "v_hat": estimates["v_hat"].to_dict(),
+        "v_hat": kept["v_hat"].to_dict(),
+        "half_width": ((kept["ci_high"] - kept["ci_low"]) / 2).to_dict(),
+        "verdict": verdicts,
     }
 
 
 def guard_rail_metrics(violations: pd.DataFrame) -> dict:
-    """Counts: of all violations, by severity, by code."""
+    """Counts: of all that guard rails found, by severity, by code."""
     counts = violations["code"].value_counts().sort_index()
-    severe = int((violations["severity"] == "critical").sum())
+    severities = violations["severity"].value_counts()
     return {
         "violations": len(violations),
-        "critical": severe,
-        "warning": len(violations) - severe,
+        **{str(severity): int(severities.get(severity, 0)) for severity in reversed(Severity)},
         "by_code": {code: int(n) for code, n in counts.items()},
     }
 

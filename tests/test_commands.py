@@ -31,12 +31,13 @@ def given(*arguments: str) -> list[str]:
 
 def test_every_flag_is_a_setting():
     assert given(
-        "--max-samples", "9", "--oracle-fraction", "0.5", "--base-model", "gpt-4.1-mini",
+        "--max-samples", "9", "--oracle-fraction", "0.5", "--target-labels", "40",
+        "--base-model", "gpt-4.1-mini",
         "--oracle-model", "openai/gpt-4.1", "--proxy-model", "gpt-4.1-nano",
         "--target-models", "a", "server/meta-llama/Llama-3.1-8B:free", "--temperature", "0.4",
         "--top-p", "1", "--seed", "7", "--max-cost", "20", "--batch", "-S", "folds=10",
     ) == [
-        "max_samples=9", "oracle_fraction=0.5", "base_model=gpt-4.1-mini",
+        "max_samples=9", "oracle_fraction=0.5", "target_labels=40", "base_model=gpt-4.1-mini",
         "oracle_model=openai/gpt-4.1", "proxy_model=gpt-4.1-nano",
         "target_models=[a,'server/meta-llama/Llama-3.1-8B:free']", "temperature=0.4", "top_p=1.0",
         "seed=7", "max_cost_usd=20.0", "batch=true", "folds=10",
@@ -100,6 +101,10 @@ def test_wrong_settings_stop_it_before_anything_runs(repo):
         (["--target-models", "clonee"], 'did you mean "clone"?'),
         (["-S", "nonsense=3"], "Could not override 'nonsense'"),
         (["-S", "folds=[3"], "a list as [a,b]"),
+        (["--target-labels", "-1"], "target_labels: -1 is not allowed; give a whole number, 0 or"),
+        (["-S", "guard_rails.refuse_ess=2"], "guard_rails.refuse_ess: 2 is not allowed; give a"),
+        (["-S", "guard_rails.zzz=2"], "a new one takes a + before it"),
+        (["-S", "+refuse_ess=0.1"], "params.yaml: refuse_ess: is now guard_rails.refuse_ess"),
     ):
         output = cje(repo, "run", *arguments, ok=False)
         assert output.startswith("error: ") and words in output

@@ -76,7 +76,7 @@ def ready(tmp_path_factory) -> Path:
     params = yaml.load(repo / "params.yaml")
     params.update(
         policies=POLICIES, target_models=["clone", "cooler", "unhelpful"], max_samples=60,
-        oracle_samples=30, oracle_fraction=0.4,
+        target_labels=20, oracle_samples=30, oracle_fraction=0.4,
     )  # fmt: skip
     yaml.dump(params, repo / "params.yaml")
     shutil.copytree(ROOT / "examples", repo / "examples")

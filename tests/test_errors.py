@@ -22,7 +22,12 @@ SECRET = "sk-loopback-0123456789abcdef"
 MOST_LINES = 5
 NOWHERE = "http://127.0.0.1:9"
 LABELLING = ("load_prompts", "generate_logs", "draw_targets", "proxy_score", "oracle_label")
-SMALL = {"max_samples": 120, "oracle_samples": 40, "target_models": "[clone, better]"}
+SMALL = {
+    "max_samples": 120,
+    "target_labels": 40,
+    "oracle_samples": 40,
+    "target_models": "[clone, better]",
+}
 SMALL_DISK = "mount -t tmpfs -o size=32k tmpfs {0} || exit 99; "
 FULL = SMALL_DISK + "dd if=/dev/zero of={0}/filler bs=1k 2>/dev/null; "
 READ_ONLY = "mount --bind {0} {0} && mount -o remount,ro,bind {0} || exit 99; "

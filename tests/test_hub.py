@@ -16,7 +16,7 @@ from cje.errors import CJEError
 from cje.hub import hub_prompts
 from cje.settings import parse_settings
 from cje.sources import load_prompts
-from cje.tables import prompt_uids
+from cje.tables import check_table, prompt_uids
 
 SIMULATED = {"base_model": "sim/base", "target_models": ["sim/better"]}
 COMMIT = "c0ffee" + 34 * "0"
@@ -248,6 +248,27 @@ def test_the_first_user_turns_of_real_schemas(
 def test_other_forms_of_turns(hub: Hub, rows: list[dict], wanted: list[str]):
     hub.files["them/set"] = {"train.jsonl": json_lines(rows)}
     assert hub_prompts("them/set")["prompt"].tolist() == wanted
+
+
+@pytest.mark.parametrize(
+    "column, ids, wanted",
+    [
+        ("conversation_id", ["x", "x", "y", "z"], ["x", "x", "y"]),
+        ("cluster", [1, 1, 1, 2], ["1", "1", "1"]),
+        ("conversation_hash", ["h", "h", "h", "h"], [None, None, None]),
+        ("user", ["u", "v", "u", "v"], [None, None, None]),  # may well be what the user says
+    ],
+)
+@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.csv"])
+def test_the_clusters_of_a_data_set(hub: Hub, name: str, column: str, ids: list, wanted: list):
+    texts = ["One?", "Two?", "Three?", "one?"]
+    rows = [{"prompt": text, column: i} for text, i in zip(texts, ids, strict=True)]
+    write = {".parquet": parquet, ".jsonl": json_lines, ".csv": csv}[Path(name).suffix]
+    hub.files["them/set"] = {name: write(rows)}
+    assert hub_prompts("them/set")["cluster"].tolist() == wanted
+    given = SIMULATED | {"prompts": "hf:them/set"}
+    prompts = check_table(load_prompts(parse_settings(given)), "prompts")
+    assert prompts["cluster"].fillna("").tolist() == [cluster or "" for cluster in wanted]
 
 
 def test_a_csv_of_prompts(hub: Hub):

@@ -2,17 +2,21 @@
 
 import json
 import math
+from decimal import Decimal
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arena import arena_sample, copy_arena_sample
 from cje.errors import CJEError
-from cje.inputs import Inputs, read_inputs
-from cje.settings import parse_settings
+from cje.inputs import read_inputs
 from cje.tables import LOGGED, TABLES, check_table, prompt_uids
+from user_rows import chosen, draw, log, read, refusal, without, write
 
 FRAMES = [
     "prompts",
@@ -23,59 +27,6 @@ FRAMES = [
     "oracle_labels",
     "validation_labels",
 ]
-
-
-def chosen(**changes):
-    fixed = {
-        "source": "files",
-        "base_model": "sim/base",
-        "target_models": ["sim/better"],
-        "judge_range": [0, 1],
-        "oracle_range": [0, 1],
-    }
-    return parse_settings(fixed | changes)
-
-
-def log(uid="p1", **changes) -> dict:
-    row = {
-        "uid": uid,
-        "prompt": f"Prompt {uid}?",
-        "answer": f"Logged {uid}.",
-        "sequence_logp": -2.0,
-        "target_policy_logprobs": {"clone": -3.0},
-        "judge_score": 0.5,
-    }
-    return row | changes
-
-
-def draw(uid="p1", **changes) -> dict:
-    row = {"uid": uid, "prompt": f"Prompt {uid}?", "answer": f"Fresh {uid}.", "judge_score": 0.25}
-    return row | changes
-
-
-def without(row: dict, *names: str) -> dict:
-    return {name: value for name, value in row.items() if name not in names}
-
-
-def write(path, rows) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
-    path.write_bytes("".join(line + "\n" for line in lines).encode("utf-8"))
-
-
-def read(folder, logs=None, draws=None, labels=(), **changes) -> Inputs:
-    """Write the rows as users' files, one policy `clone`, and read them."""
-    write(folder / "logs.jsonl", [log()] if logs is None else logs)
-    write(folder / "draws" / "clone.jsonl", [draw()] if draws is None else draws)
-    if labels:
-        write(folder / "validation" / "clone.jsonl", labels)
-    return read_inputs(folder, chosen(**changes))
-
-
-def refusal(folder, **rows) -> str:
-    with pytest.raises(CJEError) as caught:
-        read(folder, **rows)
-    return str(caught.value)
 
 
 def test_the_arena_sample_as_it_is(tmp_path):
@@ -101,12 +52,15 @@ def test_the_arena_sample_as_it_is(tmp_path):
     assert len(got.proxy_scores) == 5000
     assert len(got.draws) == 4000
     labelled = [row["oracle_label"] for row in raw if "oracle_label" in row]
-    assert got.oracle_labels["oracle_score"].tolist() == labelled
-    assert got.oracle_labels["oracle_prob"].unique().tolist() == [0.48]
-    by_policy = got.validation_labels.groupby("policy")["oracle_prob"]
+    on_logs = got.oracle_labels["draw"] == LOGGED
+    assert got.oracle_labels[on_logs]["oracle_score"].tolist() == labelled
+    assert got.oracle_labels[on_logs]["oracle_prob"].unique().tolist() == [0.48]
+    by_policy = got.oracle_labels[~on_logs].groupby("policy")["oracle_prob"]
     assert by_policy.size().to_dict() == {"base": 480, "parallel_universe_prompt": 50}
     assert by_policy.first().to_dict() == {"base": 0.48, "parallel_universe_prompt": 0.05}
-    assert got.summary["oracle_labels"] == 480
+    assert set(got.oracle_labels["raters"]) == {1}
+    labels = ("oracle_labels", "draw_labels", "validation_labels")
+    assert [got.summary[name] for name in labels] == [480, 530, 0]
 
 
 def test_the_arena_sample_on_the_default_scales_raises_a_doubt(tmp_path):
@@ -128,12 +82,10 @@ def test_scores_are_scaled_and_labels_are_kept_as_given(tmp_path):
     ]  # fmt: skip
     assert scores["judge_raw"].fillna(-1).tolist() == [0.5, -1, 1]
     assert scores["reason"].fillna("").tolist() == ["", "not given", ""]
-    assert got.oracle_labels[["uid", "oracle_score", "oracle_prob"]].values.tolist() == [
-        ["p1", 4.0, 0.5]
-    ]
-    assert got.validation_labels[["policy", "oracle_score", "oracle_prob"]].values.tolist() == [
-        ["clone", 3.0, 1.0]
-    ]
+    columns = ["uid", "policy", "draw", "oracle_score", "oracle_prob"]
+    assert got.oracle_labels[columns].values.tolist() == [
+        ["p1", "base", LOGGED, 4.0, 0.5], ["p1", "clone", 0, 3.0, 1.0],
+    ]  # fmt: skip
     assert got.summary["logs_without_judge_score"] == 1
 
 
@@ -196,52 +148,6 @@ def test_ids_are_kept_numbers_too_and_draws_are_counted(tmp_path):
     ]
 
 
-def test_validation_labels_find_their_draws(tmp_path):
-    draws = [draw(draw=0), draw(draw=1, answer="Second."), draw("p2", oracle_score=0.5)]
-    labels = [
-        {"prompt_id": "p1", "draw_idx": 1, "response": "Second.", "oracle_label": 0.75},
-        {"prompt": "Prompt p2?", "oracle_score": 0.5},
-    ]
-    got = read(tmp_path, [log(), log("p2")], draws, labels)
-    columns = ["uid", "policy", "draw", "oracle_score"]
-    assert got.validation_labels[columns].values.tolist() == [
-        ["p1", "clone", 1, 0.75],
-        ["p2", "clone", 0, 0.5],
-    ]
-    assert got.validation_labels["oracle_prob"].tolist() == [2 / 3, 2 / 3]
-
-
-@pytest.mark.parametrize(
-    ("label", "words"),
-    [
-        ({"uid": "p1", "draw": 1, "oracle_score": 1}, "draw: this policy has no draw 1 of uid"),
-        ({"uid": "p9", "oracle_score": 1}, 'uid: "p9" is in no good row of the logs'),
-        ({"uid": "p1", "response": "x", "oracle_score": 1}, "response: differs from the draw's, "),
-        ({"uid": "p1", "oracle_label": 1}, "oracle_label: 1, but 0.5 on the draw"),
-        ({"uid": "p1"}, "oracle_score: missing: a validation row is a label"),
-        ({"oracle_score": 1}, "uid: missing; give uid, prompt_id, metadata.prompt_id or prompt"),
-    ],
-)
-def test_a_validation_row_that_fits_no_draw(tmp_path, label, words):
-    message = refusal(tmp_path, draws=[draw(oracle_score=0.5)], labels=[label])
-    assert f"validation/clone.jsonl:1: {words}" in message
-
-
-def test_inclusion_probabilities_are_given_for_all_labels_or_none(tmp_path):
-    logs = [log(oracle_score=1, oracle_prob=0.1), log("p2", oracle_score=1)]
-    words = "logs.jsonl:2: oracle_prob: missing, though other labelled rows have it"
-    assert words in refusal(tmp_path, logs=logs)
-    logs = [logs[0], log("p2", oracle_score=1, oracle_prob=0.2), log("p3")]
-    assert read(tmp_path, logs).oracle_labels["oracle_prob"].tolist() == [0.1, 0.2]
-    label = [{"uid": "p2", "oracle_score": 1}]
-    draws = [draw(oracle_score=1, oracle_prob=0.5), draw("p2")]
-    words = "validation/clone.jsonl:1: oracle_prob: missing"
-    assert words in refusal(tmp_path, logs=logs, draws=draws, labels=label)
-    label[0]["oracle_prob"] = 0.25
-    got = read(tmp_path, logs, draws, label)
-    assert got.validation_labels["oracle_prob"].tolist() == [0.5, 0.25]
-
-
 @pytest.mark.parametrize(
     ("row", "words"),
     [
@@ -261,8 +167,11 @@ def test_inclusion_probabilities_are_given_for_all_labels_or_none(tmp_path):
         (log(tokens="yes"), 'tokens: "yes" is not a list'),
         (log(token_logprobs=[-1, 0.5]), "token_logprobs: 0.5 is above 0"),
         (log(judge_score="high"), 'judge_score: "high" is not a number'),
-        (log(judge_score=True), "judge_score: true is not a number"),
-        (log(judge_score=math.nan), "judge_score: NaN is not a number; leave the column out"),
+        (log(judge_score=[0.5]), "judge_score: [0.5] is not a number"),
+        (log(judge_score="1_0"), 'judge_score: "1_0" is not a number'),
+        (log(judge_score="85"), 'judge_score: "85" is outside judge_range [0, 1]; set judge_range'),
+        (log(judge_score=1 + 1e-8), "judge_score: 1.00000001 is outside judge_range [0, 1]"),
+        (log(answer=None, judge_score=None, oracle_score=1), "answer: missing; give answer or"),
         (log(judge_score=math.inf), "judge_score: inf is outside judge_range"),
         (
             log(judge_score=85),
@@ -278,15 +187,22 @@ def test_inclusion_probabilities_are_given_for_all_labels_or_none(tmp_path):
         (log(score=0.4), "score: 0.4, but judge_score is 0.5"),
         (log(sequence_logp=0.1), "sequence_logp: 0.1 is above 0"),
         (log(sequence_logp=-math.inf), "sequence_logp: -inf: an answer cannot come from"),
-        (log(sequence_logp=math.nan), "sequence_logp: NaN is not a number"),
+        (log(sequence_logp=-9999), "sequence_logp: -9999 is a server's mark for a token"),
+        (log(target_policy_logprobs={"a": -9999.0}), "target_policy_logprobs.a: -9999 is a server"),
+        (
+            without(log(token_logprobs=[-1.0, -10000.0]), "sequence_logp"),
+            "token_logprobs: -10000 is a server's mark for a token that it tells no",
+        ),
+        (log(token_logprobs=[-1, math.nan]), "token_logprobs: NaN is not a number; leave the list"),
         (log(base_policy_logprob=-2.5), "base_policy_logprob: -2.5, but sequence_logp is -2.0"),
         (log(target_policy_logprobs=-3), "target_policy_logprobs: -3 is not an object"),
         (log(target_policy_logprobs={"a": 1}), "target_policy_logprobs.a: 1 is above 0"),
         (log(target_policy_logprobs={"a": "x"}), 'target_policy_logprobs.a: "x" is not a number'),
-        (log(finish_reason="eos"), 'finish_reason: "eos" is not stop or length'),
         (log(logprob_kind="exact"), 'logprob_kind: "exact" is not sampling or raw'),
         (log(prompt_tokens=1.5), "prompt_tokens: 1.5 is not a whole number, 0 or more"),
         (log("p0"), 'uid: "p0" is on line 1 already'),
+        (log("p0", answer="x", oracle_score=1), '"p0" is on line 1 already, with another answer'),
+        (log(cluster=["c"]), 'cluster: ["c"] is neither text nor a whole number'),
     ],
 )
 def test_a_bad_log_row_is_named_or_left_out(tmp_path, row, words):
@@ -314,6 +230,7 @@ def test_a_bad_log_row_is_named_or_left_out(tmp_path, row, words):
         (draw(draw=0.5), "draw: 0.5 is not a whole number"),
         (draw(draw=0), 'draw: 0 of uid "p1" is on line 1 already'),
         (draw(draw=1, answer=None), "answer: missing"),
+        (draw(draw=1, cluster=1.5), "cluster: 1.5 is neither text nor a whole number"),
         (draw(draw=1, judge_score=2), "judge_score: 2 is outside judge_range [0, 1]"),
     ],
 )
@@ -416,27 +333,199 @@ def test_files_that_are_missing_doubled_or_of_no_use(tmp_path):
     assert "keep one of logs.jsonl, logged_data.jsonl" in words()
 
 
+def json_of_a_frame(rows) -> str:
+    """JSON lines of a data frame by way of dictionaries, where NaN stands for nothing."""
+    return "\n".join(json.dumps(row) for row in pd.DataFrame(rows).to_dict("records"))
+
+
+def parquet_of_arrays(rows, path) -> None:
+    """Parquet as other programs write it: NaN in the columns of numbers."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    for name, values in columns.items():
+        if any(isinstance(value, float) for value in values):
+            columns[name] = np.array([math.nan if v is None else v for v in values])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path)
+
+
+def test_nan_is_nothing_in_json_and_in_parquet(tmp_path):
+    logs = [
+        log("p1", oracle_score=0.25, oracle_prob=0.5, cluster="c"),
+        log("p2", oracle_score=math.nan, oracle_prob=math.nan),
+        log("p3", judge_score=math.nan, sequence_logp=math.nan, prompt_tokens=math.nan,
+            target_policy_logprobs={"clone": math.nan}),
+    ]  # fmt: skip
+    draws = [draw("p1", oracle_score=math.nan), draw("p2", judge_score=math.nan), draw("p3")]
+    one = read(tmp_path / "json", [json_of_a_frame(logs)], [json_of_a_frame(draws)])
+    folder = tmp_path / "parquet"
+    parquet_of_arrays(logs, folder / "logs.parquet")
+    parquet_of_arrays(draws, folder / "draws" / "clone.parquet")
+    two = read_inputs(folder, chosen())
+    assert np.isnan(pq.read_table(folder / "draws/clone.parquet")["oracle_score"][0].as_py())
+    for name in FRAMES:
+        pd.testing.assert_frame_equal(getattr(one, name), getattr(two, name))
+    assert one.oracle_labels[["uid", "oracle_score"]].values.tolist() == [["p1", 0.25]]
+    assert one.proxy_scores["judge_raw"].isna().tolist() == [False, False, True, False, True, False]
+    assert one.logs["sequence_logp"].isna().tolist() == [False, False, True]
+    assert one.prompts["cluster"].fillna("").tolist() == ["c", "", ""]
+
+
+@pytest.mark.parametrize("policy", ["error", "skip"])
+def test_an_answer_that_failed_is_told_from_a_judgement_that_failed(tmp_path, policy):
+    logs = [log("p1"), log("p2", answer=None, judge_score=None), log("p3")]
+    draws = [
+        {"uid": "p1", "answer": None},
+        draw("p2", answer=math.nan, judge_score=math.nan, oracle_score=None),
+        draw("p3", judge_score=None, oracle_score=1),
+        draw("p1", oracle_score=0.5),
+    ]
+    got = read(tmp_path, logs, draws, on_bad_row=policy)
+    assert got.bad_rows.empty
+    assert got.logs["answer"].isna().tolist() == [False, True, False]
+    assert got.draws["answer"].isna().tolist() == [True, True, False, False]
+    assert got.draws["draw"].tolist() == [0, 0, 0, 1]
+    assert got.draws["reason"].tolist()[:2] == ["not given", "not given"]
+    reasons = got.proxy_scores["reason"].fillna("").tolist()
+    failed = "there is no answer"
+    assert reasons == ["", failed, "", failed, failed, "not given", ""]
+    assert got.summary["logs_without_answer"] == 1
+    assert got.summary["draws_without_answer"] == 2
+    assert got.summary["draws_without_judge_score"] == 1
+    assert set(got.oracle_labels["oracle_prob"]) == {1.0}  # of the answers that there are
+
+
+def test_what_is_left_out_is_told_by_file(tmp_path):
+    logs = [log("p1"), log("p2"), log("p3", judge_score=9), log("p4")]
+    draws = [draw("p1"), draw("p2", judge_score=9)]
+    labels = [{"uid": "p1", "oracle_score": 1}]
+    got = read(tmp_path, logs, draws, labels, on_bad_row="skip")
+    half, quarter = {"rows": 1, "share": 0.5}, {"rows": 1, "share": 0.25}
+    assert got.left_out == {"logs": quarter, "draws": {"clone": half}}
+    write(tmp_path / "draws" / "other.jsonl", [draw("p1")])
+    write(tmp_path / "validation" / "clone.jsonl", [*labels, {"uid": "p2", "oracle_score": 1}])
+    got = read_inputs(tmp_path, chosen(on_bad_row="skip"))
+    assert got.left_out["validation"] == {"clone": half}
+    assert set(got.left_out["draws"]) == {"clone"}
+    assert read(tmp_path / "clean").left_out == {}
+
+
+def test_the_stage_hands_on_what_was_left_out(tmp_path, monkeypatch):
+    from load_prompts import from_files
+
+    monkeypatch.chdir(tmp_path)
+    draws = [draw("p1", oracle_score=[0, 1]), draw("p2", judge_score=9)]
+    read(tmp_path / "data" / "inputs", [log("p1"), log("p2")], draws, on_bad_row="skip")
+    from_files(chosen(on_bad_row="skip"))
+    found = json.loads((tmp_path / "metrics/inputs.json").read_text())
+    assert found["left_out"] == {"draws": {"clone": {"rows": 1, "share": 0.5}}}
+    assert (found["oracle_labels"], found["draw_labels"]) == (0, 1)
+    checked = pq.read_table(tmp_path / "data/checked/oracle_labels.parquet").to_pylist()
+    assert [(row["draw"], row["oracle_score"], row["raters"]) for row in checked] == [(0, 0.5, 2)]
+    read(tmp_path / "data" / "inputs")
+    from_files(chosen())
+    assert "left_out" not in json.loads((tmp_path / "metrics/inputs.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (1.0000000000000002, 1.0),
+        (1 + 9e-10, 1.0),
+        (-1e-12, 0.0),
+        (True, 1.0),
+        (False, 0.0),
+        (" 0.5 ", 0.5),
+        ("5e-1", 0.5),
+        (1e-320, 1e-320),
+    ],
+)
+def test_what_a_score_may_look_like(tmp_path, given, kept):
+    got = read(tmp_path, [log(judge_score=given, oracle_score=given)], [draw(), draw()])
+    assert got.proxy_scores["judge_raw"][0] == kept
+    assert got.oracle_labels["oracle_score"][0] == kept
+
+
+def test_noise_is_relative_to_the_range_and_truth_values_may_be_outside(tmp_path):
+    logs = [log(judge_score=100 + 5e-8)]
+    got = read(tmp_path, logs, [draw(judge_score=50)], judge_range=[50, 100])
+    assert got.proxy_scores["judge_raw"].tolist() == [1.0, 0.0]
+    words = refusal(tmp_path, logs=[log(oracle_score=True)], oracle_range=[2, 5])
+    assert "oracle_score: true is outside oracle_range [2, 5]; set oracle_range=[0,1]?" in words
+    prob = log(oracle_score=1, oracle_prob=1.0000000000000002)
+    assert read(tmp_path, [prob]).oracle_labels["oracle_prob"].tolist() == [1.0]
+
+
+def test_decimals_and_numbers_as_text(tmp_path):
+    (tmp_path / "draws").mkdir()
+    rows = {"uid": [Decimal(7)], "prompt": ["x"], "answer": ["y"], "judge_score": [Decimal("0.25")],
+            "oracle_score": [Decimal("0.5")], "sequence_logp": ["-1.5"]}  # fmt: skip
+    pq.write_table(pa.table(rows), tmp_path / "logs.parquet")
+    pq.write_table(
+        pa.table({"uid": [7.0], "draw": ["0"], "answer": [""], "score": [True]}),
+        tmp_path / "draws" / "clone.parquet",
+    )
+    got = read_inputs(tmp_path, chosen())
+    assert got.logs[["uid", "sequence_logp"]].values.tolist() == [["7", -1.5]]
+    assert got.draws[["uid", "draw"]].values.tolist() == [["7", 0]]
+    assert got.proxy_scores["judge_raw"].tolist() == [0.25, 1.0]
+    assert got.oracle_labels["oracle_score"].tolist() == [0.5]
+    rows["judge_score"] = [Decimal("1.50")]
+    pq.write_table(pa.table(rows), tmp_path / "logs.parquet")
+    with pytest.raises(CJEError, match=r"judge_score: 1\.50 is outside"):
+        read_inputs(tmp_path, chosen())
+
+
+def test_a_long_answers_log_probability_may_be_below_the_mark(tmp_path):
+    tokens = [-3000.0] * 4
+    logs = [log(sequence_logp=-12000.0, token_logprobs=tokens), log("p2", sequence_logp=-9999.5)]
+    assert read(tmp_path, logs).logs["sequence_logp"].tolist() == [-12000.0, -9999.5]
+
+
+def test_finish_reasons_of_all_providers_and_unknown_ones(tmp_path):
+    said = {
+        "stop": "stop", "eos": "stop", "end_turn": "stop", "stop_sequence": "stop",
+        "tool_use": "stop", "length": "length", "max_tokens": "length", "MAX_TOKENS": "length",
+        "content_filter": "refusal", "refusal": "refusal", "tool_calls": None, "abort": None,
+        3: None, None: None,
+    }  # fmt: skip
+    logs = [log(f"p{i}", finish_reason=reason) for i, reason in enumerate(said)]
+    draws = [draw("p0", finish_reason="max_tokens"), draw("p1", finish_reason={"type": "stop"})]
+    got = read(tmp_path, logs, draws)
+    assert got.logs["finish_reason"].fillna("").tolist() == [kept or "" for kept in said.values()]
+    assert got.draws["finish_reason"].fillna("").tolist() == ["length", ""]
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
     max_leaves=3,
 )
-extra = "prompt_id metadata tokens token_logprobs model draw score action oracle_score"
+extra = "prompt_id metadata tokens token_logprobs model draw score action oracle_score cluster user"
 columns = [*log(), *draw(), *extra.split(), "oracle_prob", "finish_reason", "logprob_kind"]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from(columns), json_values, max_size=3), max_size=3))
 def test_any_row_is_read_or_listed(tmp_path, changes):
-    rows = [log(f"q{i}") | change for i, change in enumerate(changes)]
+    rows = [log(f"q{i}", number=i) | change for i, change in enumerate(changes)]
     fresh = [draw(f"q{i}") | change for i, change in enumerate(changes)]
     got = read(tmp_path, [log(), *rows], [draw(), *fresh], on_bad_row="skip")
-    bad_logs = got.bad_rows["file"].str.endswith("logs.jsonl").sum()
-    assert len(got.logs) + bad_logs == len(rows) + 1
-    assert len(got.draws) + len(got.bad_rows) - bad_logs == len(fresh) + 1
+    bad_logs = set(got.bad_rows[got.bad_rows["file"].str.endswith("logs.jsonl")]["line"])
+    good = [row for line, row in enumerate(rows, 2) if line not in bad_logs]
+    asked = {str(row.get("uid") or row.get("prompt_id")) for row in good}
+    assert len(got.logs) <= len(good) + 1  # fewer where rows rate the same answer
+    assert len(got.logs) + len(bad_logs) >= 1 + len(asked)
+    bad_draws = len(got.bad_rows) - len(bad_logs)
+    assert len(got.draws) + bad_draws <= len(fresh) + 1
+    assert got.left_out.get("draws", {}).get("clone", {"rows": 0})["rows"] == bad_draws
     for name in FRAMES:
+        pd.testing.assert_frame_equal(getattr(got, name), check_table(getattr(got, name), name))
         assert list(getattr(got, name).columns) == [c.name for c in TABLES[name].columns]
     assert all(math.isfinite(value) for value in got.summary.values())
+    failed = got.logs["answer"].isna()
+    judged = got.proxy_scores[got.proxy_scores["draw"] == LOGGED]["judge_raw"].notna()
+    assert not (failed.to_numpy() & judged.to_numpy()).any()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

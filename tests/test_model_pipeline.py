@@ -20,6 +20,7 @@ SETTINGS = {
     "target_models": "[openai/gpt-4o]",
     "proxy_model": "openai/gpt-4o-mini",
     "oracle_model": "anthropic/claude-haiku-4-5",
+    "target_labels": 20,
     "oracle_samples": 20,
     "oracle_fraction": 0.4,
     "top_p": "null",
@@ -103,7 +104,7 @@ def test_all_stages_again_ask_nothing_need_no_key_and_give_the_same_bytes(repo, 
 def test_more_labels_targets_and_prompts_ask_only_for_what_is_new(repo, server):
     experiment(repo, "oracle_label", oracle_fraction=0.6)
     labels = read_table(repo / "data/oracle_labels.parquet", "oracle_labels")
-    assert len(labels) == 36 and server.new() <= 12  # equal answers share a judgement
+    assert len(labels) == 36 + 20 and server.new() <= 12  # equal answers share a judgement
     more = {"target_models": "[openai/gpt-4o,openai/gpt-4.1]", "max_samples": 70}
     experiment(repo, "draw_targets", **more)
     assert server.new() == 10 + 10 + 70
@@ -169,7 +170,8 @@ def test_what_a_run_would_cost_is_said_before_and_is_nothing_after(repo):
     empty = {"CJE_STORE": str(repo.parent / "empty"), "OPENAI_API_KEY": ""}
     words = run("cje", "cost", cwd=repo, **empty)
     calls = int(words.split(" calls to make")[0].split()[-1])
-    assert calls == 60 + 60 + 120 + 24 + 20
+    # Answers, judgements by the proxy, labels for the estimates, and labels that check them.
+    assert calls == 60 + 60 + 120 + (24 + 20) + (20 + 20)
 
 
 def test_upkeep_of_the_store(repo, tmp_path):

@@ -14,26 +14,39 @@ from arena import copy_arena_sample
 from cje.settings import CALL_SETTINGS
 from pipeline import ROOT, STAGES, commit, experiment, new_project, ran, run
 
-SMALL = {"max_samples": 120, "oracle_samples": 60, "target_models": "[clone,better,unhelpful]"}
+SMALL = {
+    "max_samples": 120,
+    "target_labels": 40,
+    "oracle_samples": 60,
+    "target_models": "[clone,better,unhelpful]",
+}
 GRAPH = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
 
 def imports(path: Path) -> set[Path]:
-    """The modules of the library that a file imports."""
+    """The modules of the library that a file imports, and the packages that these are in."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
+    names = {n for n in names if n.startswith("cje.")}
+    names |= {package for name in names for package in parents(name)}
     found = set()
     for name in names:
         place = ROOT / "stages" / Path(*name.split("."))
-        if name.startswith("cje.") and place.with_suffix(".py").exists():
+        if place.with_suffix(".py").exists():
             found.add(place.with_suffix(".py"))
-        elif name.startswith("cje.") and (place / "__init__.py").exists():
+        elif (place / "__init__.py").exists():
             found.add(place / "__init__.py")
     return found
+
+
+def parents(name: str) -> list[str]:
+    """The packages below the library's own that a module is in."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(2, len(parts))]
 
 
 def closure(path: Path) -> set[Path]:
@@ -54,7 +67,7 @@ def test_a_stage_depends_on_its_script_and_on_every_module_that_it_uses_and_no_o
         for provider in (ROOT / "stages/cje/models").glob("*.py"):
             needed |= {provider} | closure(provider)
     declared = {ROOT / dep for dep in GRAPH[stage]["deps"] if dep.startswith("stages/")}
-    files = {f for dep in declared for f in ([dep] if dep.is_file() else dep.glob("*.py"))}
+    files = {f for dep in declared for f in ([dep] if dep.is_file() else dep.rglob("*.py"))}
     assert files == needed | {script}
 
 
@@ -138,7 +151,8 @@ def test_a_second_run_does_nothing_and_a_forced_one_changes_nothing(repo):
         ({"alpha": 0.1}, STAGES[6:]),
         ({"oracle_samples": 40}, STAGES[7:]),
         ({"oracle_fraction": 0.5}, STAGES[4:]),
-        ({"refuse_ess": 0.1}, STAGES[6:]),
+        ({"target_labels": 30}, STAGES[4:]),
+        ({"guard_rails.refuse_ess": 0.1}, STAGES[6:]),
     ],
 )
 def test_a_changed_setting_runs_what_depends_on_it_and_nothing_before(repo, changes, stages):
@@ -157,12 +171,34 @@ def test_another_temperature_touches_all_that_sampling_touches(repo):
 
 
 def test_more_labels_contain_the_fewer(repo):
+    from cje.tables import LOGGED, read_table
+
+    def on_logs():
+        labels = read_table(repo / "data/oracle_labels.parquet", "oracle_labels")
+        return labels[labels["draw"] == LOGGED]
+
+    few = set(on_logs()["uid"])
+    experiment(repo, oracle_fraction=0.4)
+    more = on_logs()
+    assert few < set(more["uid"]) and (more["oracle_prob"] == 0.4).all()
+
+
+def test_no_answer_is_labelled_twice_and_some_are_on_every_policys(repo):
     from cje.tables import read_table
 
-    few = set(read_table(repo / "data/oracle_labels.parquet", "oracle_labels")["uid"])
-    experiment(repo, oracle_fraction=0.4)
-    more = read_table(repo / "data/oracle_labels.parquet", "oracle_labels")
-    assert few < set(more["uid"]) and (more["oracle_prob"] == 0.4).all()
+    used = read_table(repo / "data/oracle_labels.parquet", "oracle_labels")
+    checked = read_table(repo / "data/validation_labels.parquet", "validation_labels")
+    assert used.groupby("policy")["draw"].unique().map(list).to_dict() == {
+        "base": [-1], "better": [0], "clone": [0], "unhelpful": [0]
+    }  # fmt: skip
+    assert checked.groupby("policy").size().to_dict() == dict.fromkeys(
+        ("base", "better", "clone", "unhelpful"), 60
+    )
+    assert not set(used["uid"]) & set(checked["uid"])
+    output = run("dvc", "repro", "--force", "--single-item", "validate", cwd=repo)
+    assert "80 prompts without a label that an estimate used; labelled here: base 60," in output
+    output = run("dvc", "repro", "--force", "--single-item", "oracle_label", cwd=repo)
+    assert "30 oracle labels on 120 logged answers, 120 on fresh answers of 3 policies" in output
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def rows_of(page: str, kind: str) -> list:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     repo = new_project(tmp_path_factory.mktemp("project"))
-    experiment(repo, max_samples=120, oracle_samples=60)
+    experiment(repo, max_samples=120, target_labels=40, oracle_samples=60)
     return repo
 
 

@@ -26,7 +26,12 @@ from cje.notebook import ArenaAnalyzer
 from cje.runs import newest_run, open_run
 from pipeline import ROOT, experiment, new_project, run
 
-SMALL = {"max_samples": 120, "oracle_samples": 60, "target_models": "[clone,better,unhelpful]"}
+SMALL = {
+    "max_samples": 120,
+    "target_labels": 40,
+    "oracle_samples": 60,
+    "target_models": "[clone,better,unhelpful]",
+}
 
 
 @pytest.fixture(scope="module")
@@ -106,11 +111,18 @@ def test_comparisons_are_paired_differences_of_the_estimates(here):
         assert row.p_value <= row.p_value_corrected <= 1
 
 
-def test_results_of_other_settings_are_refused_with_the_setting(copy):
+@pytest.mark.parametrize(
+    "then, now, words",
+    [
+        ("folds: 5", "folds: 7", "folds was 5 and is 7"),
+        ("refuse_ess: 0.05", "refuse_ess: 0.1", "guard_rails.refuse_ess was 0.05 and is 0.1"),
+    ],
+)
+def test_results_of_other_settings_are_refused_with_the_setting(copy, then, now, words):
     params = copy / "params.yaml"
-    params.write_text(params.read_text().replace("folds: 5", "folds: 7"))
+    params.write_text(params.read_text().replace(then, now))
     assert cje("analyze") == (
-        "error: the results here are not those of the settings: folds was 5 and is 7; "
+        f"error: the results here are not those of the settings: {words}; "
         "run dvc repro (what was paid for is kept)"
     )
 

@@ -1,13 +1,25 @@
 """Settings: the defaults, what each key allows, and the words of the errors."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from cje.errors import CJEError
-from cje.settings import Policy, Settings, load_settings, parse_settings, policy_name_problem
+from cje.settings import (
+    GuardRails,
+    Policy,
+    Settings,
+    load_settings,
+    parse_settings,
+    policy_name_problem,
+)
+from cje.stats.thresholds import THRESHOLDS
+from cje.vocabulary import EstimatorName, WeightChoice
 
 SHIPPED = Path(__file__).resolve().parents[1] / "params.yaml"
 SIMULATED = Path(__file__).parent / "simulated.yaml"
@@ -15,17 +27,6 @@ MINIMAL = {
     "policies": {"base": {"model": "sim/base"}, "better": {"model": "sim/better"}},
     "base_model": "base",
     "target_models": ["better"],
-}
-THRESHOLDS = {
-    "min_oracle_labels": 50,
-    "min_proxy_correlation": 0.3,
-    "caution_ess": 0.3,
-    "refuse_ess": 0.05,
-    "max_extreme_weight_share": 0.01,
-    "max_out_of_range": 0.05,
-    "max_truncated": 0.2,
-    "max_unparsed": 0.02,
-    "min_truth_coverage": 0.8,
 }
 
 
@@ -41,6 +42,7 @@ def test_the_shipped_files_state_every_key_and_its_default():
     chosen = {"base_model", "target_models", "policies"}
     for settings in (shipped, simulated):
         assert settings.model_fields_set == set(Settings.model_fields)
+        assert settings.guard_rails.model_fields_set == set(GuardRails.model_fields)
     assert simulated.model_dump(exclude=chosen) == defaults.model_dump(exclude=chosen)
     own = {"prompts", "oracle_model", "proxy_model", "top_p", "max_tokens", "oracle_samples"}
     assert shipped.model_dump(exclude=chosen | own) == defaults.model_dump(exclude=chosen | own)
@@ -53,9 +55,32 @@ def test_the_shipped_policies_are_of_one_model_in_process_and_the_clone_is_the_b
     assert {p.top_p for p in (shipped.base, *shipped.targets)} == {1.0}
 
 
-def test_thresholds_are_exactly_the_guard_rail_keys():
+def test_the_thresholds_of_the_guard_rails_are_the_lists_and_in_its_order():
+    for path in (SHIPPED, SIMULATED):
+        named = YAML(typ="safe").load(path.read_text(encoding="utf-8"))["guard_rails"]
+        assert list(named) == list(THRESHOLDS)
     assert parse_settings(MINIMAL).thresholds == THRESHOLDS
-    assert parse_settings(MINIMAL | {"refuse_ess": 0.1}).thresholds["refuse_ess"] == 0.1
+    changes = {"guard_rails": {"refuse_ess": 0.1, "min_target_labels": 0}}
+    assert parse_settings(MINIMAL | changes).thresholds == THRESHOLDS | changes["guard_rails"]
+
+
+@pytest.mark.parametrize("name", THRESHOLDS)
+def test_a_threshold_that_stands_where_it_stood_before_is_told_its_place(name):
+    assert problem({name: THRESHOLDS[name]}) == f"settings: {name}: is now guard_rails.{name}"
+
+
+def test_the_estimators_and_weights_are_those_of_the_vocabulary():
+    for key, words in (("estimator", EstimatorName), ("weights", WeightChoice)):
+        for word in words:
+            assert getattr(parse_settings(MINIMAL | {key: word.value}), key) is word
+
+
+def test_settings_load_no_statistics():
+    code = (
+        "import sys, cje.settings; "
+        "assert not {'numpy', 'pandas', 'scipy', 'sklearn'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_policy_inherits_what_its_entry_leaves_out():
@@ -108,11 +133,13 @@ def test_settings_are_frozen():
         ({"max_tokens": None}, "max_tokens: null is not allowed"),
         ({"oracle_fraction": 0}, "oracle_fraction: 0 is not allowed"),
         ({"oracle_samples": -1}, "oracle_samples: -1 is not allowed"),
+        ({"target_labels": -1}, "target_labels: -1 is not allowed; give a whole number, 0 or more"),
+        ({"target_labels": 0.5}, "target_labels: 0.5 is not allowed"),
         ({"folds": 1}, "folds: 1 is not allowed; give a whole number from 2 to 50"),
         ({"folds": 51}, "folds: 51 is not allowed"),
         ({"alpha": 1}, "alpha: 1 is not allowed"),
         ({"source": "file"}, 'source: "file" is not allowed; give models or files'),
-        ({"estimator": "drcpo"}, "give dr-cpo, direct, ips, snips or calibrated-ips"),
+        ({"estimator": "drcpo"}, "give dr-cpo, ppi, direct, ips, snips or calibrated-ips"),
         ({"weights": None}, "weights: null is not allowed; give auto, sequence or marginal"),
         ({"on_bad_row": "ignore"}, "give error or skip"),
         ({"prompts": "prompts.txt"}, 'prompts: "prompts.txt" is not allowed; give sim/arena'),
@@ -122,7 +149,23 @@ def test_settings_are_frozen():
         ({"judge_range": [0, float("inf")]}, "judge_range: [0, Infinity] is not allowed"),
         ({"judge_range": [-1e308, 1e308]}, "judge_range: [-1e+308, 1e+308] is not allowed"),
         ({"oracle_range": [False, 1]}, "oracle_range: [false, 1] is not allowed"),
-        ({"refuse_ess": 0.4}, "refuse_ess: 0.4 is not allowed; give at most caution_ess, 0.3"),
+        (
+            {"guard_rails": {"refuse_ess": 0.4}},
+            "guard_rails.refuse_ess: 0.4 is not allowed; give at most caution_ess, 0.3",
+        ),
+        (
+            {"guard_rails": {"caution_ess": 0.01}},
+            "guard_rails.refuse_ess: 0.05 is not allowed; give at most caution_ess, 0.01",
+        ),
+        (
+            {"guard_rails": {"min_oracle_label": 50}},
+            "guard_rails.min_oracle_label: unknown key; did you mean 'min_oracle_labels'?",
+        ),
+        ({"guard_rails": {"min_target_labels": 2.5}}, "guard_rails.min_target_labels: 2.5 is not"),
+        ({"guard_rails": {"max_half_width": 3}}, "max_half_width: 3 is not allowed; give a number"),
+        ({"guard_rails": {7: 3}}, "guard_rails.7: unknown key; the keys are min_oracle_labels,"),
+        ({"guard_rails": {"[key]": 3}}, "guard_rails.[key]: unknown key"),
+        ({"guard_rails": None}, "guard_rails: null is not allowed; give thresholds by name,"),
         ({"target_models": []}, "target_models: [] is not allowed; name at least one"),
         ({"target_models": "better"}, 'target_models: "better" is not allowed; give a list'),
         ({"target_models": ["better", "better"]}, 'target_models: "better" is listed twice'),
@@ -138,6 +181,8 @@ def test_settings_are_frozen():
         ({"policies": {"base": {"model": "sim/"}}}, 'policies.base.model: "sim/" is not allowed'),
         ({"policies": {"a b": {"model": "sim/x"}}}, '"a b" is not allowed; the name of a policy'),
         ({"policies": {5: {"model": "sim/x"}}}, "policies: 5 is not allowed as a name"),
+        ({"limits": {5: {"concurrency": 1}}}, "limits: 5 is not allowed as a name"),
+        ({"[key]": 5}, "[key]: unknown key"),
         (
             {"policies": {"base": {"model": "sim/base", "topp": 1}}},
             "policies.base.topp: unknown key; did you mean 'top_p'?",
@@ -162,7 +207,7 @@ def test_missing_keys_are_named():
 def test_all_problems_are_listed_on_at_most_five_lines():
     five = {"seed": -1, "folds": 1, "alpha": 0, "weights": "x", "temprature": 1}
     assert len(problem(five).splitlines()) == 5
-    lines = problem(five | {"max_tokens": 0, "caution_ess": 2}).splitlines()
+    lines = problem(five | {"max_tokens": 0, "guard_rails": {"caution_ess": 2}}).splitlines()
     assert len(lines) == 5
     assert lines[-1] == "and 3 more"
 
@@ -211,10 +256,11 @@ def test_numbers_and_words_are_read_as_dvc_reads_them(tmp_path):
     assert settings.base.name == "on"
 
 
-@given(st.text(max_size=30).filter(lambda key: key not in Settings.model_fields))
+@given(st.text(max_size=30).filter(lambda key: key not in {*Settings.model_fields, *THRESHOLDS}))
 def test_no_unknown_key_is_ever_accepted(key):
     message = problem({key: 1})
     assert "unknown key" in message
+    assert "unknown key" in problem({"guard_rails": {key: 1}})
     assert len(message.splitlines()) == 1
 
 

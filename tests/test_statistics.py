@@ -6,10 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cje.calibration import Calibrator, calibration_report, cross_fit, prompt_folds, spearman
-from cje.diagnostics import THRESHOLDS, Violation, labels_needed, verdict
+from cje.diagnostics import Violation, labels_needed, verdict
 from cje.estimators import combined, mean_weight_off
 from cje.inference import Influence, holm, mean_influence
-from cje.settings import Settings
 from cje.weights import (
     SequenceWeights,
     effective_sample_share,
@@ -213,11 +212,6 @@ def test_a_verdict_is_the_worst_of_a_policys_own_and_of_the_general_violations()
 def test_the_remedys_labels_give_the_half_width_that_they_promise():
     assert 1.96 * 0.25 / np.sqrt(labels_needed(0.25)) == pytest.approx(0.05, abs=1e-3)
     assert labels_needed(0.0) == 30
-
-
-def test_thresholds_are_the_settings_defaults():
-    fields = Settings.model_fields
-    assert {key: fields[key].default for key in THRESHOLDS} == THRESHOLDS
 
 
 def test_importing_cje_loads_no_statistics():

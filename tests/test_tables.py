@@ -222,15 +222,39 @@ def test_an_inclusion_probability_is_above_zero_and_at_most_one(prob, fine):
             check_table(df, "oracle_labels")
 
 
-def test_labels_of_logs_and_of_draws_are_told_apart():
+@pytest.mark.parametrize("name", ["oracle_labels", "validation_labels"])
+def test_labels_of_logs_and_of_draws_are_told_apart(name):
     df = pd.DataFrame(
         {"uid": ["a"], "policy": "base", "draw": 0, "oracle_score": 1.0, "oracle_prob": 1.0}
     )
-    assert len(check_table(df, "validation_labels")) == 1
-    with pytest.raises(CJEError, match="draw: 0 must be -1"):
-        check_table(df, "oracle_labels")
-    with pytest.raises(CJEError, match="draw: -1 must be 0 or more"):
-        check_table(df.assign(draw=LOGGED), "validation_labels")
+    both = pd.concat([df, df.assign(draw=LOGGED)])
+    assert check_table(both, name)["draw"].tolist() == [0, LOGGED]
+    with pytest.raises(CJEError, match=r"draw: -2 must be -1 .* or more"):
+        check_table(df.assign(draw=-2), name)
+
+
+def test_an_optional_column_may_be_left_out_of_a_frame_but_not_of_a_file(tmp_path):
+    df = pd.DataFrame(
+        {"uid": ["a", "b"], "policy": "base", "draw": 0, "oracle_score": 1.0, "oracle_prob": 1.0}
+    )
+    path = tmp_path / "labels.parquet"
+    write_table(df.set_index(pd.Index([7, 9])), "oracle_labels", path)
+    assert read_table(path, "oracle_labels")["raters"].isna().all()
+    raters = check_table(df.assign(raters=[2, None]), "oracle_labels")["raters"]
+    assert (raters.dtype, raters[0]) == ("Int64", 2)
+    with pytest.raises(CJEError, match="row 0: raters: 0 must be 1 or more"):
+        check_table(df.assign(raters=0), "oracle_labels")
+    pq.write_table(pq.read_table(path).drop(["raters"]), path)
+    with pytest.raises(CJEError, match="column raters: missing; the stage oracle_label makes"):
+        read_table(path, "oracle_labels")
+
+
+@pytest.mark.parametrize("severity", ["note", "warning", "critical"])
+def test_a_violation_is_as_grave_as_the_vocabulary_says(severity):
+    row = {"policy": None, "code": "c", "severity": severity, "message": "m", "remedy": "r"}
+    assert check_table(pd.DataFrame([row]), "violations")["severity"].tolist() == [severity]
+    with pytest.raises(CJEError, match="must be note or warning or critical"):
+        check_table(pd.DataFrame([row | {"severity": "grave"}]), "violations")
 
 
 def arrow_scores(**changes) -> pa.Table:

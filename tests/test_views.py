@@ -9,7 +9,12 @@ from ruamel.yaml import YAML
 
 from pipeline import ROOT, commit, experiment, new_project, run
 
-SMALL = {"max_samples": 120, "oracle_samples": 60, "target_models": "[clone,better,unhelpful]"}
+SMALL = {
+    "max_samples": 120,
+    "target_labels": 40,
+    "oracle_samples": 60,
+    "target_models": "[clone,better,unhelpful]",
+}
 PLOTS = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
 TITLES = [spec["title"] for plot in PLOTS if isinstance(plot, dict) for spec in plot.values()]
 FILES = [next(iter(plot)) if isinstance(plot, dict) else plot for plot in PLOTS]

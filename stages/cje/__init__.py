@@ -10,7 +10,7 @@ __all__ = ["Analysis", "CJEError", "analyze"]
 def __getattr__(name: str):
     """Import `analyze` and `Analysis` when first used: most stages need neither."""
     if name in ("Analysis", "analyze"):
-        from cje import analysis
+        from cje.stats import analysis
 
         return getattr(analysis, name)
     if name == "CJEError":

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from cje.errors import CJEError
 from cje.runs import Run, open_run
-from cje.tables import read_table
+from cje.tables import LOGGED, read_table
 
 GREEN, ORANGE, RED = "color(28)", "color(166)", "color(160)"
 VERDICT_STYLES = {"reliable": GREEN, "caution": ORANGE, "refuse": f"bold {RED}"}
@@ -54,10 +54,12 @@ NEXT = (
 
 def question(run: Run) -> list[str]:
     """What was done, for someone who reads it for the first time."""
-    logs, labels, scores = (
+    logs, scores = (
         len(read_table(run.data / f"{name}.parquet", name, ["uid"]))
-        for name in ("logs", "oracle_labels", "proxy_scores")
+        for name in ("logs", "proxy_scores")
     )
+    labels = read_table(run.data / "oracle_labels.parquet", "oracle_labels", ["draw"])["draw"]
+    logged = int((labels == LOGGED).sum())
     settings = run.settings
     if settings.source == "files":
         base, oracle = "The base policy", "The oracle (dear, and right)"
@@ -68,9 +70,9 @@ def question(run: Run) -> list[str]:
         oracle = f"{settings.oracle_model} (the oracle: dear, and right)"
     return [
         "How good is each policy, a model with its system prompt and its sampling settings?",
-        f"{base} answered {logs:,} prompts. {oracle} labelled {labels:,} of its answers; {judge} "
-        f"scored {scores:,} answers, of all policies. Estimated from that: the oracle's mean over "
-        "each policy's answers, from 0 to 1.",
+        f"{base} answered {logs:,} prompts. {oracle} labelled {logged:,} of its answers and "
+        f"{len(labels) - logged:,} of the others'; {judge} scored {scores:,} answers, of all "
+        "policies. Estimated from that: the oracle's mean over each policy's answers, from 0 to 1.",
     ]
 
 

@@ -110,11 +110,13 @@ def forecast(settings: Settings) -> dict[tuple[str, str], Expected]:
     answers = pd.concat([logs[["uid", "answer"]], draws[["uid", "answer"]]])
     _unworded(calls, prompts, settings.proxy_model, answers)
     calls.stage = "oracle_label"
-    source.oracle_labels(prompts, logs)
-    _unworded(calls, prompts, settings.oracle_model, source.chosen_logs(logs))
+    source.oracle_labels(prompts, logs, draws)
+    used = source.chosen_for_estimates(prompts, logs, draws)
+    _unworded(calls, prompts, settings.oracle_model, used)
     calls.stage = "validate"
-    source.validation_labels(prompts, draws)
-    _unworded(calls, prompts, settings.oracle_model, source.chosen_draws(draws))
+    source.validation_labels(prompts, logs, draws, used)
+    checked = source.chosen_for_validation(prompts, logs, draws, used)
+    _unworded(calls, prompts, settings.oracle_model, checked)
     return calls.expected
 
 
@@ -129,9 +131,12 @@ def dollars(model: str, row: Expected, settings: Settings) -> float | None:
 
 def rule_of_thumb(settings: Settings) -> float:
     """Dollars by the Arena Analysis guide: a cent an oracle call, a twentieth a proxy call."""
-    oracle = settings.max_samples * settings.oracle_fraction
-    oracle += len(settings.targets) * settings.oracle_samples
-    return oracle * ORACLE_DOLLARS + settings.max_samples * PROXY_DOLLARS
+    prompts, targets = settings.max_samples, len(settings.targets)
+    logged = prompts * settings.oracle_fraction
+    drawn = min(settings.target_labels, prompts)
+    checked = min(settings.oracle_samples, prompts - max(logged, drawn))
+    oracle = logged + targets * drawn + (targets + 1) * checked
+    return oracle * ORACLE_DOLLARS + prompts * PROXY_DOLLARS
 
 
 def _scores(policy: Policy) -> bool:

@@ -12,30 +12,40 @@ KEY = ["uid", "policy", "draw"]
 
 
 def answer_frames(data: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Logs and draws: their key, `answer`, `finish_reason`, and for logs the log-probability."""
+    """Logs and draws: their key, `answer`, `finish_reason`, the `cluster` of their prompt, and for
+    logs the log-probability."""
     columns = ["uid", "answer", "finish_reason"]
     logs = read_table(
         data / "logs.parquet", "logs", [*columns, "action", "sequence_logp", "logprob_kind"]
     )
     draws = read_table(data / "draws.parquet", "draws", [*columns, "policy", "draw"])
-    return logs.rename(columns={"action": "policy"}).assign(draw=LOGGED), draws
+    logs = logs.rename(columns={"action": "policy"}).assign(draw=LOGGED)
+    clusters = read_table(data / "prompts.parquet", "prompts", ["uid", "cluster"])
+    return logs.merge(clusters, how="left", on="uid"), draws.merge(clusters, how="left", on="uid")
 
 
 def scored_frames(data: Path, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Logs and draws with `judge_raw`, and logs with their labels, all on [0, 1]."""
+    """Logs and draws with `judge_raw` and their labels, all on [0, 1]."""
     scores = read_table(data / "proxy_scores.parquet", "proxy_scores", [*KEY, "judge_raw"])
     labels = unit_labels(data / "oracle_labels.parquet", "oracle_labels", settings)
-    logs, draws = (frame.merge(scores, how="left", on=KEY) for frame in answer_frames(data))
-    return logs.merge(labels, how="left", on=KEY), draws.assign(oracle_score=float("nan"))
+    labels = labels[[*KEY, "oracle_score", "oracle_prob"]]
+    logs, draws = (
+        frame.merge(scores, how="left", on=KEY).merge(labels, how="left", on=KEY)
+        for frame in answer_frames(data)
+    )
+    return logs, draws
 
 
 def rewarded_frames(data: Path, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Logs and draws with everything in table rewards, and logs with `oracle_prob`."""
+    """Logs and draws with everything in table rewards, and `oracle_prob`."""
     rewards = read_table(data / "rewards.parquet", "rewards")
     labels = unit_labels(data / "oracle_labels.parquet", "oracle_labels", settings)
-    logs, draws = (frame.merge(rewards, how="left", on=KEY) for frame in answer_frames(data))
     probability = labels[[*KEY, "oracle_prob"]]
-    return logs.merge(probability, how="left", on=KEY), draws.assign(oracle_prob=float("nan"))
+    logs, draws = (
+        frame.merge(rewards, how="left", on=KEY).merge(probability, how="left", on=KEY)
+        for frame in answer_frames(data)
+    )
+    return logs, draws
 
 
 def unit_labels(path: Path, name: str, settings: Settings) -> pd.DataFrame:

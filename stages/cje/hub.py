@@ -1,47 +1,61 @@
 """Prompts from data sets of the Hugging Face hub: the first user turn of every conversation.
 
 A data set is known by its columns, not its name: the first of TURNS that a file has holds the
-turns, as a list of messages or texts, as JSON, or as text. The package huggingface_hub is only
-needed here; it finds HF_TOKEN, or what `hf auth login` stored, by itself.
+turns (see `cje.conversations`), as a list, as JSON, or as text; the first of CLUSTERS what they
+belong to. The package huggingface_hub is only needed here; it finds HF_TOKEN, or what
+`hf auth login` stored, by itself.
 """
 
 import hashlib
-import json
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cje.checks.language import NAMES
+from cje.conversations import TURNS, first_user_text, from_json, grouping, id_text
 from cje.errors import CJEError
 from cje.settings import show_value
 from cje.tables import prompt_uids
 
-# A session's opening stands in full_conversation; conversation_a may begin at a later turn of it.
-TURNS = ("full_conversation", "conversation_a", "conversation", "messages", "turns", "prompt")
-USERS = ("user", "human")
+CLUSTERS = (
+    "cluster", "conversation_id", "conversation_hash", "evaluation_session_id", "session_id"
+)  # fmt: skip
 FORMATS = (".parquet", ".jsonl", ".csv")  # the first that a data set has is read
 QUESTIONS = "question.jsonl"  # FastChat's name for prompts that lie beside models' answers
 BATCH = 1024  # rows in memory at once
 REMEDY = "Make one file with a column `prompt` of it and put that under data/prompts"
 CODES = {name.casefold(): code for code, name in NAMES.items()}
 
-Rows = Iterator[tuple[Any, Any]]  # what the column of turns holds, and the language
+Rows = Iterator[tuple[Any, Any, Any]]  # what the columns of turns, language and cluster hold
+
+
+class Chosen(NamedTuple):
+    """The columns to read; None where there is none, or none is wanted."""
+
+    turns: str
+    language: str | None
+    cluster: str | None
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name in self if name]
 
 
 def hub_prompts(name: str, language: str | None = None) -> pd.DataFrame:
     """Every different prompt of the data set `name`, "owner/name" or "owner/name@revision".
 
-    Columns uid, prompt and source, "hf:owner/name@commit"; in the order of the files and rows.
+    Columns uid, prompt, source, "hf:owner/name@commit", and cluster (None where the set has none);
+    in the order of the files and rows.
     `language` is a name or a code, "English" or "en". Left out are rows in another language, rows
     whose first user turn is absent, blank, no Unicode or partly an image, and repeats: a text that
     differs from an earlier one in case and white space only. Nothing is moderated. Raises CJEError.
@@ -50,23 +64,24 @@ def hub_prompts(name: str, language: str | None = None) -> pd.DataFrame:
     wanted = _code(language) if language else None
     found: Counter[str] = Counter()
     seen: set[bytes] = set()
-    texts = []
+    texts, clusters = [], []
     for file in data_set.files:
-        for value, row_language in _rows(data_set, file, language):
+        for value, row_language, cluster in _rows(data_set, file, language):
             if wanted:
                 found[str(row_language)] += 1
                 if wanted not in _codes(row_language):
                     continue
-            text = _first_user_text(value)
+            text = first_user_text(value)
             key = _key(text) if text else None
             if key and key not in seen:
                 seen.add(key)
                 texts.append(text)
+                clusters.append(cluster)
     if not texts:
         raise _nothing_left(data_set, language, found)
     source = f"hf:{data_set.repo}@{data_set.commit}"
     frame = pd.DataFrame({"uid": prompt_uids(texts), "prompt": texts})
-    return frame.assign(source=source)
+    return frame.assign(source=source, cluster=grouping(clusters))
 
 
 @dataclass(frozen=True)
@@ -192,10 +207,13 @@ def _parquet_rows(path: Path, where: str, language: str | None) -> Rows:
     with pq.ParquetFile(path) as file:
         columns = {field.name: _may_hold_turns(field.type) for field in file.schema_arrow}
         chosen = _choose(columns, where, language)
-        for batch in file.iter_batches(BATCH, columns=chosen):
-            values = (_lazily(value) for value in batch.column(chosen[0]))
-            languages = batch.column(chosen[1]).to_pylist() if language else repeat(None)
-            yield from _parsed(zip(values, languages, strict=False), chosen[0])
+        batches = file.iter_batches(BATCH, columns=chosen.names)
+        yield from _parsed(chain.from_iterable(map(_batch_rows, batches)), chosen)
+
+
+def _batch_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    values = [map(_lazily, column) for column in batch.columns]
+    return (dict(zip(batch.schema.names, row, strict=True)) for row in zip(*values, strict=True))
 
 
 def _may_hold_turns(kind: pa.DataType) -> bool:
@@ -217,15 +235,14 @@ def _json_rows(path: Path, where: str, language: str | None) -> Rows:
         first = next(objects, {})
         columns = {name: isinstance(v, str | list | None) for name, v in first.items()}
         chosen = _choose(columns, where, language)
-        rows = ((row.get(chosen[0]), row.get("language")) for row in chain([first], objects))
-        yield from _parsed(rows, chosen[0])
+        yield from _parsed(chain([first], objects), chosen)
 
 
 def _json_objects(lines: Iterable[str], where: str) -> Iterator[Mapping]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        row = _from_json(line)
+        row = from_json(line)
         if not isinstance(row, dict):
             raise CJEError(f"{where}:{number}: not a JSON object; tell the data set's owner")
         yield row
@@ -235,15 +252,14 @@ def _csv_rows(path: Path, where: str, language: str | None) -> Rows:
     options = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
     columns = dict.fromkeys(pd.read_csv(path, nrows=0, **options).columns, True)
     chosen = _choose(columns, where, language)
-    with pd.read_csv(path, usecols=chosen, chunksize=BATCH, **options) as chunks:
-        # Asking for the turns twice gives a second column where no language is wanted.
-        pairs = (chunk[[chosen[0], chosen[-1]]].to_numpy() for chunk in chunks)
-        yield from _parsed(chain.from_iterable(pairs), chosen[0])
+    with pd.read_csv(path, usecols=chosen.names, chunksize=BATCH, **options) as chunks:
+        rows = chain.from_iterable(chunk.to_dict("records") for chunk in chunks)
+        yield from _parsed(rows, chosen)
 
 
-def _choose(columns: Mapping[str, bool], where: str, language: str | None) -> list[str]:
-    """The column of turns and, where one is asked for, that of languages; `columns` says by name
-    whether a column is of a type that holds turns."""
+def _choose(columns: Mapping[str, bool], where: str, language: str | None) -> Chosen:
+    """The columns of turns, of languages where one is asked for, and of clusters; `columns` says by
+    name whether a column is of a type that holds turns."""
     turns = next((name for name in TURNS if columns.get(name)), None)
     found = f"found {', '.join(columns) or 'none'}"
     if turns is None:
@@ -256,68 +272,28 @@ def _choose(columns: Mapping[str, bool], where: str, language: str | None) -> li
             f"{where}: no column `language` to find {language} by; {found}.\n"
             "Set language: null for all rows"
         )
-    return [turns, "language"] if language else [turns]
+    cluster = next((name for name in CLUSTERS if name in columns), None)
+    return Chosen(turns, "language" if language else None, cluster)
 
 
-def _parsed(rows: Iterable[tuple[Any, Any]], column: str) -> Rows:
+def _parsed(rows: Iterable[Mapping], chosen: Chosen) -> Rows:
     """Text that is JSON parsed: always in a column of conversations; prompts where the first one is
     a list of texts, as a single prompt may look like JSON and be none."""
-    as_json = None if column == "prompt" else True
-    for value, language in rows:
+    as_json = None if chosen.turns == "prompt" else True
+    for row in rows:
+        value = row.get(chosen.turns)
         if isinstance(value, str) and value.strip():
             if as_json is None:
-                as_json = _is_texts(_from_json(value))
+                as_json = _is_texts(from_json(value))
             if as_json:
-                value = _from_json(value)
+                value = from_json(value)
                 value = value if isinstance(value, list) else None
-        yield value, language
-
-
-def _from_json(text: str) -> Any:
-    """What the text holds, or None where it is no JSON."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+        cluster = (chosen.cluster or "", id_text(row.get(chosen.cluster)))
+        yield value, row.get(chosen.language), cluster
 
 
 def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and value != [] and all(isinstance(v, str | None) for v in value)
-
-
-def _first_user_text(turns: Any) -> str | None:
-    """The text of the first user turn; None where there is none that is text alone.
-
-    `turns` is a text, or an iterable of texts, of messages {role, content}, of contents {content},
-    or of exchanges {user: {content}, ...}.
-    """
-    if turns is None or isinstance(turns, str):
-        return _text(turns)
-    for turn in turns:
-        if not isinstance(turn, Mapping):
-            return _text(turn)
-        message = turn["user"] if isinstance(turn.get("user"), Mapping) else turn
-        if str(message.get("role") or "user").casefold() in USERS:
-            return _text(message.get("content"))
-    return None
-
-
-def _text(content: Any) -> str | None:
-    """Content as text that is not blank, or None; its parts {type: text, text} are joined."""
-    if isinstance(content, list):
-        parts = [p.get("text") if isinstance(p, Mapping) else p for p in content]
-        if not all(isinstance(part, str) for part in parts):
-            return None
-        if any(p.get("type") not in (None, "text") for p in content if isinstance(p, Mapping)):
-            return None
-        content = "\n".join(parts)
-    if not isinstance(content, str) or not content.strip():
-        return None
-    try:
-        content.encode("utf-8")
-    except UnicodeEncodeError:
-        return None
-    return content
 
 
 def _key(text: str) -> bytes:

@@ -1,20 +1,24 @@
 """Logs, draws and labels that users bring (`source: files`), checked and joined into our tables.
 
 data/inputs/README.md says which files and columns there are; `cje.user_files` checks each row
-by itself, this module what rows must be to each other.
+by itself, `cje.ratings` joins what several raters said, this module finds what belongs together.
 """
 
 import hashlib
+import math
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 
 import pandas as pd
 
+from cje.conversations import grouping, repeats
 from cje.errors import CJEError
+from cje.ratings import labelled, one_row_an_answer, repeat_answers
+from cje.schemas import NO_ANSWER
 from cje.settings import Settings, show_value
 from cje.tables import LOGGED, TABLES, check_table, prompt_uids, to_unit
 from cje.user_files import (
@@ -39,7 +43,9 @@ class Inputs:
     """The users' files as the tables of `cje.tables`, and what was found in them.
 
     `targets` are the policies that have draws, sorted. `bad_rows` (file, line, column, reason) are
-    the rows left out under `on_bad_row: skip`; `summary` counts; `notes` are sentences for people.
+    the rows left out under `on_bad_row: skip`, `left_out` says how many of each file: {"logs":
+    {"rows", "share"}, "draws": {policy: ...}, "validation": {policy: ...}}, files without any left
+    out; `summary` counts; `notes` are sentences for people.
     """
 
     targets: list[str]
@@ -51,6 +57,7 @@ class Inputs:
     oracle_labels: pd.DataFrame
     validation_labels: pd.DataFrame
     bad_rows: pd.DataFrame
+    left_out: dict[str, dict]
     summary: dict[str, float]
     notes: list[str]
 
@@ -90,16 +97,40 @@ def read_inputs(folder: str | PathLike, settings: Settings) -> Inputs:
         _refuse_useless(path, rows)
 
     kept = _sample([row["uid"] for row in logs], settings)
-    left_out = len(logs) - len(kept)
-    logs = [row | {"policy": row["action"], "draw": LOGGED} for row in logs if row["uid"] in kept]
+    beyond = len(logs) - len(kept)
+    logs = [row for row in logs if row["uid"] in kept]
+    for row in logs:
+        row["policy"] = row["action"]
     for policy in draws:
-        draws[policy] = [row | {"policy": policy} for row in draws[policy] if row["uid"] in kept]
+        draws[policy] = [row for row in draws[policy] if row["uid"] in kept]
+        for row in draws[policy]:
+            row["policy"] = policy
         if not draws[policy]:
             raise CJEError(
                 f"{draw_files[policy]}: no draw is for one of the {len(kept)} prompts kept; "
                 "raise max_samples"
             )
-    return _join(logs, draws, bad_rows, left_out, settings)
+    shares = {
+        "logs": bad.share(logs_file),
+        "draws": {policy: bad.share(path) for policy, path in draw_files.items()},
+        "validation": {policy: bad.share(path) for policy, path in label_files.items()},
+    }
+    tables = _tables(logs, draws, prompts, settings)
+    return Inputs(
+        targets=list(draws),
+        bad_rows=bad_rows,
+        left_out=_without_nothing(shares),
+        summary=_summary(tables, logs, draws)
+        | {"prompts_left_out": beyond, "bad_rows": len(bad_rows)},
+        notes=_notes(logs, draws, settings),
+        **tables,
+    )
+
+
+def _without_nothing(shares: Mapping) -> dict:
+    """The nested mapping without what is empty in it."""
+    found = {k: _without_nothing(v) if isinstance(v, Mapping) else v for k, v in shares.items()}
+    return {k: v for k, v in found.items() if v not in (None, {})}
 
 
 @dataclass
@@ -107,7 +138,7 @@ class _BadRows:
     """The bad rows of all files."""
 
     found: list[tuple[Path, int, BadRow]] = field(default_factory=list)
-    files: list[Path] = field(default_factory=list)  # in the order of reading
+    rows: Counter[Path] = field(default_factory=Counter)  # of each file, in the order of reading
 
     def keep(self, rows: Iterable[Row], check: Callable[[Row], Row]) -> list[Row]:
         """`check(row)` of each row, without the rows that it refuses."""
@@ -121,10 +152,11 @@ class _BadRows:
 
     def read(self, path: Path, parse: Callable, settings: Settings) -> list[Row]:
         """The good rows of a file, with their `file` and `line`."""
-        self.files.append(path)
+        self.rows[path] = 0
 
         def parsed(row: Row) -> Row:
             raw = row["raw"]
+            self.rows[path] += 1
             if isinstance(raw, BadRow):
                 raise raw
             return {"file": path, "line": row["line"], **parse(raw, settings)}
@@ -134,21 +166,40 @@ class _BadRows:
 
     def frame(self) -> pd.DataFrame:
         """Columns file, line, column, reason, in the order of reading."""
-        order = {path: i for i, path in enumerate(self.files)}
+        order = {path: i for i, path in enumerate(self.rows)}
         found = sorted(self.found, key=lambda item: (order[item[0]], item[1]))
         rows = [(str(path), line, bad.column, bad.reason) for path, line, bad in found]
         return pd.DataFrame(rows, columns=["file", "line", "column", "reason"])
 
+    def share(self, path: Path) -> dict[str, float] | None:
+        """How many rows of a file are bad, and which part of it; None where none is."""
+        bad = sum(found == path for found, _, _ in self.found)
+        return {"rows": bad, "share": bad / self.rows[path]} if bad else None
+
 
 class _Prompts:
-    """The logged prompts by uid, and the uids by the prompt's text."""
+    """The logged prompts by uid, the uids by what was asked, and clusters that rows name."""
 
     def __init__(self, logs: Iterable[Row]):
         self.texts: dict[str, str] = {}
+        self.asked: dict[str, str] = {}
         self.uids: dict[str, list[str]] = defaultdict(list)
+        self.clusters: dict[str, str] = {}
         for row in logs:
-            self.texts[row["uid"]] = row["prompt"]
-            self.uids[_same_text(row["prompt"])].append(row["uid"])
+            uid, asked = row["uid"], _same_text(row["asked"])
+            self.texts[uid], self.asked[uid] = row["prompt"], asked
+            self.uids[asked].append(uid)
+            if row["cluster"] is not None:
+                self.clusters[uid] = row["cluster"]
+
+    def agree(self, uid: str, cluster: str | None) -> None:
+        """Note the cluster that a row names; raises BadRow where another row names another."""
+        known = self.clusters.get(uid, cluster)
+        if cluster not in (None, known):
+            given = f"{show_value(cluster)}, but {show_value(known)}"
+            raise BadRow("cluster", f"{given} in another row of uid {show_value(uid)}")
+        if known is not None:
+            self.clusters[uid] = known
 
 
 def _same_text(text: str) -> str:
@@ -156,21 +207,20 @@ def _same_text(text: str) -> str:
 
 
 def _read_logs(path: Path, settings: Settings, bad: _BadRows) -> list[Row]:
+    """The logged answers; `repeat` is the cluster of equal prompts without a uid."""
     rows = bad.read(path, parse_log, settings)
+    repeated: list[str | None] = [None] * len(rows)
     if any(row["uid"] is not None for row in rows):
         rows = bad.keep(rows, _require_uid)
     else:
-        uids = prompt_uids(row["prompt"] for row in rows)
-        rows = [row | {"uid": uid} for row, uid in zip(rows, uids, strict=True)]
-    first: dict[str, int] = {}
-
-    def unique(row: Row) -> Row:
-        line = first.setdefault(row["uid"], row["line"])
-        if line != row["line"]:
-            raise BadRow(row["uid_column"], f"{show_value(row['uid'])} is on line {line} already")
-        return row
-
-    return _with_probs(bad.keep(rows, unique), [], bad)[0]
+        uids = prompt_uids(row["asked"] for row in rows)
+        for row, uid in zip(rows, uids, strict=True):
+            row["uid"] = uid
+        repeated = repeats(uids)
+    groups = grouping([row["cluster"] for row in rows])
+    for row, cluster, repeat in zip(rows, groups, repeated, strict=False):
+        row.update(draw=LOGGED, cluster=cluster, repeat=repeat)
+    return labelled(one_row_an_answer(rows, bad.keep), bad.keep)
 
 
 def _read_draws(
@@ -180,34 +230,53 @@ def _read_draws(
     settings: Settings,
     bad: _BadRows,
 ) -> list[Row]:
-    """The draws of a policy; the labels of its validation file become those of its draws."""
+    """The draws of a policy, each with its label in the validation file, or None, as `check`."""
     rows = bad.read(path, parse_draw, settings)
-    labels = bad.read(label_path, parse_label, settings) if label_path else []
-    rows = bad.keep(rows, _placer(prompts))
-    labels = bad.keep(labels, _placer(prompts))
-    rows, labels = _with_probs(rows, labels, bad)
-    by_key = {(row["uid"], row["draw"]): row for row in rows}
+    if repeat_answers(rows):
+        for row in rows:
+            row["draw"] = 0
+    rows = bad.keep(rows, _placer(prompts, {}))
+    rows = labelled(one_row_an_answer(rows, bad.keep), bad.keep)
+    checks = _read_labels(label_path, rows, prompts, settings, bad) if label_path else {}
+    for row in rows:
+        row["check"] = checks.get((row["uid"], row["draw"]))
+    return rows
 
-    def attach(label: Row) -> Row:
-        uid = show_value(label["uid"])
+
+def _read_labels(
+    path: Path, draws: list[Row], prompts: _Prompts, settings: Settings, bad: _BadRows
+) -> dict[tuple[str, int], Row]:
+    """The labels in a validation file, by uid and draw; without those that the draws have too."""
+    by_key = {(row["uid"], row["draw"]): row for row in draws}
+    count = Counter(row["uid"] for row in draws)
+    only = {row["uid"]: row["draw"] for row in draws if count[row["uid"]] == 1}
+
+    def of_a_draw(label: Row) -> Row:
         draw = by_key.get((label["uid"], label["draw"]))
         if draw is None:
+            uid = show_value(label["uid"])
             raise BadRow("draw", f"this policy has no draw {label['draw']} of uid {uid}")
+        where = f"{draw['file']}:{draw['line']}"
+        if draw["answer"] is None:
+            raise BadRow(label["oracle_column"], f"of an answer that failed, {where}")
         if label["answer"] not in (None, draw["answer"]):
-            reason = f"differs from the draw's, {draw['file']}:{draw['line']}"
-            raise BadRow(label["answer_column"], reason)
-        if draw["oracle_score"] not in (None, label["oracle_score"]):
-            raise BadRow(
-                label["oracle_column"],
-                f"{label['oracle_score']:g}, but {draw['oracle_score']:g} on the draw, "
-                f"{draw['file']}:{draw['line']}",
-            )
-        draw["oracle_score"] = label["oracle_score"]
-        draw["oracle_prob"] = label["oracle_prob"]
+            raise BadRow(label["answer_column"], f"differs from the draw's, {where}")
+        return label | {"answer": draw["answer"]}
+
+    def same_score(label: Row) -> Row:
+        draw = by_key[label["uid"], label["draw"]]
+        given, known = label["oracle_score"], draw["oracle_score"]
+        if known is not None and not math.isclose(given, known, rel_tol=1e-9, abs_tol=1e-9):
+            where = f"{draw['file']}:{draw['line']}"
+            reason = f"{given:.12g}, but {known:.12g} on the draw, {where}"
+            raise BadRow(label["oracle_column"], reason)
         return label
 
-    bad.keep(labels, attach)
-    return rows
+    labels = bad.keep(bad.read(path, parse_label, settings), _placer(prompts, only))
+    labels = bad.keep([label for label in labels if label["ratings"]], of_a_draw)
+    labels = labelled(one_row_an_answer(labels, bad.keep), bad.keep)
+    found = {(label["uid"], label["draw"]): label for label in bad.keep(labels, same_score)}
+    return {key: label for key, label in found.items() if by_key[key]["oracle_score"] is None}
 
 
 def _require_uid(row: Row) -> Row:
@@ -216,54 +285,40 @@ def _require_uid(row: Row) -> Row:
     return row
 
 
-def _with_probs(rows: list[Row], labels: list[Row], bad: _BadRows) -> tuple[list, list]:
-    """Rows and labels; where one label has an oracle_prob, those without are bad."""
-
-    def check(row: Row) -> Row:
-        if row["oracle_score"] is not None and row["oracle_prob"] is None:
-            raise BadRow("oracle_prob", "missing, though other labelled rows have it")
-        return row
-
-    labelled = [row for row in (*rows, *labels) if row["oracle_score"] is not None]
-    if all(row["oracle_prob"] is None for row in labelled):
-        return rows, labels
-    return bad.keep(rows, check), bad.keep(labels, check)
-
-
-def _placer(prompts: _Prompts) -> Callable[[Row], Row]:
+def _placer(prompts: _Prompts, only: Mapping[str, int]) -> Callable[[Row], Row]:
     """A check of one file's rows that finds each row's uid and draw among the logged prompts.
 
-    Without a uid the prompt's text tells; of a text that was logged m times, the first m rows
-    belong to its m uids. Without a draw, a prompt's rows are numbered as they come.
+    Without a uid the prompt tells; of one that was logged m times, the first m rows belong to its m
+    uids. Without a draw, it is the one that the uid has (`only`), else rows are numbered as they
+    come.
     """
     count: Counter = Counter()
-    first: dict[tuple[str, int], int] = {}
 
     def place(row: Row) -> Row:
-        uid, draw, text = row["uid"], row["draw"], row["prompt"] and _same_text(row["prompt"])
+        uid, draw, asked = row["uid"], row["draw"], row["asked"] and _same_text(row["asked"])
         if uid is None:
-            uids = prompts.uids.get(text)
+            uids = prompts.uids.get(asked)
             if not uids:
                 raise BadRow("prompt", "no good row of the logs has this prompt")
-            nth = count[text, draw]
-            count[text, draw] += 1
+            nth = count[asked, draw]
+            count[asked, draw] += 1
             if draw is None:
-                uid, draw = uids[nth % len(uids)], nth // len(uids)
+                uid = uids[nth % len(uids)]
+                draw = only.get(uid, nth // len(uids))
             else:
                 uid = uids[min(nth, len(uids) - 1)]
         else:
             if uid not in prompts.texts:
                 reason = f"{show_value(uid)} is in no good row of the logs"
                 raise BadRow(row["uid_column"], reason)
-            if text is not None and text != _same_text(prompts.texts[uid]):
+            if asked not in (None, prompts.asked[uid]):
                 raise BadRow("prompt", f"differs from the log's prompt of uid {show_value(uid)}")
             if draw is None:
-                draw = count[uid]
+                draw = only.get(uid, count[uid])
                 count[uid] += 1
-        line = first.setdefault((uid, draw), row["line"])
-        if line != row["line"]:
-            raise BadRow("draw", f"{draw} of uid {show_value(uid)} is on line {line} already")
-        return row | {"uid": uid, "draw": draw, "prompt": prompts.texts[uid]}
+        prompts.agree(uid, row["cluster"][1])
+        row.update(uid=uid, draw=draw, prompt=prompts.texts[uid])
+        return row
 
     return place
 
@@ -292,59 +347,92 @@ def _sample(uids: list[str], settings: Settings) -> set[str]:
     return set(sorted(uids, key=rank)[: settings.max_samples])
 
 
-def _join(
-    logs: list[Row],
-    draws: dict[str, list[Row]],
-    bad_rows: pd.DataFrame,
-    left_out: int,
-    settings: Settings,
-) -> Inputs:
-    """The tables of the rows that are left; every row has its `policy` and `draw`."""
+def _tables(
+    logs: list[Row], draws: dict[str, list[Row]], prompts: _Prompts, settings: Settings
+) -> dict[str, pd.DataFrame]:
+    """The tables of the rows that are left, by name; every row has its `policy` and `draw`."""
     fresh = [row for rows in draws.values() for row in rows]
-    target_rows = [_target_logp(row, policy) for policy in draws for row in logs]
-    labels = _labels(logs)
-    validation = [label for rows in draws.values() for label in _labels(rows)]
-    scored = {p for row in logs for p in row["targets"]} - {row["action"] for row in logs}
-    without_draws = sorted(scored - set(draws))
-    logps = [row["sequence_logp"] for row in target_rows]
-    summary = {
+    asked = [
+        {
+            "uid": row["uid"],
+            "prompt": row["prompt"],
+            "source": "files",
+            "cluster": prompts.clusters.get(row["uid"], row["repeat"]),
+        }
+        for row in logs
+    ]
+    own, checks = _labels(logs, logs), []
+    for rows in draws.values():
+        labels = _labels(rows, rows)
+        others = _labels([row | row["check"] for row in rows if row["check"]], rows)
+        own += labels or others
+        checks += others if labels else []
+    rows = {
+        "prompts": asked,
+        "logs": logs,
+        "draws": fresh,
+        "target_logps": [_target_logp(row, policy) for policy in draws for row in logs],
+        "proxy_scores": [_judged(row, settings) for row in (*logs, *fresh)],
+        "oracle_labels": own,
+        "validation_labels": checks,
+    }
+    return {name: _frame(found, name) for name, found in rows.items()}
+
+
+def _summary(
+    tables: Mapping[str, pd.DataFrame], logs: list[Row], draws: dict[str, list[Row]]
+) -> dict[str, float]:
+    """What there is, in numbers."""
+    fresh = [row for rows in draws.values() for row in rows]
+    labels = len(tables["oracle_labels"])
+    on_logs = int((tables["oracle_labels"]["draw"] == LOGGED).sum())
+    logps = tables["target_logps"]["sequence_logp"]
+    return {
         "logs": len(logs),
         "draws": len(fresh),
         "targets": len(draws),
-        "oracle_labels": len(labels),
-        "labelled_share": len(labels) / len(logs),
-        "validation_labels": len(validation),
-        "logs_without_judge_score": sum(row["score"] is None for row in logs),
-        "draws_without_judge_score": sum(row["score"] is None for row in fresh),
+        "clusters": tables["prompts"]["cluster"].nunique(),
+        "oracle_labels": on_logs,
+        "labelled_share": on_logs / len(logs),
+        "draw_labels": labels - on_logs,
+        "validation_labels": len(tables["validation_labels"]),
+        "logs_without_answer": sum(row["answer"] is None for row in logs),
+        "draws_without_answer": sum(row["answer"] is None for row in fresh),
+        "logs_without_judge_score": _unjudged(logs),
+        "draws_without_judge_score": _unjudged(fresh),
         "logs_without_logp": sum(row["sequence_logp"] is None for row in logs),
-        "target_logps_missing": sum(logp is None for logp in logps),
-        "target_logps_outside_support": sum(logp == -float("inf") for logp in logps),
-        "policies_without_draws": len(without_draws),
-        "prompts_left_out": left_out,
-        "bad_rows": len(bad_rows),
+        "target_logps_missing": int(logps.isna().sum()),
+        "target_logps_outside_support": int((logps == -math.inf).sum()),
+        "policies_without_draws": len(_without_draws(logs, draws)),
     }
-    everything = [*logs, *fresh]
+
+
+def _unjudged(rows: Iterable[Row]) -> int:
+    """How many answers have no judge score."""
+    return sum(row["score"] is None and row["answer"] is not None for row in rows)
+
+
+def _without_draws(logs: Iterable[Row], draws: Iterable[str]) -> list[str]:
+    """The policies that score logged answers and have given none of their own."""
+    scored = {policy for row in logs for policy in row["targets"]}
+    return sorted(scored - {row["action"] for row in logs} - set(draws))
+
+
+def _notes(logs: list[Row], draws: dict[str, list[Row]], settings: Settings) -> list[str]:
+    """What people should know of their files, in sentences."""
+    everything = [*logs, *(row for rows in draws.values() for row in rows)]
+    checks = [row["check"] for row in everything if row.get("check")]
+    scores = [row["score"] for row in everything]
+    labels = [row["oracle_score"] for row in (*everything, *checks)]
     notes = [
-        *_scale_note([row["score"] for row in everything], "judge_range", settings.judge_range),
-        *_scale_note(
-            [row["oracle_score"] for row in everything], "oracle_range", settings.oracle_range
-        ),
+        *_scale_note(scores, "judge_range", settings.judge_range),
+        *_scale_note(labels, "oracle_range", settings.oracle_range),
     ]
-    if without_draws:
-        notes.append(f"left aside, for they have no draws: {', '.join(without_draws)}")
-    return Inputs(
-        targets=list(draws),
-        prompts=_frame([row | {"source": "files", "checks": None} for row in logs], "prompts"),
-        logs=_frame(logs, "logs"),
-        draws=_frame(fresh, "draws"),
-        target_logps=_frame(target_rows, "target_logps"),
-        proxy_scores=_frame([_judged(row, settings) for row in everything], "proxy_scores"),
-        oracle_labels=_frame(labels, "oracle_labels"),
-        validation_labels=_frame(validation, "validation_labels"),
-        bad_rows=bad_rows,
-        summary=summary,
-        notes=notes,
-    )
+    if without := _without_draws(logs, draws):
+        notes.append(f"left aside, for they have no draws: {', '.join(without)}")
+    if more := sum(row["says_more"] for row in logs):
+        notes.append(f"prompts that hold more than a user turn, which alone is shown: {more:,}")
+    return notes
 
 
 def _frame(rows: list[Row], name: str) -> pd.DataFrame:
@@ -368,19 +456,22 @@ def _target_logp(row: Row, policy: str) -> Row:
     }
 
 
-def _labels(rows: list[Row]) -> list[Row]:
-    """The labelled ones of a policy's rows, with their inclusion probability."""
-    labelled = [row for row in rows if row["oracle_score"] is not None]
-    share = len(labelled) / len(rows)
+def _labels(rows: list[Row], among: list[Row]) -> list[Row]:
+    """The labelled rows, with the probability that they had to be among a policy's answers."""
+    found = [row for row in rows if row["oracle_score"] is not None]
+    answers = sum(row["answer"] is not None for row in among)
     return [
-        row if row["oracle_prob"] is not None else row | {"oracle_prob": share} for row in labelled
+        row if row["oracle_prob"] is not None else row | {"oracle_prob": len(found) / answers}
+        for row in found
     ]
 
 
 def _judged(row: Row, settings: Settings) -> Row:
-    score = row["score"]
-    unit = None if score is None else to_unit(score, settings.judge_range)
-    return row | {"judge_raw": unit, "reason": "not given" if score is None else None}
+    """The judge's score as a utility, or why there is none."""
+    judged = {name: row[name] for name in ("uid", "policy", "draw")}
+    if row["score"] is None:
+        return judged | {"reason": NO_ANSWER if row["answer"] is None else "not given"}
+    return judged | {"judge_raw": to_unit(row["score"], settings.judge_range)}
 
 
 def _scale_note(

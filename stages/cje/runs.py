@@ -6,7 +6,7 @@ tables under `data/`, the metrics under `metrics/`.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +15,11 @@ from typing import Any
 import pandas as pd
 from ruamel.yaml import YAML
 
-from cje.diagnostics import COLUMNS as VIOLATION_COLUMNS
 from cje.errors import CJEError
 from cje.frames import KEY, unit_labels
-from cje.inference import square
 from cje.settings import Settings, load_settings
+from cje.stats.guardrails import COLUMNS as VIOLATION_COLUMNS
+from cje.stats.inference import square
 from cje.tables import LOGGED, read_table
 
 RUNS = Path("outputs/arena_runs")
@@ -212,8 +212,7 @@ def stale(project: Path) -> list[str]:
     reasons = []
     for stage in stages.values():
         for name, then in stage.get("params", {}).get("params.yaml", {}).items():
-            if (now := settings.get(name)) != then:
-                reasons.append(f"{name} was {brief(then)} and is {brief(now)}")
+            reasons += changes(name, then, settings.get(name))
     for stage in stages.values():
         for out in stage.get("outs", []):
             path = project / out["path"]
@@ -224,6 +223,14 @@ def stale(project: Path) -> list[str]:
             elif hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != out["md5"]:
                 reasons.append(f"{out['path']} is not what the last run made")
     return list(dict.fromkeys(reasons))
+
+
+def changes(name: str, then: Any, now: Any) -> list[str]:
+    """How a setting differs from what it was, key by key where it holds others."""
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        keys = dict.fromkeys([*then, *now])
+        return [words for k in keys for words in changes(f"{name}.{k}", then.get(k), now.get(k))]
+    return [] if now == then else [f"{name} was {brief(then)} and is {brief(now)}"]
 
 
 def locked_stages(folder: Path) -> dict[str, Any]:

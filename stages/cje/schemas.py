@@ -9,11 +9,30 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from cje.vocabulary import LogprobKind, Severity
+
 LOGGED = -1  # `draw` of a logged answer, where logged and fresh answers share a table
 
 FINISH_REASONS = ("stop", "length", "refusal")
-LOGPROB_KINDS = ("sampling", "raw")
-SEVERITIES = ("warning", "critical")
+# How an answer ended, in the words of servers of the OpenAI kind, and in Anthropic's.
+COMPLETION_ENDS = {
+    "stop": "stop",
+    "eos": "stop",  # Together
+    "length": "length",
+    "content_filter": "refusal",
+}
+MESSAGE_ENDS = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "tool_use": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "refusal": "refusal",
+}
+VERY_UNLIKELY = -9999.0  # OpenAI's mark, and vLLM's least value: no log-probability
+LOGPROB_KINDS = tuple(kind.value for kind in LogprobKind)
+SEVERITIES = tuple(severity.value for severity in Severity)
+NO_ANSWER = "there is no answer"  # why a judge gives no score
 CALL_KINDS = ("answer", "judgement", "score")
 LOGP_ROUNDING = 1e-9  # a log-probability may exceed 0 by this much: sums of rounded terms do
 
@@ -35,17 +54,19 @@ LOGP = Rule("must be at most 0 (-inf is allowed)", lambda v: v <= LOGP_ROUNDING)
 SAMPLED_LOGP = Rule("must be finite and at most 0", lambda v: np.isfinite(v) & (v <= LOGP_ROUNDING))
 COUNT = Rule("must be 0 or more", lambda v: v >= 0)
 NOT_NEGATIVE = Rule("must be finite and 0 or more", lambda v: np.isfinite(v) & (v >= 0))
+COUNTED = Rule("must be 1 or more", lambda v: v >= 1)
 COUNT_OR_LOGGED = Rule(f"must be {LOGGED} (the logged answer) or more", lambda v: v >= LOGGED)
-LOGGED_ONLY = Rule(f"must be {LOGGED} (the logged answer)", lambda v: v == LOGGED)
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: `rule` is for numbers, `choices` for text."""
+    """A column of a table: `rule` is for numbers, `choices` for text. A frame may be without an
+    `optional` one, which is null then."""
 
     name: str
     type: pa.DataType = TEXT
     null: bool = False
+    optional: bool = False
     rule: Rule | None = None
     choices: tuple[str, ...] = ()
 
@@ -74,9 +95,11 @@ _COMPLETION_TOKENS = Column("completion_tokens", INTEGER, null=True, rule=COUNT)
 _REASON = Column("reason", null=True)  # why an answer, a score or a reply is null
 _ANSWER = Column("answer", null=True)
 _REFERENCE = Column("reference", null=True)  # an answer that a judge may compare with
+_CLUSTER = Column("cluster", null=True, optional=True)  # what it shares with other prompts
 _LABEL = (
     Column("oracle_score", REAL, rule=FINITE),
     Column("oracle_prob", REAL, rule=PROBABILITY),
+    Column("raters", INTEGER, null=True, optional=True, rule=COUNTED),  # whose mean the score is
 )
 _REPLY = (
     Column("tokens", pa.list_(TEXT), null=True),
@@ -93,7 +116,7 @@ _REPLY = (
 
 TABLES = {
     "prompts": Table(
-        (_UID, _PROMPT, Column("source"), Column("checks", null=True), _REFERENCE),
+        (_UID, _PROMPT, Column("source"), Column("checks", null=True), _REFERENCE, _CLUSTER),
         key=("uid",),
         stage="load_prompts",
     ),
@@ -123,12 +146,8 @@ TABLES = {
         key=_KEY,
         stage="proxy_score",
     ),
-    "oracle_labels": Table(
-        (_UID, _POLICY, Column("draw", INTEGER, rule=LOGGED_ONLY), *_LABEL),
-        key=_KEY,
-        stage="oracle_label",
-    ),
-    "validation_labels": Table((_UID, _POLICY, _DRAW, *_LABEL), key=_KEY, stage="validate"),
+    "oracle_labels": Table((_UID, _POLICY, _ANY_ANSWER, *_LABEL), key=_KEY, stage="oracle_label"),
+    "validation_labels": Table((_UID, _POLICY, _ANY_ANSWER, *_LABEL), key=_KEY, stage="validate"),
     "calls": Table(
         (
             Column("key"),

@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
+from enum import StrEnum
 from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,11 +18,14 @@ from pydantic import (
     Strict,
     ValidationError,
     ValidationInfo,
+    create_model,
     field_validator,
 )
 from ruamel.yaml import YAML, YAMLError
 
 from cje.errors import CJEError
+from cje.stats.thresholds import THRESHOLD_LIST, THRESHOLDS
+from cje.vocabulary import EstimatorName, WeightChoice
 
 MAX_LINES = 5  # of an error message
 # The second alternative is the path of a local model, which may begin at the root.
@@ -60,6 +64,7 @@ LIMITS_WORDS = (
     "tokens_per_minute: 200000}}"
 )
 PRICES_WORDS = "US dollars per million tokens, {openai/my-model: {input: 1.0, output: 4.0}}"
+GUARD_RAIL_WORDS = "thresholds by name, {min_target_labels: 30, refuse_ess: 0.05}"
 
 
 def show_value(value: Any) -> str:
@@ -71,6 +76,12 @@ def show_value(value: Any) -> str:
     except (TypeError, ValueError):  # keys that are no text, a list that holds itself
         text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def one_of(words: type[StrEnum]) -> str:
+    """The words of a list as an error offers them: a, b or c."""
+    *others, last = words
+    return f"{', '.join(others)} or {last}"
 
 
 def policy_name_problem(name: str) -> str | None:
@@ -158,6 +169,40 @@ class PolicyEntry(BaseModel):
     chat_template: str | None = Field(None, description=TEMPLATE_WORDS)
 
 
+class _GuardRailRules(BaseModel):
+    """What the thresholds of the guard rails must be to each other."""
+
+    model_config = ConfigDict(**FROZEN, validate_default=True)
+
+    @field_validator("refuse_ess", check_fields=False)
+    @classmethod
+    def _refuse_ess(cls, value: float, info: ValidationInfo) -> float:
+        caution = info.data.get("caution_ess")
+        if caution is not None and value > caution:
+            raise ValueError(f"{value:g} is not allowed; give at most caution_ess, {caution:g}")
+        return value
+
+
+KINDS = {"count": (Count, COUNT_WORDS), "share": (Share, SHARE_WORDS)}  # of thresholds
+
+
+def _threshold_fields() -> dict[str, Any]:
+    """A field for every threshold of the list, in its order."""
+    fields = {}
+    for threshold in THRESHOLD_LIST:
+        kind, words = KINDS[threshold.kind]
+        fields[threshold.name] = (kind, Field(threshold.default, description=words))
+    return fields
+
+
+GuardRails = create_model(
+    "GuardRails",
+    __base__=_GuardRailRules,
+    __doc__="The thresholds of the guard rails; what is left out has its default.",
+    **_threshold_fields(),
+)
+
+
 class Settings(BaseModel):
     """Every setting of an experiment; each field's description says what is allowed."""
 
@@ -206,17 +251,14 @@ class Settings(BaseModel):
     oracle_fraction: Annotated[Real, Field(gt=0, le=1)] = Field(
         0.25, description="a number above 0 and at most 1"
     )
+    target_labels: Count = Field(100, description=COUNT_WORDS)
     oracle_samples: Count = Field(250, description=COUNT_WORDS)
     judge_range: Scale = Field((0.0, 10.0), description=RANGE_WORDS)
     oracle_range: Scale = Field((0.0, 10.0), description=RANGE_WORDS)
     on_bad_row: Literal["error", "skip"] = Field("error", description="error or skip")
 
-    estimator: Literal["dr-cpo", "direct", "ips", "snips", "calibrated-ips"] = Field(
-        "dr-cpo", description="dr-cpo, direct, ips, snips or calibrated-ips"
-    )
-    weights: Literal["auto", "sequence", "marginal"] = Field(
-        "auto", description="auto, sequence or marginal"
-    )
+    estimator: EstimatorName = Field(EstimatorName.DR_CPO, description=one_of(EstimatorName))
+    weights: WeightChoice = Field(WeightChoice.AUTO, description=one_of(WeightChoice))
     folds: Annotated[Integer, Field(ge=2, le=50)] = Field(
         5, description="a whole number from 2 to 50"
     )
@@ -224,15 +266,7 @@ class Settings(BaseModel):
         0.05, description="a number above 0 and below 1"
     )
 
-    min_oracle_labels: Count = Field(50, description=COUNT_WORDS)
-    min_proxy_correlation: Share = Field(0.3, description=SHARE_WORDS)
-    caution_ess: Share = Field(0.3, description=SHARE_WORDS)
-    refuse_ess: Share = Field(0.05, description=SHARE_WORDS)
-    max_extreme_weight_share: Share = Field(0.01, description=SHARE_WORDS)
-    max_out_of_range: Share = Field(0.05, description=SHARE_WORDS)
-    max_truncated: Share = Field(0.2, description=SHARE_WORDS)
-    max_unparsed: Share = Field(0.02, description=SHARE_WORDS)
-    min_truth_coverage: Share = Field(0.8, description=SHARE_WORDS)
+    guard_rails: GuardRails = Field(GuardRails(), description=GUARD_RAIL_WORDS)
 
     @field_validator("prompts")
     @classmethod
@@ -267,14 +301,6 @@ class Settings(BaseModel):
                 raise ValueError(f"{show_value(name)} is listed twice; name each policy once")
         return value
 
-    @field_validator("refuse_ess")
-    @classmethod
-    def _refuse_ess(cls, value: float, info: ValidationInfo) -> float:
-        caution = info.data.get("caution_ess")
-        if caution is not None and value > caution:
-            raise ValueError(f"{value:g} is not allowed; give at most caution_ess, {caution:g}")
-        return value
-
     def policy(self, name: str) -> Policy:
         """The policy of that name, with the global settings where its entry leaves them out."""
         entry = self.policies.get(name)
@@ -299,6 +325,16 @@ class Settings(BaseModel):
         """The judging models by the setting that names them."""
         return {"proxy_model": self.proxy_model, "oracle_model": self.oracle_model}
 
+    def judged_by_itself(self, name: str) -> str | None:
+        """judge or oracle, where that is the policy's own model; None else, and for files."""
+        if self.source == "files":
+            return None
+        own = self.policy(name).model
+        for role, model in (("oracle", self.oracle_model), ("judge", self.proxy_model)):
+            if model.removeprefix("likelihood/") == own:
+                return role
+        return None
+
     @property
     def identical_policies(self) -> set[str]:
         """The targets that are the base policy under another name; none where files are read."""
@@ -309,9 +345,8 @@ class Settings(BaseModel):
 
     @property
     def thresholds(self) -> dict[str, float]:
-        """The thresholds of the guard rails by key."""
-        keys = list(type(self).model_fields)
-        return {k: getattr(self, k) for k in keys[keys.index("min_oracle_labels") :]}
+        """The thresholds of the guard rails by name."""
+        return self.guard_rails.model_dump()
 
 
 CALL_SETTINGS = (
@@ -368,24 +403,30 @@ def _yaml_problem(error: YAMLError) -> str:
 def _problem(item: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[str, str]:
     """The dotted key of one of pydantic's errors, and words of ours for it."""
     loc, kind = item["loc"], item["type"]
-    if loc[-1] == "[key]":
-        return "policies", f"{show_value(loc[1])} is not allowed as a name; put it in quotes"
-    in_policy = loc[0] == "policies" and len(loc) > 1
-    path = loc[:3] if in_policy else loc[:1]  # not the place inside a list
-    fields = (PolicyEntry if in_policy else Settings).model_fields
+    if loc[-1] == "[key]" and kind == "string_type":
+        return loc[0], f"{show_value(loc[1])} is not allowed as a name; put it in quotes"
+    path, model = loc[:1], Settings  # not the place inside a list
+    if loc[0] == "policies" and len(loc) > 1:
+        path, model = loc[:3], PolicyEntry
+    elif loc[0] == "guard_rails" and len(loc) > 1:
+        path, model = loc[:2], GuardRails
+    fields = model.model_fields
     key = ".".join(p if isinstance(p, str) and p.isprintable() else show_value(p) for p in path)
     if kind in ("extra_forbidden", "invalid_key"):
+        if key in THRESHOLDS:
+            return key, f"is now guard_rails.{key}"
         near = get_close_matches(str(path[-1]), fields, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"the keys are {', '.join(fields)}"
         return key, f"unknown key; {hint} (its value: {show_value(item['input'])})"
-    allowed = POLICY_WORDS if len(path) == 2 else fields[path[-1]].description
+    if kind == "value_error":
+        return key, str(item["ctx"]["error"])
+    in_policies = loc[0] == "policies" and len(path) == 2
+    allowed = POLICY_WORDS if in_policies else fields[path[-1]].description
     value: Any = values
     for part in path:
         if part not in value:
             return key, f"missing; give {allowed}"
         value = value[part]
-    if kind == "value_error":
-        return key, str(item["ctx"]["error"])
     return key, f"{show_value(value)} is not allowed; give {allowed}"
 
 

@@ -13,7 +13,16 @@ from typing import Protocol
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
+from cje.conversations import (
+    cluster_of,
+    first_user_text,
+    grouping,
+    prompt_turns,
+    repeats,
+    says_more,
+)
 from cje.errors import CJEError
 from cje.models import ASKED, check_model, provider_for, split_model
 from cje.models.calls import Calls
@@ -40,8 +49,12 @@ class Source(Protocol):
     def proxy_scores(
         self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame
     ) -> pd.DataFrame: ...
-    def oracle_labels(self, prompts: pd.DataFrame, logs: pd.DataFrame) -> pd.DataFrame: ...
-    def validation_labels(self, prompts: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame: ...
+    def oracle_labels(
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame
+    ) -> pd.DataFrame: ...
+    def validation_labels(
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, used: pd.DataFrame
+    ) -> pd.DataFrame: ...
     def call_table(self) -> pd.DataFrame: ...
 
 
@@ -73,10 +86,14 @@ class FileSource:
     ) -> pd.DataFrame:
         return _checked("proxy_scores")
 
-    def oracle_labels(self, prompts: pd.DataFrame, logs: pd.DataFrame) -> pd.DataFrame:
+    def oracle_labels(
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame
+    ) -> pd.DataFrame:
         return _checked("oracle_labels")
 
-    def validation_labels(self, prompts: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
+    def validation_labels(
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, used: pd.DataFrame
+    ) -> pd.DataFrame:
         return _checked("validation_labels")
 
     def call_table(self) -> pd.DataFrame:
@@ -169,39 +186,56 @@ class ModelSource:
     ) -> pd.DataFrame:
         """The proxy's score of every answer, on [0, 1]."""
         settings = self.settings
-        logged = logs.rename(columns={"action": "policy"}).assign(draw=LOGGED)
-        answers = pd.concat([logged[ANSWER_KEY], draws[ANSWER_KEY]], ignore_index=True)
+        answers = all_answers(logs, draws)
         scores = self._judge(prompts, answers, settings.proxy_model, settings.judge_range)
         unit = to_unit(scores["score"].to_numpy(dtype=float), settings.judge_range)
         reason = scores["reason"].to_numpy()
         return answers[["uid", "policy", "draw"]].assign(judge_raw=unit, reason=reason)
 
-    def oracle_labels(self, prompts: pd.DataFrame, logs: pd.DataFrame) -> pd.DataFrame:
-        """The oracle's score of a random `oracle_fraction` of the logs, at least one."""
-        return self._labels(prompts, self.chosen_logs(logs))
+    def oracle_labels(
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame
+    ) -> pd.DataFrame:
+        """The oracle's score of the answers that `chosen_for_estimates` gives."""
+        return self._labels(prompts, self.chosen_for_estimates(prompts, logs, draws))
 
-    def validation_labels(self, prompts: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
-        """The oracle's score of the first draw of `oracle_samples` random prompts, by target."""
-        return self._labels(prompts, self.chosen_draws(draws))
+    def validation_labels(
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, used: pd.DataFrame
+    ) -> pd.DataFrame:
+        """The oracle's score of the answers that `chosen_for_validation` gives; `used`: the labels
+        that estimates use."""
+        return self._labels(prompts, self.chosen_for_validation(prompts, logs, draws, used))
 
-    def chosen_logs(self, logs: pd.DataFrame) -> pd.DataFrame:
-        """The logged answers to be labelled, with their inclusion probability `oracle_prob`."""
-        count = max(1, round(self.settings.oracle_fraction * len(logs)))
-        chosen = logs[nested_sample(logs["uid"], count, self.settings.seed, "oracle")]
-        chosen = chosen.rename(columns={"action": "policy"}).assign(draw=LOGGED)
-        return chosen[ANSWER_KEY].assign(oracle_prob=count / len(logs))
+    def chosen_for_estimates(
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame
+    ) -> pd.DataFrame:
+        """The logged answers to `oracle_fraction` of the prompts, at least one, and every target's
+        first draws for `target_labels` of them, to be labelled.
 
-    def chosen_draws(self, draws: pd.DataFrame) -> pd.DataFrame:
-        """The fresh answers to be labelled, with their inclusion probability `oracle_prob`."""
-        first = draws[draws["draw"] == 0]
-        drawn = first["uid"].nunique()
-        count = min(self.settings.oracle_samples, drawn)
-        chosen = [
-            rows[nested_sample(rows["uid"], count, self.settings.seed, f"validation/{policy}")]
-            for policy, rows in first.groupby("policy", sort=False)
-        ]
-        share = count / drawn / self.settings.draws_per_prompt
-        return pd.concat(chosen, ignore_index=True)[ANSWER_KEY].assign(oracle_prob=share)
+        Both are the first prompts of one random order: all targets share theirs, and the fewer of
+        the two are among the more.
+        """
+        settings, uids = self.settings, prompts["uid"]
+        answers = all_answers(logs, draws)
+        chosen = []
+        for draw, count in (
+            (LOGGED, max(1, round(settings.oracle_fraction * len(uids)))),
+            (0, settings.target_labels),
+        ):
+            sample = uids[nested_sample(uids, count, settings.seed, "oracle")]
+            chosen.append(_chosen(answers[answers["draw"] == draw], sample, prompts))
+        return pd.concat(chosen, ignore_index=True)
+
+    def chosen_for_validation(
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, used: pd.DataFrame
+    ) -> pd.DataFrame:
+        """The logged answers and every target's first draws for `oracle_samples` of the prompts
+        without a label in `used`, the same for all policies; all such prompts where they are
+        fewer."""
+        uids = unused_prompts(prompts, used)["uid"]
+        settings = self.settings
+        sample = uids[nested_sample(uids, settings.oracle_samples, settings.seed, "validation")]
+        answers = all_answers(logs, draws)
+        return _chosen(answers[answers["draw"] <= 0], sample, prompts)
 
     def call_table(self) -> pd.DataFrame:
         """The calls that the tables of this stage rest on."""
@@ -226,12 +260,14 @@ class ModelSource:
         return provider.judge(known, name, score_range=score_range, seed=self.settings.seed)
 
     def _labels(self, prompts: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
-        """Labels of the chosen answers; one that the oracle could not give is left out, and the
-        others of its policy stand for it."""
+        """Labels of the chosen answers. One that failed is never sent to the oracle; a label that
+        the oracle could not give is left out, and the others of its policy stand for it."""
         settings = self.settings
+        chosen = chosen[chosen["answer"].notna()].reset_index(drop=True)
         scores = self._judge(prompts, chosen, settings.oracle_model, settings.oracle_range)
         labels = chosen.assign(oracle_score=scores["score"].to_numpy(dtype=float))
-        given = labels.groupby("policy")["oracle_score"].transform(lambda s: s.notna().mean())
+        groups = labels.groupby(["policy", "draw"])["oracle_score"]
+        given = groups.transform(lambda scores: scores.notna().mean())
         labels["oracle_prob"] *= given
         return labels[labels["oracle_score"].notna()].drop(columns="answer")
 
@@ -244,6 +280,23 @@ def _judge_route(settings: Settings, model: str) -> Policy | None:
     return Policy(name=model, model=model, base_url=settings.base_url, **nothing)
 
 
+def all_answers(logs: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
+    """The logged and the fresh answers in one frame."""
+    logged = logs.rename(columns={"action": "policy"}).assign(draw=LOGGED)
+    return pd.concat([logged[ANSWER_KEY], draws[ANSWER_KEY]], ignore_index=True)
+
+
+def unused_prompts(prompts: pd.DataFrame, used: pd.DataFrame) -> pd.DataFrame:
+    """The prompts of which no answer has a label in `used`."""
+    return prompts[~prompts["uid"].isin(used["uid"])]
+
+
+def _chosen(answers: pd.DataFrame, sample: pd.Series, prompts: pd.DataFrame) -> pd.DataFrame:
+    """The answers to the prompts of the sample, with the chance that they had to be chosen."""
+    share = len(sample) / len(prompts)
+    return answers[answers["uid"].isin(sample)].assign(oracle_prob=share)
+
+
 def nested_sample(uids: Iterable[str], count: int, seed: int, salt: str) -> np.ndarray:
     """A random `count` of the uids (n,), as a mask; a larger count contains every smaller one."""
     texts = [f"{seed}/{salt}/{uid}".encode() for uid in uids]
@@ -253,11 +306,12 @@ def nested_sample(uids: Iterable[str], count: int, seed: int, salt: str) -> np.n
     return mask
 
 
-def load_prompts(settings: Settings) -> pd.DataFrame:
+def load_prompts(settings: Settings, notes: list[str] | None = None) -> pd.DataFrame:
     """The table prompts: from a provider's own set, the Hugging Face hub, or a file with a column
-    `prompt`.
+    `prompt`, or conversations as the hub's sets have them.
 
-    Of more than `max_samples` a random part is kept, in the file's order.
+    Of more than `max_samples` a random part is kept, in the file's order. `notes` gets what people
+    should know of the file.
     """
     if settings.prompts.startswith(HUB):
         from cje.hub import hub_prompts
@@ -277,13 +331,22 @@ def load_prompts(settings: Settings) -> pd.DataFrame:
     rows = _prompt_rows(path)
     if not rows:
         raise CJEError(f"{path}: there is no row; every row needs a prompt's text")
-    texts = [_prompt_text(path, line, row) for line, row in rows]
+    asked = [_prompt_turns(path, line, row) for line, row in rows]
+    texts = [turns if isinstance(turns, str) else first_user_text(turns) for turns in asked]
+    if (more := sum(map(says_more, asked))) and notes is not None:
+        notes.append(
+            f"{path}: the first user turn is the prompt; {more:,} of {len(asked):,} rows hold "
+            "more, later turns or a system message, which is left out"
+        )
     checks = [row.get("checks") for _, row in rows]
     checks = [c if c is None or isinstance(c, str) else json.dumps(c) for c in checks]
     references = [row.get("reference") or None for _, row in rows]
-    frame = pd.DataFrame({"uid": prompt_uids(texts), "prompt": texts, "source": str(path)})
+    uids = prompt_uids(texts)
+    given = grouping([cluster_of(row) for _, row in rows])
+    clusters = [cluster or same for cluster, same in zip(given, repeats(uids), strict=True)]
+    frame = pd.DataFrame({"uid": uids, "prompt": texts, "source": str(path)})
     languages = [row.get("language") for _, row in rows]
-    frame = frame.assign(checks=checks, reference=references)
+    frame = frame.assign(checks=checks, reference=references, cluster=clusters)
     return _sampled(frame[_in_language(languages, settings, path)], settings)
 
 
@@ -313,7 +376,7 @@ def _prompt_rows(path: Path) -> list[tuple[int, Mapping]]:
             frame = pd.read_csv(path, dtype=str, keep_default_na=False)
             return list(enumerate(frame.to_dict("records"), start=2))
         if path.suffix == ".parquet":
-            return list(enumerate(pd.read_parquet(path).to_dict("records")))
+            return list(enumerate(pq.read_table(path).to_pylist()))
         lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
         return [(i, _json_row(path, i, row)) for i, row in enumerate(lines, 1) if row.strip()]
     except CJEError:
@@ -338,11 +401,12 @@ def _json_row(path: Path, line: int, row: bytes) -> object:
     raise CJEError(f"{path}:{line}: {problem}")
 
 
-def _prompt_text(path: Path, line: int, row: object) -> str:
-    text = row.get("prompt") if isinstance(row, Mapping) else None
-    if not isinstance(text, str) or not text.strip():
+def _prompt_turns(path: Path, line: int, row: object) -> str | list:
+    """A row's prompt, text or turns; raises CJEError without a first user turn that is text."""
+    turns = prompt_turns(row) if isinstance(row, Mapping) else None
+    if not isinstance(turns, str) and first_user_text(turns) is None:
         raise CJEError(f"{path}:{line}: prompt: missing or empty; every row needs a prompt's text")
-    return text
+    return turns
 
 
 def write_checked(tables: Mapping[str, pd.DataFrame]) -> None:

@@ -64,8 +64,8 @@ def empty_table(name: str) -> pd.DataFrame:
 def check_table(df: pd.DataFrame, name: str) -> pd.DataFrame:
     """`df` with the columns, order and dtypes that `read_table` gives for table `name`.
 
-    Raises CJEError where a column is missing, unknown or of another type, a value breaks its
-    column's rule, or two rows share a key.
+    Raises CJEError where a column is missing and not optional, unknown or of another type, a value
+    breaks its column's rule, or two rows share a key.
     """
     return _to_frame(_to_arrow(df, name, f"table {name}"), name)
 
@@ -147,9 +147,11 @@ def _scalars(value, where: str):
     raise CJEError(f"{where}: a {type(value).__name__} is not a metric; write it as a table")
 
 
-def _check_names(present: Iterable[str], name: str, where: str, remedy: str) -> None:
+def _check_names(
+    present: Iterable[str], name: str, where: str, remedy: str, optional: Iterable[str] = ()
+) -> None:
     present, wanted = list(present), [c.name for c in TABLES[name].columns]
-    missing = [c for c in wanted if c not in present]
+    missing = [c for c in wanted if c not in present and c not in optional]
     extra = sorted({str(c) for c in present if c not in wanted or present.count(c) > 1})
     for names, problem in ((missing, "missing"), (extra, "unknown or repeated")):
         if names:
@@ -170,10 +172,11 @@ def _to_arrow(df: pd.DataFrame, name: str, where: str) -> pa.Table:
     """`df` cast to the table's schema, with every check."""
     spec = TABLES[name]
     wanted = ", ".join(c.name for c in spec.columns)
-    _check_names(df.columns, name, where, f"the columns are {wanted}")
+    optional = [c.name for c in spec.columns if c.optional]
+    _check_names(df.columns, name, where, f"the columns are {wanted}", optional)
     arrays = []
     for column in spec.columns:
-        values = df[column.name]
+        values = df.get(column.name, pd.Series(None, df.index, dtype=object))
         _check_dtype(values, column, where)
         if values.isna().all():  # pandas gives such a column any dtype
             arrays.append(pa.chunked_array([pa.nulls(len(values), column.type)]))

@@ -1,20 +1,37 @@
 """The files that a user brings: where they are, what their columns are called, is a row sound.
 
-A parsed row is a dict of our column names; `score` is the judge's score as given, on judge_range.
+A parsed row is a dict of our column names; `score` is the judge's score as given, on judge_range,
+`ratings` the oracle's, one or of several raters. Null and NaN are the same: nothing there.
 """
 
 import json
 import math
 import re
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cje.conversations import (
+    CLUSTERS,
+    Cluster,
+    cluster_of,
+    first_user_text,
+    id_text,
+    says_more,
+    turns_key,
+)
 from cje.errors import CJEError
-from cje.schemas import FINISH_REASONS, LOGP_ROUNDING, LOGPROB_KINDS
+from cje.schemas import (
+    COMPLETION_ENDS,
+    LOGP_ROUNDING,
+    LOGPROB_KINDS,
+    MESSAGE_ENDS,
+    VERY_UNLIKELY,
+)
 from cje.settings import Settings, policy_name_problem, show_value
 from cje.tables import unicode_problem
 
@@ -28,6 +45,9 @@ HELP = "data/inputs/README.md says what to put there"
 
 BOM = b"\xef\xbb\xbf"
 COMMON_SCALES = ((0, 1), (0, 10), (0, 100))
+NOISE = 1e-9  # of a score beyond its range, relative to the range: means and cosines are rounded
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+FINISHED = COMPLETION_ENDS | MESSAGE_ENDS
 ROUNDING = 0.01  # of a sum of log-probabilities, relative, and absolute near 0: servers round
 
 # Our name of a column, and every name under which it is read.
@@ -81,14 +101,16 @@ def find_policy_files(folder: Path, names: Iterable[str], suffix: str) -> dict[s
 
 
 def raw_rows(path: Path) -> Iterator[tuple[int, Row | BadRow]]:
-    """Line and content of each row of a .jsonl or .parquet file; BadRow for no JSON object.
+    """Line and content of each row of a .jsonl or .parquet file, null for NaN; BadRow for no JSON
+    object.
 
     The line of a Parquet row is its number, from 1. Raises CJEError where the file is unreadable.
     """
     try:
         if path.suffix == ".parquet":
             with pq.ParquetFile(path) as file:
-                yield from enumerate(file.read().to_pylist(maps_as_pydicts="strict"), 1)
+                rows = enumerate(file.read().to_pylist(maps_as_pydicts="strict"), 1)
+                yield from ((line, _nan_as_null(row)) for line, row in rows)
         else:
             with path.open("rb") as file:
                 yield from _json_rows(file)
@@ -111,46 +133,50 @@ def _json_rows(lines: Iterator[bytes]) -> Iterator[tuple[int, Row | BadRow]]:
         except (ValueError, RecursionError):
             yield number, BadRow("row", "not valid JSON: a number too long or nested too deep")
         else:
-            if not isinstance(row, dict):
-                row = BadRow("row", f"{show_value(row)} is not an object of columns")
-            yield number, row
+            if isinstance(row, dict):
+                yield number, _nan_as_null(row)
+            else:
+                yield number, BadRow("row", f"{show_value(row)} is not an object of columns")
+
+
+def _nan_as_null(row: Row) -> Row:
+    return {name: _given(value) for name, value in row.items()}
 
 
 def parse_log(raw: Row, settings: Settings) -> Row:
     """A logged answer; `targets` maps policies to the log-probability of this answer, or None."""
-    return {
+    row = {
         **_uid(raw),
-        "prompt": _text(raw, "prompt"),
-        "answer": _text(raw, "answer", empty=True),
-        "action": _text(raw, "action", required=False) or "base",
+        **_prompt(raw),
+        "cluster": _cluster(raw, CLUSTERS),
+        **_answer(raw, settings),
+        "action": _text(raw, "action") or "base",
         "targets": _targets(raw),
         **_reply(raw),
-        **_scores(raw, settings),
     }
+    if row["prompt"] is None:
+        raise BadRow("prompt", "missing; give prompt")
+    return row
 
 
 def parse_draw(raw: Row, settings: Settings) -> Row:
     """A fresh answer; its uid or its prompt may be None, not both, and its draw may be None."""
-    return {
-        **_place(raw),
-        "answer": _text(raw, "answer", empty=True),
-        **_reply(raw),
-        **_scores(raw, settings),
-    }
+    return {**_place(raw), **_answer(raw, settings), **_reply(raw)}
 
 
 def parse_label(raw: Row, settings: Settings) -> Row:
-    """An oracle label on a fresh answer, whose text may be None, and the names in the file."""
-    row = {
+    """An oracle label on a fresh answer, whose text may be None, and the names in the file; without
+    `ratings` where the column is there and has none."""
+    column, value = _pick(raw, "oracle_score")
+    if value is None and not any(name in raw for name in NAMES["oracle_score"]):
+        raise BadRow(column, "missing: a validation row is a label")
+    return {
         **_place(raw),
-        "answer": _text(raw, "answer", required=False, empty=True),
+        "answer": _text(raw, "answer", empty=True),
         "answer_column": _pick(raw, "answer")[0],
-        "oracle_column": _pick(raw, "oracle_score")[0],
+        "oracle_column": column,
         **_scores(raw, settings),
     }
-    if row["oracle_score"] is None:
-        raise BadRow(row["oracle_column"], "missing: a validation row is a label")
-    return row
 
 
 def _pick(raw: Row, column: str) -> tuple[str, Any]:
@@ -160,13 +186,18 @@ def _pick(raw: Row, column: str) -> tuple[str, Any]:
         return column, raw.get(column)
     found = None
     for name in names:
-        value = raw.get(name) if "." not in name else _nested(raw, name)
+        value = raw.get(name) if "." not in name else _given(_nested(raw, name))
         if value is None:
             continue
         if found and value != found[1]:
             raise BadRow(name, f"{show_value(value)}, but {found[0]} is {show_value(found[1])}")
         found = found or (name, value)
     return found or (names[0], None)
+
+
+def _given(value: Any) -> Any:
+    """The value, or None for NaN: data frames write that where there is nothing."""
+    return None if isinstance(value, float | Decimal) and value != value else value
 
 
 def _nested(raw: Row, name: str) -> Any:
@@ -176,14 +207,43 @@ def _nested(raw: Row, name: str) -> Any:
     return value
 
 
-def _text(raw: Row, column: str, required: bool = True, empty: bool = False) -> str | None:
+def _text(raw: Row, column: str, empty: bool = False) -> str | None:
     name, value = _pick(raw, column)
-    if value is None:
-        if required:
-            raise BadRow(name, f"missing; give {' or '.join(NAMES.get(column, (column,)))}")
-        return None
-    _check_text(name, value, empty)
+    if value is not None:
+        _check_text(name, value, empty)
     return value
+
+
+def _prompt(raw: Row) -> Row:
+    """The prompt's text, None where there is none; of a list of messages its first user turn.
+    `asked` is what tells it from others: the text, or all that was said."""
+    _, value = _pick(raw, "prompt")
+    if not isinstance(value, list):
+        if value is not None:
+            _check_text("prompt", value)
+        return {"prompt": value, "asked": value, "says_more": False}
+    text, more = first_user_text(value), says_more(value)
+    if text is None:
+        raise BadRow("prompt", "a list without a first user turn that is text")
+    return {"prompt": text, "asked": turns_key(value) if more else text, "says_more": more}
+
+
+def _cluster(raw: Row, names: Iterable[str]) -> Cluster:
+    name, cluster = cluster_of(raw, names)
+    given = raw.get("cluster")
+    if name != "cluster" and given not in (None, ""):
+        raise BadRow("cluster", f"{show_value(given)} is neither text nor a whole number")
+    return name, cluster
+
+
+def _answer(raw: Row, settings: Settings) -> Row:
+    """The answer and its scores; one that failed has neither."""
+    row = {"answer": _text(raw, "answer", empty=True), **_scores(raw, settings)}
+    if row["answer"] is None and (row["score"] is not None or row["ratings"]):
+        name = _pick(raw, "answer")[0]
+        reason = "missing; give answer or response, or no score where the answer failed"
+        raise BadRow(name, reason)
+    return row | {"reason": None if row["answer"] is not None else "not given"}
 
 
 def _check_text(name: str, value: Any, empty: bool = False) -> None:
@@ -199,15 +259,22 @@ def _check_text(name: str, value: Any, empty: bool = False) -> None:
 
 def _as_number(name: str, value: Any) -> float:
     """`value` as a float, infinite or not; not NaN."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, str) and NUMBER.fullmatch(value.strip()):
+        value = float(value)
+    if not isinstance(value, int | float | Decimal):  # truth values are whole numbers
         raise BadRow(name, f"{show_value(value)} is not a number")
     try:
         number = float(value)
     except OverflowError:
         raise BadRow(name, f"{show_value(value)} is too large") from None
     if math.isnan(number):
-        raise BadRow(name, "NaN is not a number; leave the column out where there is none")
+        raise BadRow(name, "NaN is not a number; leave the list out where one is unknown")
     return number
+
+
+def _digits(value: Any) -> str:
+    """A value as the file has it, with all digits of a number."""
+    return str(value) if isinstance(value, float | Decimal) else show_value(value)
 
 
 def _whole(raw: Row, column: str) -> int | None:
@@ -221,12 +288,20 @@ def _whole(raw: Row, column: str) -> int | None:
 
 
 def _logp(name: str, value: Any, sampled: bool) -> float:
-    """A log-probability; -inf only where the answer was not `sampled` from this policy."""
+    """A log-probability; -inf only where the answer was not `sampled` from this policy. Of a token
+    nothing as low as VERY_UNLIKELY, of a sequence not just that: a sum may be below it."""
     number = -math.inf if value in ("-Infinity", "-inf") else _as_number(name, value)
     if number > LOGP_ROUNDING:
         raise BadRow(name, f"{show_value(value)} is above 0: no logarithm of a probability")
     if sampled and number == -math.inf:
         raise BadRow(name, "-inf: an answer cannot come from a policy that never gives it")
+    of_token = name == "token_logprobs"
+    if number == VERY_UNLIKELY or (of_token and number < VERY_UNLIKELY):
+        raise BadRow(
+            name,
+            f"{number:g} is a server's mark for a token that it tells no log-probability of, and "
+            "is none; leave the row's log-probabilities out",
+        )
     return number
 
 
@@ -237,10 +312,15 @@ def _choice(raw: Row, column: str, choices: tuple[str, ...]) -> str | None:
     return value
 
 
+def _finish_reason(raw: Row) -> str | None:
+    """How the answer ended, in our words; None for words that we do not know."""
+    _, value = _pick(raw, "finish_reason")
+    return FINISHED.get(value.casefold()) if isinstance(value, str) else None
+
+
 def _uid(raw: Row) -> Row:
     name, value = _pick(raw, "uid")
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
+    value = id_text(value) or value
     if value is not None:
         _check_text(name, value)
     return {"uid": value, "uid_column": name}
@@ -250,7 +330,8 @@ def _place(raw: Row) -> Row:
     """What says which prompt and which draw of it a row is about."""
     row = {
         **_uid(raw),
-        "prompt": _text(raw, "prompt", required=False),
+        **_prompt(raw),
+        "cluster": _cluster(raw, ("cluster",)),
         "draw": _whole(raw, "draw"),
     }
     if row["uid"] is None and row["prompt"] is None:
@@ -280,8 +361,8 @@ def _reply(raw: Row) -> Row:
         "token_logprobs": logprobs,
         "sequence_logp": sequence_logp,
         "logprob_kind": _choice(raw, "logprob_kind", LOGPROB_KINDS),
-        "finish_reason": _choice(raw, "finish_reason", FINISH_REASONS),
-        "model": _text(raw, "model", required=False),
+        "finish_reason": _finish_reason(raw),
+        "model": _text(raw, "model"),
         "prompt_tokens": _whole(raw, "prompt_tokens"),
         "completion_tokens": _whole(raw, "completion_tokens"),
     }
@@ -301,32 +382,43 @@ def _targets(raw: Row) -> dict[str, float | None]:
     if not isinstance(value, dict):
         raise BadRow(name, f"{show_value(value)} is not an object {{policy: log-probability}}")
     return {
-        policy: None if logp is None else _logp(f"{name}.{policy}", logp, sampled=False)
+        policy: None if _given(logp) is None else _logp(f"{name}.{policy}", logp, sampled=False)
         for policy, logp in value.items()
     }
 
 
 def _scores(raw: Row, settings: Settings) -> Row:
-    name, prob = _pick(raw, "oracle_prob")
-    if prob is not None:
-        prob = _as_number(name, prob)
-        if not 0 < prob <= 1:
-            raise BadRow(name, f"{prob:g} is not above 0 and at most 1")
+    """The judge's score, the oracle's ratings, and the chance that they had to be given."""
+    judge, score = _pick(raw, "score")
+    oracle, given = _pick(raw, "oracle_score")
+    ratings = map(_given, given) if isinstance(given, list) else [given]
+    ratings = [_score(oracle, value, "oracle_range", settings.oracle_range) for value in ratings]
     return {
-        "score": _score(raw, "score", "judge_range", settings.judge_range),
-        "oracle_score": _score(raw, "oracle_score", "oracle_range", settings.oracle_range),
-        "oracle_prob": prob,
+        "score": _score(judge, score, "judge_range", settings.judge_range),
+        "ratings": [rating for rating in ratings if rating is not None],
+        "oracle_prob": _probability(raw),
     }
 
 
-def _score(raw: Row, column: str, setting: str, scale: tuple[float, float]) -> float | None:
-    name, value = _pick(raw, column)
+def _probability(raw: Row) -> float | None:
+    name, value = _pick(raw, "oracle_prob")
+    if value is None:
+        return None
+    prob = _as_number(name, value)
+    if not 0 < prob <= 1 + NOISE:
+        raise BadRow(name, f"{_digits(value)} is not above 0 and at most 1")
+    return min(prob, 1.0)
+
+
+def _score(name: str, value: Any, setting: str, scale: tuple[float, float]) -> float | None:
+    """A score on its scale, if there is one; the noise of rounding beyond it is cut off."""
     if value is None:
         return None
     number = _as_number(name, value)
     lo, hi = scale
-    if not lo <= number <= hi:
+    noise = NOISE * (hi - lo)
+    if not lo - noise <= number <= hi + noise:
         fits = [f"[{a},{b}]" for a, b in COMMON_SCALES if a <= number <= b]
         remedy = f"set {setting}={fits[0]}?" if fits else f"set {setting} to the scores' scale"
-        raise BadRow(name, f"{number:g} is outside {setting} [{lo:g}, {hi:g}]; {remedy}")
-    return number
+        raise BadRow(name, f"{_digits(value)} is outside {setting} [{lo:g}, {hi:g}]; {remedy}")
+    return min(max(number, lo), hi)

@@ -30,6 +30,26 @@ class Evidence(StrEnum):
     NONE = "none"
 
 
+class EstimatorName(StrEnum):
+    """How a policy's utility is estimated; docs/method.md has the formula of each."""
+
+    DR_CPO = "dr-cpo"
+    PPI = "ppi"
+    DIRECT = "direct"
+    IPS = "ips"
+    SNIPS = "snips"
+    CALIBRATED_IPS = "calibrated-ips"
+
+
+class WeightChoice(StrEnum):
+    """Which importance weights are asked for: the exact ones where they stand, only the exact
+    ones, or learned ones."""
+
+    AUTO = "auto"
+    SEQUENCE = "sequence"
+    MARGINAL = "marginal"
+
+
 class WeightKind(StrEnum):
     """Importance weights: exact likelihood ratios, learned from features, or none."""
 
@@ -44,3 +64,26 @@ class LogprobKind(StrEnum):
 
     SAMPLING = "sampling"
     RAW = "raw"
+
+
+class Reach(StrEnum):
+    """How far exact weights carry an estimate: by themselves, as an interval to be taken with
+    caution, or not at all."""
+
+    STANDS = "stands"
+    WEAK = "weak"
+    NONE = "none"
+
+
+class Status(StrEnum):
+    """The overlap of the logs with a policy, at a glance."""
+
+    GOOD = "GOOD"
+    WARNING = "WARNING"
+    CRITICAL = "CRITICAL"
+
+
+class Form(StrEnum):
+    """Of the calibration: a non-decreasing curve of the judge's score."""
+
+    ISOTONIC = "isotonic"

@@ -20,6 +20,7 @@ PARAMS = Path("params.yaml")
 FLAGS = {  # flag: setting, its type, what it is
     "--max-samples": ("max_samples", int, "prompts at most"),
     "--oracle-fraction": ("oracle_fraction", float, "share of the logs that the oracle labels"),
+    "--target-labels": ("target_labels", int, "answers of each target that the oracle labels"),
     "--base-model": ("base_model", str, "policy that writes the logs"),
     "--oracle-model": ("oracle_model", str, "the dear judge: taken for the truth"),
     "--proxy-model": ("proxy_model", str, "the cheap judge: scores every answer"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import pandas as pd
 
 from cje.errors import CJEError
+from cje.schemas import NO_ANSWER as NO_ANSWER
 from cje.settings import Policy
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ LIKELIHOOD = "likelihood"  # likelihood/<provider>/<name>: a judge made of a sco
 IMPLIED = ((r"gpt-|o\d", "openai"), (r"claude-", "anthropic"))
 
 Role = Literal["policy", "judge"]
-NO_ANSWER = "there is no answer"  # why a judge gives no score
 
 
 class Provider(Protocol):

@@ -21,6 +21,7 @@ from cje.models import full_name, split_model
 from cje.models.backend import Role, Wire
 from cje.models.requests import CallFailed, Reply, Request
 from cje.models.wire import http_client, json_body, outcome
+from cje.schemas import MESSAGE_ENDS
 from cje.settings import Policy
 
 Version = tuple[int, int]
@@ -36,15 +37,6 @@ THOUGHT_TOKENS = 1024  # the least max_tokens that leaves a thinking model room 
 VERDICT_TOKENS, THOUGHTFUL_VERDICT_TOKENS = 512, 8192
 VERDICT = "verdict"  # the tool of models before STRUCTURED
 SAMPLERS = ("temperature", "top_p")
-
-FINISH = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "tool_use": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "refusal": "refusal",
-}
 
 
 class AnthropicBackend:
@@ -182,7 +174,7 @@ def parse_message(request: Request, message: Any) -> Reply:
         if block.get("type") == "tool_use" and block.get("name") == VERDICT:
             text = json.dumps(block.get("input"), ensure_ascii=False)
     reason = message.get("stop_reason")
-    if reason not in FINISH:
+    if reason not in MESSAGE_ENDS:
         raise CallFailed(f"the reply stopped without an end (stop_reason {reason})", again=True)
     if not text and reason == "max_tokens":
         words = f"max_tokens, {request.max_tokens}, were spent before the first word of text"
@@ -192,7 +184,7 @@ def parse_message(request: Request, message: Any) -> Reply:
     usage = message.get("usage") or {}
     return Reply(
         text=text or None,
-        finish_reason=FINISH[reason],
+        finish_reason=MESSAGE_ENDS[reason],
         model=message.get("model"),
         prompt_tokens=_prompt_tokens(usage),
         completion_tokens=usage.get("output_tokens"),

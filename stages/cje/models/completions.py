@@ -5,15 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from cje.models.requests import CallFailed, Reply, Request
+from cje.schemas import COMPLETION_ENDS, VERY_UNLIKELY
 
-VERY_UNLIKELY = -9999.0  # OpenAI's mark, and vLLM's least value: no log-probability
 ROUNDING = 1e-3  # what a log-probability may be above 0 by rounding
-ENDS = {
-    "stop": "stop",
-    "eos": "stop",  # Together
-    "length": "length",
-    "content_filter": "refusal",
-}
 
 Kind = Literal["sampling", "raw"]
 
@@ -63,7 +57,7 @@ def made_reply(
 ) -> Reply:
     """The reply of one choice, its parts checked."""
     said = choice.get("finish_reason")
-    reason = "refusal" if refusal else ENDS.get(said)
+    reason = "refusal" if refusal else COMPLETION_ENDS.get(said)
     if reason is None:
         raise CallFailed(f"the reply ended for an unknown reason, {str(said)[:40]!r}", again=True)
     if text is None:

@@ -12,7 +12,9 @@ TEXTS = ("system_prompt",)
 
 def settings_shown(run: Run) -> list[tuple[str, str]]:
     """Key and value; how calls are made is left out, as no result depends on it."""
-    values = run.settings.model_dump(mode="json", exclude={"policies", *CALL_SETTINGS})
+    left_out = {"policies", "guard_rails", *CALL_SETTINGS}
+    values = run.settings.model_dump(mode="json", exclude=left_out)
+    values |= {f"guard_rails.{key}": value for key, value in run.settings.thresholds.items()}
     return [(key, shown(value)) for key, value in values.items()]
 
 

@@ -16,14 +16,16 @@ class Threshold:
 
 
 THRESHOLD_LIST = (
-    Threshold("min_oracle_labels", 50, "oracle labels on the logs, where weights use them", "count"),
+    Threshold(
+        "min_oracle_labels", 50, "oracle labels on the logs, where weights use them", "count"
+    ),
     Threshold("min_target_labels", 30, "oracle labels on a policy's own answers", "count"),
     Threshold("min_proxy_correlation", 0.3, "rank correlation of judge and oracle"),
     Threshold("caution_ess", 0.3, "effective sample size as a share of the logs"),
     Threshold("refuse_ess", 0.05, "the same, below which weights check nothing"),
     Threshold("max_extreme_weight_share", 0.01, "share of weights above 1000 or below 0.001"),
     Threshold("max_tail_index", 0.7, "Pareto tail index of weights, and of weighted residuals"),
-    Threshold("max_label_leverage", 0.5, "share of the error that a tenth of the labels carries"),
+    Threshold("max_label_skew", 0.3, "skewness of the labels over the root of their number"),
     Threshold("max_half_width", 0.15, "half width of the interval"),
     Threshold("max_out_of_range", 0.05, "share of scores outside the calibrated range"),
     Threshold("min_range_used", 0.1, "share of the stated range that the labels span"),

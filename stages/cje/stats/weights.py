@@ -11,11 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import isotonic_regression
 
+from cje.stats.calibration import filled
+
 HIGHEST = 1e12  # a ratio above this counts as this much; its policy is refused anyway
 EXTREME_LOW, EXTREME_HIGH = 1e-3, 1e3  # mean-one weights beyond these are extreme
 TILT_RIDGE = 1e-3  # keeps the tilt finite where the draws lie outside the logs
-COARSE, COARSE_ESS = 2, 0.05  # features balanced where all of them leave a smaller share of logs
 ROWS_A_FEATURE = 10  # logs, and draws, that each feature of the tilt needs
+MEAN_SLACK, MEAN_Z = 0.1, 3.0  # a mean weight further from 1, in both measures, is wrong
 NEWTON_STEPS, NEWTON_TOLERANCE = 60, 1e-12
 
 
@@ -52,17 +54,10 @@ class MarginalWeights:
     draws: np.ndarray
 
 
-def marginal_features(score: np.ndarray, covariates: np.ndarray | None) -> np.ndarray:
-    """[s, covariates, s^2], (n, 2 + d), the most telling first."""
+def marginal_features(score: np.ndarray) -> np.ndarray:
+    """[s, s^2], (n, 2), the more telling first."""
     score = filled(score)
-    columns = [score] if covariates is None else [score, covariates]
-    return np.column_stack([*columns, score**2])
-
-
-def filled(score: np.ndarray) -> np.ndarray:
-    """The scores, with the mean of the others where one is missing."""
-    seen = np.isfinite(score)
-    return np.where(seen, score, score[seen].mean() if seen.any() else 0.0)
+    return np.column_stack([score, score**2])
 
 
 def marginal_weights(
@@ -73,8 +68,7 @@ def marginal_weights(
     logs (n, d), draws (m, d): features; draw_share (m,): weights of the draws, sum 1. Entropy
     balancing (Hainmueller 2012, equation 8), which for a logistic density ratio is the calibrated
     classifier: weights exp(b'x), with b minimising log mean exp(b'x_i) - b'mean(x_draw). Only the
-    first features are balanced where there are too few rows for all, or where balancing all of
-    them would leave less than 5 % of the logs.
+    first features are balanced where there are too few rows for all.
     """
     keep = max(1, min(len(logs), len(draws)) // ROWS_A_FEATURE)
     logs, draws = logs[:, :keep], draws[:, :keep]
@@ -104,8 +98,6 @@ def marginal_weights(
         else:
             break
         tilt, value, weight = tilt - size * step, trial, trial_weight
-    if logs.shape[1] > COARSE and effective_sample_share(weight) < COARSE_ESS:
-        return marginal_weights(logs[:, :COARSE], draws[:, :COARSE], draw_share)
     return MarginalWeights(weight, logs - target, draws - target)
 
 
@@ -127,6 +119,21 @@ def effective_sample_share(weight: np.ndarray) -> float:
         return 0.0
     relative = weight / highest  # the squares of tiny weights would all be 0
     return float(relative.sum() ** 2 / (relative**2).sum() / len(weight))
+
+
+def expected_sample_share(log_ratio: np.ndarray) -> float:
+    """The effective sample, as a share of n, that the log-ratios (n,) promise: exp(-s^2), s^2 their
+    mean squared distance from the median above it, plus its standard error.
+
+    It is exact for log-ratios that are normal above their median. The effective sample seen is
+    larger by chance, the more so the fewer of the largest weights happen to be there.
+    """
+    finite = log_ratio[np.isfinite(log_ratio)]
+    if not len(finite):
+        return 0.0
+    above = finite - np.median(finite)
+    above = above[above >= 0]
+    return float(np.exp(-np.mean(above**2) * (1 + np.sqrt(2 / len(above)))))
 
 
 def tail_index(weight: np.ndarray) -> float:
@@ -158,13 +165,26 @@ def tail_index(weight: np.ndarray) -> float:
     return float((size * k + 10 * 0.5) / (size + 10))
 
 
-def weight_summary(weight: np.ndarray, ratio: np.ndarray | None = None) -> dict[str, float]:
-    """What the weights (n,), mean 1, say of the overlap.
+@dataclass(frozen=True)
+class WeightSummary:
+    """What weights of mean 1 say of the overlap.
 
-    `ess` (share of n), `max_share` (of all weight), `tail_index`, `zero_share`,
-    `extreme_share`; `mean_weight` of the `ratio` before it was normalised (1 without one) and
-    `mean_weight_z`, its distance from 1 in standard errors.
+    `ess` (share of n), `max_share` (of all weight), `tail_index`, `zero_share`, `extreme_share`;
+    `mean_weight` of the ratio before it was normalised (1 without one) and `mean_weight_z`, its
+    distance from 1 in standard errors.
     """
+
+    ess: float
+    mean_weight: float
+    mean_weight_z: float
+    max_share: float
+    tail_index: float
+    zero_share: float
+    extreme_share: float
+
+
+def weight_summary(weight: np.ndarray, ratio: np.ndarray | None = None) -> WeightSummary:
+    """The summary of weights (n,), mean 1, and of the `ratio` (n,) that they were made of."""
     positive = weight[weight > 0]
     extreme = ((positive < EXTREME_LOW) | (positive > EXTREME_HIGH)).sum() / len(weight)
     mean, z = 1.0, 0.0
@@ -173,15 +193,24 @@ def weight_summary(weight: np.ndarray, ratio: np.ndarray | None = None) -> dict[
         error = ratio.std(ddof=1) / np.sqrt(len(ratio)) if len(ratio) > 1 else 0.0
         if mean != 1:
             z = float((mean - 1) / error) if error > 0 else float(np.copysign(np.inf, mean - 1))
-    return {
-        "ess": effective_sample_share(weight),
-        "mean_weight": mean,
-        "mean_weight_z": z,
-        "max_share": float(weight.max() / weight.sum()) if len(positive) else 0.0,
-        "tail_index": tail_index(weight),
-        "zero_share": float((weight == 0).mean()),
-        "extreme_share": float(extreme),
-    }
+    return WeightSummary(
+        ess=effective_sample_share(weight),
+        mean_weight=mean,
+        mean_weight_z=z,
+        max_share=float(weight.max() / weight.sum()) if len(positive) else 0.0,
+        tail_index=tail_index(weight),
+        zero_share=float((weight == 0).mean()),
+        extreme_share=float(extreme),
+    )
+
+
+def off_one(mean: float, z: float) -> int:
+    """-1 where the mean weight is below 1 beyond chance, 1 where it is above, else 0.
+
+    Below: the base policy cannot give part of the target's answers. Above: no ratio of two
+    distributions has a mean above 1, so the log-probabilities cannot be right.
+    """
+    return int(np.sign(z)) if abs(mean - 1) > MEAN_SLACK and abs(z) > MEAN_Z else 0
 
 
 def project_monotone(weight: np.ndarray, score: np.ndarray) -> np.ndarray:

@@ -1,0 +1,143 @@
+"""Every check of the frames that people pass, before anything is computed."""
+
+import numpy as np
+import pandas as pd
+
+from cje.errors import CJEError
+
+LOG_COLUMNS = ("uid", "judge_raw", "oracle_score")
+DRAW_COLUMNS = ("uid", "policy", "draw", "judge_raw")
+LOGP_COLUMNS = ("uid", "policy", "sequence_logp")
+SLACK = 1e-9  # a score may be this far outside its range: sums of rounded terms are
+SENTINEL = -9999.0  # what servers write for a log-probability that they did not compute
+
+
+def check_frames(
+    logs: pd.DataFrame,
+    target_logps: pd.DataFrame | None,
+    draws: pd.DataFrame | None,
+    judge_range: tuple[float, float],
+    oracle_range: tuple[float, float],
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The frames with scores on [0, 1], and with `oracle_prob` where the logs had none.
+
+    Raises CJEError that names frame, row and column: a missing column, no rows, a null or repeated
+    key, a score outside its range, an impossible log-probability, fewer than two labels in all.
+    """
+    logs = _columns(logs, LOG_COLUMNS, "logs", ("sequence_logp", "oracle_prob"))
+    draws = _columns(draws, DRAW_COLUMNS, "draws", ("oracle_score", "oracle_prob"))
+    target_logps = _columns(target_logps, LOGP_COLUMNS, "target_logps", ())
+    if not len(logs):
+        raise CJEError("logs: no rows; an estimate needs logged answers with oracle labels")
+    if not len(draws) and not len(target_logps):
+        raise CJEError("draws and target_logps: no rows; there is no policy to estimate")
+    for frame, name, key in (
+        (logs, "logs", ["uid"]),
+        (draws, "draws", ["uid", "policy", "draw"]),
+        (target_logps, "target_logps", ["uid", "policy"]),
+    ):
+        _check_key(frame, name, key)
+    for frame, name in ((logs, "logs"), (draws, "draws")):
+        frame["judge_raw"] = _unit(frame, "judge_raw", judge_range, name)
+        frame["oracle_score"] = _unit(frame, "oracle_score", oracle_range, name)
+        _check_probabilities(frame, name)
+    for frame, name in ((logs, "logs"), (target_logps, "target_logps")):
+        _check_logps(frame, name)
+    labels = int(logs["oracle_score"].notna().sum())
+    if labels + int(draws["oracle_score"].notna().sum()) < 2:
+        has = "none of them has" if labels == 0 else "one of them has"
+        raise CJEError(
+            f"logs: {len(logs)} rows, and {has} an oracle_score, nor has a draw: nothing ties the "
+            "judge to the oracle.\nLabel 100 fresh draws of every policy, or logged answers"
+        )
+    given = logs["oracle_prob"].notna() | logs["oracle_score"].isna()
+    if not given.all():
+        logs["oracle_prob"] = logs["oracle_prob"].fillna(labels / len(logs))
+    return logs, target_logps, draws
+
+
+def _columns(
+    frame: pd.DataFrame | None, required: tuple[str, ...], name: str, optional: tuple[str, ...]
+) -> pd.DataFrame:
+    if frame is None:
+        frame = pd.DataFrame({column: [] for column in required})
+    if not isinstance(frame, pd.DataFrame):
+        raise CJEError(f"{name}: a {type(frame).__name__}, not a DataFrame")
+    missing = [column for column in required if column not in frame]
+    if missing:
+        raise CJEError(
+            f"{name}: column {', '.join(missing)}: missing; needed are {', '.join(required)}"
+        )
+    frame = frame.copy(deep=False)
+    for column in optional:
+        if column not in frame:
+            frame[column] = np.nan
+    for column in ("judge_raw", "oracle_score", "oracle_prob", "sequence_logp"):
+        if column in frame:
+            frame[column] = _numbers(frame[column], name)
+    return frame.reset_index(drop=True)
+
+
+def _numbers(values: pd.Series, name: str) -> np.ndarray:
+    try:
+        return pd.to_numeric(values).to_numpy(dtype=float, na_value=np.nan)
+    except (TypeError, ValueError):
+        numeric = pd.to_numeric(values, errors="coerce")
+        row = int((numeric.isna() & values.notna()).to_numpy().argmax())
+        raise CJEError(
+            f"{name}: row {row}: {values.name}: {values.iloc[row]!r} is not a number"
+        ) from None
+
+
+def _check_key(frame: pd.DataFrame, name: str, key: list[str]) -> None:
+    for column in key:
+        nulls = frame[column].isna().to_numpy()
+        if nulls.any():
+            raise CJEError(f"{name}: row {int(nulls.argmax())}: {column}: null in the key")
+    repeats = frame.duplicated(key).to_numpy()
+    if repeats.any():
+        row = int(repeats.argmax())
+        words = ", ".join(f"{column}={frame[column].iloc[row]!r}" for column in key)
+        raise CJEError(f"{name}: row {row}: {words}: a second row with this key; keep one of them")
+
+
+def _unit(frame: pd.DataFrame, column: str, scale: tuple[float, float], name: str) -> np.ndarray:
+    lo, hi = scale
+    unit = (frame[column].to_numpy() - lo) / (hi - lo)
+    bad = (unit < -SLACK) | (unit > 1 + SLACK)
+    if bad.any():
+        row = int(bad.argmax())
+        setting = "judge_range" if column == "judge_raw" else "oracle_range"
+        raise CJEError(
+            f"{name}: row {row}: {column}: {float(frame[column].iloc[row])!r} is outside {setting} "
+            f"[{lo:g}, {hi:g}] ({int(bad.sum())} of {len(bad)} rows); mend the score or the range"
+        )
+    return np.clip(unit, 0.0, 1.0)
+
+
+def _check_probabilities(frame: pd.DataFrame, name: str) -> None:
+    value = frame["oracle_prob"].to_numpy()
+    labelled = frame["oracle_score"].notna().to_numpy()
+    bad = labelled & ((value <= 0) | (value > 1))
+    partial = labelled & np.isnan(value)
+    if partial.any() and (labelled & ~partial).any():
+        bad |= partial
+    if bad.any():
+        row = int(bad.argmax())
+        raise CJEError(
+            f"{name}: row {row}: oracle_prob: {value[row]:g}; a labelled row needs the "
+            "probability, above 0 and at most 1, with which it was chosen"
+        )
+
+
+def _check_logps(frame: pd.DataFrame, name: str) -> None:
+    value = frame["sequence_logp"].to_numpy()
+    bad = value > 1e-6
+    words = "must be at most 0"
+    if name == "logs" and not bad.any():
+        bad, words = np.isneginf(value), "the base policy gave this answer, so it cannot be -inf"
+    if not bad.any():
+        bad, words = value == SENTINEL, "a server's sign for one that it did not compute; use null"
+    if bad.any():
+        row = int(bad.argmax())
+        raise CJEError(f"{name}: row {row}: sequence_logp: {value[row]:g}; {words}")

@@ -1,0 +1,404 @@
+"""The estimators of a policy's utility: one class each, in one registry.
+
+    dr-cpo          own labels (`own_labels`), the logs' weighted residuals where exact weights
+                    stand (`correction`), or of both the combination of least variance
+    ppi             own labels alone
+    direct          the calibrated judge's mean on the policy's answers; nothing corrects it
+    snips, ips      the weighted mean of the logs' rewards and residuals, normalised or not
+    calibrated-ips  snips under weights made monotone in the judge score
+
+What checks a number is its *evidence*: labels on the policy's own answers, or exact weights. An
+estimate of which neither is there is a projection, and is refused.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from cje.errors import CJEError
+from cje.stats import correction
+from cje.stats.calibration import CrossFit
+from cje.stats.inference import Influence, bounded_interval, combined
+from cje.stats.own_labels import OwnLabels
+from cje.stats.samples import Draws, Samples
+from cje.stats.weights import (
+    SequenceWeights,
+    WeightSummary,
+    expected_sample_share,
+    marginal_features,
+    marginal_weights,
+    off_one,
+    tail_index,
+    weight_summary,
+)
+from cje.vocabulary import EstimatorName, Evidence, Reach, WeightChoice, WeightKind
+
+FEWEST_LABELS = 10  # own labels below which they check nothing
+STANDS_ESS = 0.2  # sequence weights above this share of the logs carry an estimate by themselves
+FALLS_ESS = 0.05  # below this share they carry nothing
+DIFFERENT = 3.0  # standard errors
+BENDS = 2.0  # standard errors, of a bend that would make an interval too short
+DOUBTFUL_GAP = 2.25  # variances of a gap within which the point stays at the direct estimate
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A policy's estimate: its influence function, the method and the evidence that it stands on.
+
+    `kind` and `weight` (n,) are the importance weights used. `labels` is the effective number of
+    labels behind it; `steps` says that they take two values at most. `checked` is the estimate
+    whose interval must be within its own: that of the evidence, where the estimate itself takes no
+    correction from it.
+    """
+
+    influence: Influence
+    method: EstimatorName
+    evidence: Evidence
+    kind: WeightKind
+    weight: np.ndarray | None
+    labels: float
+    steps: bool = False
+    checked: Influence | None = None
+    why: str = ""
+
+    @property
+    def value(self) -> float:
+        """The estimate, held to [0, 1], where utilities are."""
+        return float(np.clip(self.influence.value, 0.0, 1.0))
+
+    @property
+    def se(self) -> float:
+        """The standard error, of the wider of the estimate and what checks it."""
+        return max(self.influence.se, 0.0 if self.checked is None else self.checked.se)
+
+    @property
+    def compared(self) -> Influence:
+        """What enters comparisons: the estimate under the evidence."""
+        return self.influence if self.checked is None else self.checked
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """Of level 1 - alpha, within [0, 1]."""
+        ends = [self._interval(self.influence, alpha)]
+        if self.checked is not None:
+            ends.append(self._interval(self.checked, alpha))
+        low, high = zip(*ends, strict=True)
+        return min(low), max(high)
+
+    def _interval(self, influence: Influence, alpha: float) -> tuple[float, float]:
+        freedom = max(self.labels - 1, 1.0)
+        if self.evidence is not Evidence.LABELS:
+            freedom = min(freedom, influence.degrees_of_freedom)
+        return bounded_interval(
+            influence.value, influence.se, self.labels, freedom, alpha, self.steps
+        )
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is known of one policy. `log_ratio` (n,) is None without log-probabilities of the
+    sampling distribution, `own` None without own labels, `draws` None without scored answers."""
+
+    samples: Samples
+    policy: str
+    calibration: CrossFit
+    own: OwnLabels | None
+    choice: WeightChoice
+    max_tail: float
+
+    @property
+    def draws(self) -> Draws | None:
+        return self.samples.draws.get(self.policy)
+
+    @property
+    def log_ratio(self) -> np.ndarray | None:
+        return self.samples.log_ratios.get(self.policy)
+
+    @cached_property
+    def sequence(self) -> SequenceWeights | None:
+        """The exact weights of the logs."""
+        return None if self.log_ratio is None else SequenceWeights.from_log_ratio(self.log_ratio)
+
+    @cached_property
+    def exact_summary(self) -> WeightSummary | None:
+        """What the exact weights say of the overlap."""
+        if self.sequence is None:
+            return None
+        scored = self.sequence.scored
+        return weight_summary(self.sequence.weight[scored], self.sequence.ratio[scored])
+
+    @cached_property
+    def residual_tail(self) -> float:
+        """The tail index of the weighted residuals |w omega (y - f)| of the labelled logs."""
+        logs = self.samples.logs
+        if self.sequence is None or not logs.labelled.any():
+            return -np.inf
+        size = np.abs(self.sequence.weight * logs.label_weight * logs.residual)
+        return tail_index(size[logs.labelled])
+
+    @cached_property
+    def residual_bend(self) -> float:
+        """How surely the residuals grow faster than the log-ratio, in standard errors."""
+        if self.log_ratio is None:
+            return 0.0
+        return correction.residual_bend(self.samples.logs, self.log_ratio)
+
+    @cached_property
+    def reach(self) -> Reach:
+        """How far the exact weights carry."""
+        found = self.exact_summary
+        labelled = self.samples.logs.labelled.sum()
+        off = found is not None and off_one(found.mean_weight, found.mean_weight_z)
+        if found is None or off or labelled < FEWEST_LABELS:
+            return Reach.NONE
+        share = min(found.ess, expected_sample_share(self.log_ratio))
+        if share < FALLS_ESS:
+            return Reach.NONE
+        fine = max(found.tail_index, self.residual_tail) <= self.max_tail
+        fine &= abs(self.residual_bend) <= BENDS
+        return Reach.STANDS if share >= STANDS_ESS and fine else Reach.WEAK
+
+    @cached_property
+    def exact(self) -> Influence | None:
+        """The estimate under exact weights, whether or not they carry it; of a policy without
+        draws by the logs alone."""
+        if self.sequence is None:
+            return None
+        logs = self.samples.logs
+        if self.draws is None:
+            return correction.weighted_logs(logs, self.sequence.weight, self.sequence.scored)
+        part = correction.sequence_correction(logs, self.draws, self.sequence, self.log_ratio)
+        return correction.direct(logs, self.draws) + part
+
+    @cached_property
+    def projection(self) -> Influence | None:
+        """The calibrated judge's mean, with the uncertainty of the calibration."""
+        if self.draws is None:
+            return None
+        return correction.direct(self.samples.logs, self.draws, self.calibration)
+
+    @property
+    def own_checks(self) -> bool:
+        """Whether there are own labels enough to check a number."""
+        return self.own is not None and self.own.labels >= FEWEST_LABELS
+
+    @cached_property
+    def log_labels(self) -> float:
+        """Kish's number of labels on the logs, as the exact weights count them."""
+        logs = self.samples.logs
+        weight = logs.label_weight[logs.labelled]
+        if self.sequence is not None:
+            weight = weight * self.sequence.weight[logs.labelled]
+        return float(weight.sum() ** 2 / (weight @ weight)) if weight.any() else 0.0
+
+    def estimate(self, influence: Influence, method: EstimatorName, **changes) -> Estimate:
+        """An estimate without evidence, but for the `changes`."""
+        nothing = {"evidence": Evidence.NONE, "kind": WeightKind.NONE, "weight": None}
+        nothing |= {"labels": self.log_labels}
+        return Estimate(influence, method, **(nothing | changes))
+
+    def from_weights(self, influence: Influence, method: EstimatorName, **changes) -> Estimate:
+        """An estimate under the exact weights, which are evidence as far as they reach."""
+        evidence = Evidence.NONE if self.reach is Reach.NONE else Evidence.WEIGHTS
+        used = {"evidence": evidence, "kind": WeightKind.SEQUENCE, "weight": self.sequence.weight}
+        return self.estimate(influence, method, **(used | changes))
+
+    def from_labels(self, method: EstimatorName, **changes) -> Estimate:
+        """The estimate from own labels."""
+        found = {"evidence": Evidence.LABELS, "labels": self.own.effective}
+        found |= {"steps": self.own.values <= 2}
+        return self.estimate(self.own.influence, method, **(found | changes))
+
+
+class Estimator(ABC):
+    """A method: from what is known of a policy to its estimate."""
+
+    name: EstimatorName
+
+    @abstractmethod
+    def __call__(self, case: Case) -> Estimate:
+        """Raises CJEError where nothing at all is known of the policy."""
+
+
+class DrCpo(Estimator):
+    """Own labels and exact weights, whichever there are."""
+
+    name = EstimatorName.DR_CPO
+
+    def __call__(self, case: Case) -> Estimate:
+        reach = case.reach
+        if case.choice is WeightChoice.MARGINAL:
+            reach = Reach.NONE
+        if case.own_checks:
+            if reach is Reach.STANDS and agree(case.own.influence, case.exact):
+                mixed, kappa = combined(case.own.influence, case.exact)
+                why = f"own labels, and the logs with {100 * kappa:.3g} % of the say"
+                labels = min(case.own.effective, case.log_labels)
+                return case.from_weights(
+                    mixed, self.name, evidence=Evidence.BOTH, labels=labels, why=why
+                )
+            return case.from_labels(self.name, why=f"{case.own.labels} own labels")
+        if reach is Reach.STANDS or (case.choice is WeightChoice.SEQUENCE and case.sequence):
+            why = f"exact weights reach {100 * case.exact_summary.ess:.3g} % of the logs"
+            return case.from_weights(case.exact, weighted_name(case, self.name), why=why)
+        if reach is Reach.WEAK:
+            return self._weak(case)
+        if case.own is not None:
+            return case.from_labels(self.name, why=f"{case.own.labels} own labels, too few")
+        return projected(case)
+
+    def _weak(self, case: Case) -> Estimate:
+        """The exact estimate's interval, and a point that moves toward the direct estimate within
+        it: V_direct + kappa (V_log - V_direct), kappa = max(0, 1 - 2.25 var D / D^2)."""
+        why = f"exact weights reach {100 * case.exact_summary.ess:.2g} % of the logs"
+        if case.projection is None:
+            return case.from_weights(case.exact, weighted_name(case, self.name), why=why)
+        gap = case.exact - case.projection
+        kappa = max(0.0, 1 - DOUBTFUL_GAP * gap.variance / gap.value**2) if gap.value else 0.0
+        low, high = case.from_weights(case.exact, self.name).interval(0.05)
+        point = float(np.clip(case.projection.value + kappa * gap.value, low, high))
+        moved = Influence(point, case.exact.psi, case.exact.cluster, case.exact.fitted)
+        return case.from_weights(moved, self.name, checked=case.exact, why=why)
+
+
+class Ppi(Estimator):
+    """Own labels alone."""
+
+    name = EstimatorName.PPI
+
+    def __call__(self, case: Case) -> Estimate:
+        if case.own is None:
+            return projected(case)
+        return case.from_labels(self.name, why=f"{case.own.labels} own labels")
+
+
+class Direct(Estimator):
+    """The calibrated judge's mean."""
+
+    name = EstimatorName.DIRECT
+
+    def __call__(self, case: Case) -> Estimate:
+        if case.projection is None:
+            return projected(case)
+        return uncorrected(case, case.projection, self.name)
+
+
+class Weighted(Estimator):
+    """A weighted mean of the logs' rewards and residuals."""
+
+    def __call__(self, case: Case) -> Estimate:
+        if case.choice is WeightChoice.MARGINAL and case.draws is not None:
+            weight, scored, kind = learned(case), np.ones(len(case.samples.logs.prompt), bool), None
+        elif case.sequence is not None:
+            weight, scored, kind = case.sequence.weight, case.sequence.scored, WeightKind.SEQUENCE
+        else:  # stated: in `method`, and by what the guard rails find
+            return Direct()(case)
+        influence = self.mean(case, weight, scored)
+        if kind is None:
+            changes = {"kind": WeightKind.MARGINAL, "weight": weight}
+            return case.estimate(influence, self.name, why="asked for", **changes)
+        if case.own_checks:
+            return case.from_weights(
+                influence, self.name, evidence=Evidence.BOTH, checked=case.own.influence
+            )
+        return case.from_weights(influence, self.name)
+
+    @abstractmethod
+    def mean(self, case: Case, weight: np.ndarray, scored: np.ndarray) -> Influence:
+        """The weighted mean."""
+
+
+class Snips(Weighted):
+    """Normalised weights."""
+
+    name = EstimatorName.SNIPS
+
+    def mean(self, case: Case, weight: np.ndarray, scored: np.ndarray) -> Influence:
+        return correction.weighted_logs(case.samples.logs, weight, scored)
+
+
+class Ips(Weighted):
+    """The weights as they are."""
+
+    name = EstimatorName.IPS
+
+    def mean(self, case: Case, weight: np.ndarray, scored: np.ndarray) -> Influence:
+        exact = case.sequence is not None and weight is case.sequence.weight
+        ratio = case.sequence.ratio if exact else weight
+        return correction.weighted_logs(case.samples.logs, ratio, scored, normalised=not exact)
+
+
+class CalibratedIps(Weighted):
+    """Weights made monotone in the judge score."""
+
+    name = EstimatorName.CALIBRATED_IPS
+
+    def mean(self, case: Case, weight: np.ndarray, scored: np.ndarray) -> Influence:
+        return correction.calibrated_ips(case.samples.logs, weight, scored)
+
+
+ESTIMATORS: Mapping[EstimatorName, Estimator] = {
+    estimator.name: estimator
+    for estimator in (DrCpo(), Ppi(), Direct(), Ips(), Snips(), CalibratedIps())
+}
+
+
+def agree(one: Influence, other: Influence) -> bool:
+    """Whether two estimates differ by no more than three standard errors of their difference."""
+    gap = one - other
+    return abs(gap.value) <= DIFFERENT * gap.se or abs(gap.value) <= 1e-9
+
+
+def weighted_name(case: Case, name: EstimatorName) -> EstimatorName:
+    """The method's true name: without draws there is no direct part, and it is snips."""
+    return EstimatorName.SNIPS if case.draws is None else name
+
+
+def learned(case: Case) -> np.ndarray:
+    """The learned weights of the logs, (n,)."""
+    return learned_weights(case).weight
+
+
+def learned_weights(case: Case):
+    """Weights of the logs learned from the draws, with what they balance."""
+    logs, draws = case.samples.logs, case.draws
+    return marginal_weights(
+        marginal_features(logs.score),
+        marginal_features(draws.score),
+        draws.share,
+    )
+
+
+def uncorrected(case: Case, influence: Influence, name: EstimatorName) -> Estimate:
+    """An estimate that takes nothing from the evidence: its interval is widened to hold that of
+    the evidence, where there is any."""
+    if case.own_checks:
+        return case.estimate(
+            influence, name, evidence=Evidence.LABELS, labels=case.own.effective,
+            checked=case.own.influence,
+        )  # fmt: skip
+    if case.reach is not Reach.NONE:
+        return case.estimate(influence, name, evidence=Evidence.WEIGHTS, checked=case.exact)
+    return case.estimate(influence, name)
+
+
+def projected(case: Case) -> Estimate:
+    """A number that nothing checks: the calibrated judge's mean, with learned weights where they
+    are asked for; of a policy without draws the logs under exact weights."""
+    if case.draws is None:
+        if case.sequence is None:
+            raise CJEError(
+                f"policy {case.policy!r} has neither scored draws nor log-probabilities: nothing "
+                "is known of it.\nDraw and score answers of it, or leave it out"
+            )
+        return case.from_weights(case.exact, EstimatorName.SNIPS, evidence=Evidence.NONE)
+    if case.choice is WeightChoice.MARGINAL:
+        logs, weights = case.samples.logs, learned_weights(case)
+        part = correction.marginal_correction(logs, case.draws, weights)
+        return case.estimate(
+            correction.direct(logs, case.draws) + part, EstimatorName.DR_CPO,
+            kind=WeightKind.MARGINAL, weight=weights.weight, why="asked for",
+        )  # fmt: skip
+    return case.estimate(case.projection, EstimatorName.DIRECT, why="nothing else is known")

@@ -1,0 +1,219 @@
+"""Inference from influence functions: standard errors, intervals, comparisons.
+
+An estimate is a mean over prompts of contributions, and its influence function says what each
+prompt contributed. Prompts that share a cluster (a conversation, a user, a document) are summed
+before any variance is taken, and two policies are compared on the same prompts.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from scipy.special import betaincinv, ndtri, stdtr, stdtrit
+
+ROUNDING = 1e-9  # a standard error below this is that of no label's noise, but of arithmetic
+NO_FOLDS = np.zeros(0)
+
+
+@dataclass(frozen=True)
+class Influence:
+    """An estimate and its centred influence function over all prompts, `psi` (N,), mean 0.
+
+    `cluster` (N,) numbers the prompts' clusters. `fitted` (K,): what the estimate owes to a fit
+    that the influence function does not hold, as jackknife deviations by fold, whose sum of squares
+    is a variance. Linear: estimates add and scale with both, so that what two policies share
+    cancels in their difference.
+    """
+
+    value: float
+    psi: np.ndarray
+    cluster: np.ndarray
+    fitted: np.ndarray = field(default_factory=lambda: NO_FOLDS)
+
+    def __add__(self, other: "Influence") -> "Influence":
+        return Influence(
+            self.value + other.value,
+            self.psi + other.psi,
+            self.cluster,
+            _padded_sum(self.fitted, other.fitted),
+        )
+
+    def __sub__(self, other: "Influence") -> "Influence":
+        return self + (-1.0) * other
+
+    def __rmul__(self, factor: float) -> "Influence":
+        return Influence(factor * self.value, factor * self.psi, self.cluster, factor * self.fitted)
+
+    def inflated(self, factor: float) -> "Influence":
+        """The same estimate, its influence function times `factor`."""
+        return replace(self, psi=factor * self.psi)
+
+    @property
+    def by_cluster(self) -> np.ndarray:
+        """The influence function summed within clusters, (C,)."""
+        return np.bincount(self.cluster, self.psi)
+
+    @property
+    def variance(self) -> float:
+        """Of the estimate, prompts drawn anew by cluster; 0 for a single cluster."""
+        return self.covariance(self)
+
+    def covariance(self, other: "Influence") -> float:
+        """Of two estimates on the same prompts."""
+        mine = self.by_cluster
+        theirs = mine if other is self else other.by_cluster
+        n, clusters = len(self.psi), len(mine)
+        shared = min(len(self.fitted), len(other.fitted))
+        fitted = self.fitted[:shared] @ other.fitted[:shared]
+        return float(mine @ theirs / n**2 * clusters / max(clusters - 1, 1) + fitted)
+
+    @property
+    def se(self) -> float:
+        """The standard error."""
+        return float(np.sqrt(self.variance))
+
+    @property
+    def degrees_of_freedom(self) -> float:
+        """Satterthwaite's: the fewer clusters carry the estimate, the fewer they are.
+
+        A mean of squares with fourth moment kappa is worth 2 / (kappa - 1) of its n terms; for
+        normal contributions this is n - 1.
+        """
+        square = self.by_cluster**2
+        n, total = len(square), square.sum()
+        if n < 3 or total <= 0:
+            return float(max(n - 1, 1))
+        excess = (square**2).sum() - total**2 / n
+        if excess <= 0:
+            return float(n - 1)
+        return float(np.clip(2 * total**2 / excess, 1, n - 1))
+
+    def difference_interval(self, alpha: float, floor: float) -> tuple[float, float]:
+        """The t interval of level 1 - alpha of a difference, within [-1, 1].
+
+        `floor`: the least standard error that the labels' number admits, used where the
+        contributions do not vary.
+        """
+        half = stdtrit(self.degrees_of_freedom, 1 - alpha / 2) * self._honest_se(floor)
+        return max(self.value - half, -1.0), min(self.value + half, 1.0)
+
+    def p_value(self, floor: float) -> float:
+        """Two-sided, of the difference's being 0."""
+        z = abs(self.value) / self._honest_se(floor)
+        return float(2 * stdtr(self.degrees_of_freedom, -z))
+
+    def _honest_se(self, floor: float) -> float:
+        return self.se if self.se > ROUNDING else floor
+
+
+def _padded_sum(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    size = max(len(one), len(other))
+    return np.pad(one, (0, size - len(one))) + np.pad(other, (0, size - len(other)))
+
+
+def mean_influence(
+    values: np.ndarray,
+    prompt: np.ndarray,
+    cluster: np.ndarray,
+    share: np.ndarray | None = None,
+) -> Influence:
+    """The weighted mean of `values` (m,), whose rows belong to prompts `prompt` (m,) of N.
+
+    `share` (m,): weights, sum 1 (default: equal). Prompts without a row contribute nothing, and
+    the others more for it.
+    """
+    prompts = len(cluster)
+    share = np.full(len(values), 1 / len(values)) if share is None else share
+    value = float(share @ values)
+    psi = prompts * np.bincount(prompt, share * (values - value), prompts)
+    return Influence(value, psi, cluster)
+
+
+def bounded_interval(
+    value: float, se: float, labels: float, freedom: float, alpha: float, steps: bool
+) -> tuple[float, float]:
+    """The interval of level 1 - alpha of a mean on [0, 1].
+
+    V (1 - V) / se^2 is an effective number of labels, and the interval is that of Clopper and
+    Pearson for so many (Korn and Graubard 1998, section 3): never of width 0, never beyond the
+    scale. Where labels take more than two values (`steps` false), the number is multiplied by the
+    ratio of squared normal and t quantiles; and as their mean moves by no steps of a label, of the
+    label that Clopper and Pearson allow at each end half is left, as in Jeffreys's interval. Where
+    nothing varies it is the exact one for a share of answers that `labels` (their effective number)
+    could have missed: at most 1 - (alpha / 2)^(1 / labels), worth anything from 0 to 1.
+    """
+    value = min(max(value, 0.0), 1.0)
+    if se <= ROUNDING or value * (1 - value) <= 0:
+        unseen = 1 - (alpha / 2) ** (1 / max(labels, 1.0))
+        low, high = value * (1 - unseen), value * (1 - unseen) + unseen
+        quantile = stdtrit(freedom, 1 - alpha / 2)
+        return max(0.0, min(low, value - quantile * se)), min(1.0, max(high, value + quantile * se))
+    ratio = 1.0 if steps else ndtri(alpha / 2) / stdtrit(freedom, alpha / 2)
+    size = value * (1 - value) / se**2 * ratio**2
+    near, far = (0.0, 1.0) if steps else (0.5, 0.5)
+    low = betaincinv(size * value + near, size * (1 - value) + far, alpha / 2)
+    high = betaincinv(size * value + far, size * (1 - value) + near, 1 - alpha / 2)
+    return float(min(low, value)), float(max(high, value))
+
+
+def combined(own: Influence, logs: Influence) -> tuple[Influence, float]:
+    """The combination own + kappa (logs - own) of least variance, and kappa in [0, 1]."""
+    gap = logs - own
+    spread = gap.variance
+    if spread <= 0:
+        return own, 0.0
+    kappa = float(np.clip(-own.covariance(gap) / spread, 0, 1))
+    return own + kappa * gap, kappa
+
+
+def paired_comparisons(
+    estimates: Mapping[str, Influence], floors: Mapping[str, float], alpha: float
+) -> pd.DataFrame:
+    """Every pair of policies once, compared on the same prompts.
+
+    `floors`: by policy, the least standard error that its labels admit. A row a pair: `policy_a`,
+    `policy_b`, `difference` (a minus b), its `se`, `ci_low`, `ci_high` (of level 1 - alpha, each by
+    itself), `p_value`, and `p_value_corrected` (Holm, over all pairs).
+    """
+    rows = []
+    for (a, one), (b, other) in combinations(estimates.items(), 2):
+        gap, floor = one - other, max(floors[a], floors[b])
+        interval, p_value = gap.difference_interval(alpha, floor), gap.p_value(floor)
+        rows.append((a, b, gap.value, gap.se, *interval, p_value))
+    columns = ["policy_a", "policy_b", "difference", "se", "ci_low", "ci_high", "p_value"]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.assign(p_value_corrected=holm(frame["p_value"].to_numpy(float)))
+
+
+def unbeaten(comparisons: pd.DataFrame, names: Sequence[str], alpha: float) -> list[str]:
+    """Those of `names` that no other beats significantly (Holm-corrected p below alpha)."""
+    told = comparisons[comparisons["p_value_corrected"] < alpha]
+    losers = np.where(told["difference"] < 0, told["policy_a"], told["policy_b"])
+    return [name for name in names if name not in set(losers)]
+
+
+def square(comparisons: pd.DataFrame, column: str, names: Sequence[str]) -> pd.DataFrame:
+    """A column of `paired_comparisons`, policy by policy, NaN for a pair that is not there.
+
+    `difference` is row minus column and 0 on the diagonal; of p-values both halves are the same
+    and the diagonal is 1.
+    """
+    signed = column == "difference"
+    frame = pd.DataFrame(np.nan, index=names, columns=names)
+    for name in names:
+        frame.loc[name, name] = 0.0 if signed else 1.0
+    for row in comparisons.to_dict("records"):
+        frame.loc[row["policy_a"], row["policy_b"]] = row[column]
+        frame.loc[row["policy_b"], row["policy_a"]] = -row[column] if signed else row[column]
+    return frame
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """Holm's (1979) step-down correction of p-values (k,), in their order."""
+    order = np.argsort(p_values, kind="stable")
+    steps = np.arange(len(p_values), 0, -1) * p_values[order]
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return corrected

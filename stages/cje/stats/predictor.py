@@ -1,0 +1,205 @@
+"""What is expected of the oracle on every prompt, before it is asked: the predictions f and g.
+
+    f   of a policy's answer, from judge scores: its own, its rank among all, the mean rank of all
+        policies' answers to the prompt, and the base policy's rank
+    g   f plus c (y_0 - f_0) where the base policy's answer to the prompt is labelled: how much
+        harder, or easier, the prompt turned out to be than the judge thought
+
+Both are fitted on the labels of all policies together, with common slopes and an intercept for
+each policy, and cross-fitted by prompt; they predict differences between the prompts of one policy,
+so their level is 0 on average. Labels of many policies on one prompt count for less than as many on
+others: on prompts, not on labels, depends how much can be learned of what belongs to a prompt.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cje.stats.calibration import filled
+from cje.stats.samples import Answers, Samples
+
+RIDGE = 1e-3  # of the mean diagonal: it only keeps collinear features apart
+ALIKE = 0.3  # the correlation of policies' labels on one prompt that weights assume
+FEWEST = 5  # prompts with labels of both that a slope on the base policy's residual needs
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Of one policy, over all N prompts: `whole` is f of its answers, `labelled` f of the labelled
+    ones, `peer` g - f (0 where the base policy's answer is not labelled); `score` and
+    `labelled_score` its judge scores, about their mean and in a common scale."""
+
+    whole: np.ndarray
+    labelled: np.ndarray
+    peer: np.ndarray
+    score: np.ndarray
+    labelled_score: np.ndarray
+
+
+def predict(samples: Samples) -> dict[str, Prediction]:
+    """The predictions of every policy, the base included."""
+    features = judge_features(samples.answers, samples.base)
+    folds = samples.logs.folds
+    slopes = fit_slopes(samples, {p: labelled for p, (_, labelled) in features.items()}, folds)
+    of_fold = slopes[samples.fold]
+    f = {
+        policy: tuple(np.einsum("ij,ij->i", part, of_fold) for part in parts)
+        for policy, parts in features.items()
+    }
+    peer = peer_residuals(samples, {policy: labelled for policy, (_, labelled) in f.items()})
+    return {
+        policy: Prediction(*f[policy], peer[policy], *(part[:, 0] for part in features[policy]))
+        for policy in f
+    }
+
+
+def judge_features(
+    answers: Mapping[str, Answers], base: str
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The features of each policy's answers, and of its labelled ones, (N, 4) each: centred by
+    policy and of a common scale; a missing score is the policy's mean."""
+    policies = list(answers)
+    scores = {policy: filled(answers[policy].score) for policy in policies}
+    ranks = dict(zip(policies, _common_ranks([scores[p] for p in policies]), strict=True))
+    total = sum(np.where(answers[p].present, ranks[p], 0.0) for p in policies)
+    count = sum(answers[p].present.astype(float) for p in policies)
+    prompt_rank = total / np.maximum(count, 1)
+    known = np.sort(np.concatenate([scores[p] for p in policies]))
+    features = {}
+    for policy, answer in answers.items():
+        other = np.zeros(len(prompt_rank)) if policy == base else ranks[base]
+        missing = np.isnan(answer.labelled_score)
+        own = np.where(missing, scores[policy], answer.labelled_score)
+        places = np.searchsorted(known, own, "left") + np.searchsorted(known, own, "right")
+        parts = [
+            np.column_stack([score, rank, prompt_rank, other])
+            for score, rank in (
+                (scores[policy], ranks[policy]),
+                (own, places / (2 * len(known))),
+            )
+        ]
+        centre = parts[0][answer.present].mean(axis=0) if answer.present.any() else 0.0
+        features[policy] = tuple(part - centre for part in parts)
+    scale = np.sqrt(
+        np.mean([np.mean(features[p][0][answers[p].present] ** 2, axis=0) for p in policies
+                 if answers[p].present.any()], axis=0)
+    )  # fmt: skip
+    scale = np.where(scale > 1e-12, scale, np.inf)
+    return {policy: tuple(part / scale for part in parts) for policy, parts in features.items()}
+
+
+def _common_ranks(scores: list[np.ndarray]) -> np.ndarray:
+    """Mid-ranks of all scores together, as shares, (policies, N)."""
+    ranks = pd.Series(np.concatenate(scores)).rank(pct=True).to_numpy()
+    return ranks.reshape(len(scores), -1)
+
+
+def fit_slopes(samples: Samples, features: Mapping[str, np.ndarray], folds: int) -> np.ndarray:
+    """The slopes of utility on the features, (K, d): row k from the labels outside fold k.
+
+    Weighted least squares within policies: a policy's own mean takes no part. A label's weight is
+    1 / its inclusion probability, over 1 + 0.3 (k - 1) with k labels on its prompt, which are so
+    much alike (Kish's design effect). Slopes are believed as far as
+    they are not noise: times 1 - d / W, at least 0, W their Wald statistic by prompt (the factor of
+    James and Stein 1961).
+    """
+    count = sum(a.labelled.astype(int) for a in samples.answers.values())
+    labelled = np.flatnonzero(count)
+    width = next(iter(features.values())).shape[1]
+    parts = []
+    for policy, answer in samples.answers.items():
+        rows = np.flatnonzero(answer.labelled)
+        if len(rows) >= 2:
+            weight = answer.label_weight[rows] / answer.label_weight[rows].mean()
+            weight /= 1 + ALIKE * (count[rows] - 1)
+            place = np.searchsorted(labelled, rows)
+            parts.append((features[policy][rows], answer.utility[rows], weight, place))
+    of_fold = samples.fold[labelled]
+    slopes = np.zeros((folds, width))
+    for k in range(folds):
+        slopes[k] = _believed_slopes(parts, of_fold != k, width)
+    return slopes
+
+
+def _believed_slopes(
+    parts: list[tuple[np.ndarray, ...]], train: np.ndarray, width: int
+) -> np.ndarray:
+    """The slopes (d,) from the training prompts; `parts`: by policy the features (m, d), utilities,
+    weights and places among the labelled prompts (m,)."""
+    gram, moment = np.zeros((width, width)), np.zeros(width)
+    centred = []
+    for x, y, weight, place in parts:
+        weight = np.where(train[place], weight, 0.0)
+        if weight.sum() <= 0:
+            continue
+        x, y = x - np.average(x, axis=0, weights=weight), y - np.average(y, weights=weight)
+        weighted = x * weight[:, None]
+        gram += weighted.T @ x
+        moment += weighted.T @ y
+        centred.append((weighted, x, y, place))
+    size = np.trace(gram) / width
+    if size <= 0:
+        return np.zeros(width)
+    gram[np.diag_indices_from(gram)] += RIDGE * size + 1e-12
+    slopes = np.linalg.solve(gram, moment)
+    score = np.zeros((len(train), width))
+    for weighted, x, y, place in centred:
+        score[place] += weighted * (y - x @ slopes)[:, None]  # a policy has one row a prompt
+    meat = score.T @ score
+    meat[np.diag_indices_from(meat)] += 1e-12 * max(np.trace(meat), 1e-300)
+    wald = moment @ np.linalg.solve(meat, moment)
+    return slopes * max(0.0, 1 - width / wald) if wald > 0 else np.zeros(width)
+
+
+def peer_residuals(samples: Samples, predicted: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """c (y_0 - f_0) over all prompts by policy, 0 where the base policy is not labelled and for the
+    base itself.
+
+    c is the regression of the policies' mean residual on a prompt on the base's, by fold, shrunk by
+    what its own standard error leaves doubtful (1 - se^2 / c^2, at least 0).
+    """
+    base = samples.answers[samples.base]
+    nothing = np.zeros(len(samples.uids))
+    targets = [
+        policy
+        for policy, answer in samples.answers.items()
+        if policy != samples.base and not answer.logged and answer.labelled.any()
+    ]
+    peer = dict.fromkeys(samples.answers, nothing)
+    if not base.labelled.any() or not targets:
+        return peer
+    error = np.where(base.labelled, base.utility - predicted[samples.base], 0.0)
+    mean = np.average(error[base.labelled], weights=base.label_weight[base.labelled])
+    error = np.where(base.labelled, error - mean, 0.0)
+    total, count = nothing.copy(), nothing.copy()
+    for policy in targets:
+        answer = samples.answers[policy]
+        both = answer.labelled & base.labelled
+        if both.any():
+            own = answer.utility[both] - predicted[policy][both]
+            total[both] += own - own.mean()
+            count[both] += 1
+    shared = count > 0
+    residual = total[shared] / count[shared]
+    x, fold = error[shared], samples.fold[shared]
+    learned = nothing.copy()
+    for k in range(samples.logs.folds):
+        train = fold != k
+        if train.sum() < FEWEST:
+            continue
+        rows = samples.fold == k
+        learned[rows] = error[rows] * _doubted_slope(x[train], residual[train])
+    return peer | dict.fromkeys(targets, learned)
+
+
+def _doubted_slope(x: np.ndarray, y: np.ndarray) -> float:
+    """The least-squares slope of y on x, times 1 - se^2 / slope^2 where that is above 0."""
+    x, y = x - x.mean(), y - y.mean()
+    spread = x @ x
+    if spread <= 1e-12:
+        return 0.0
+    slope = x @ y / spread
+    noise = ((y - slope * x) ** 2).sum() / (len(x) - 2) / spread
+    return float(slope * max(0.0, 1 - noise / slope**2)) if slope else 0.0

@@ -1,0 +1,411 @@
+"""From checked frames to the arrays that the estimators take.
+
+Rows are put in the order of a hash of their uid, so that the order in which they come does not
+change a bit of any result.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cje.errors import CJEError
+from cje.stats.calibration import prompt_folds, prompt_hashes
+from cje.vocabulary import LogprobKind
+
+SLACK = 1e-9  # a score may be this far outside its range: sums of rounded terms are
+
+
+@dataclass(frozen=True)
+class Logs:
+    """The logged answers, n rows: prompt index in 0..N-1, fold, judge score, calibrated reward,
+    oracle utility (NaN where unlabelled), label weight omega (0 where unlabelled, mean 1), and
+    lengths (n, 2) or None. `fitted_terms`: what the calibration fitted to the labels.
+    `cluster` (N,) numbers the prompts' clusters."""
+
+    folds: int
+    cluster: np.ndarray
+    prompt: np.ndarray
+    fold: np.ndarray
+    score: np.ndarray
+    reward: np.ndarray
+    utility: np.ndarray
+    label_weight: np.ndarray
+    lengths: np.ndarray | None
+    fitted_terms: int
+
+    @property
+    def prompts(self) -> int:
+        return len(self.cluster)
+
+    @property
+    def labelled(self) -> np.ndarray:
+        return self.label_weight > 0
+
+    @property
+    def residual(self) -> np.ndarray:
+        """y - f, (n,), 0 where unlabelled."""
+        return np.where(self.labelled, self.utility - self.reward, 0.0)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """A target's scored fresh draws, m rows: prompt, judge score, calibrated reward; `share` (m,)
+    sums to 1 and gives every prompt the same weight; fold, and lengths (m, 2) or None."""
+
+    prompt: np.ndarray
+    score: np.ndarray
+    reward: np.ndarray
+    share: np.ndarray
+    fold: np.ndarray
+    lengths: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A policy's answers over all N prompts, those to one prompt averaged.
+
+    `present` (N,): where it has any; `score` (N,): their judge scores, NaN where none was judged;
+    `utility` (N,): their labels, NaN where unlabelled; `labelled_score` (N,): the scores of the
+    labelled ones; `label_weight` (N,): 1 / inclusion probability, 0 where unlabelled.
+    `rows`: how many answers there are; `logged`: whether they are the logged answers themselves.
+    """
+
+    present: np.ndarray
+    score: np.ndarray
+    utility: np.ndarray
+    labelled_score: np.ndarray
+    label_weight: np.ndarray
+    rows: int
+    logged: bool
+
+    @property
+    def labelled(self) -> np.ndarray:
+        return self.label_weight > 0
+
+
+def add_folds(frame: pd.DataFrame, folds: int, seed: int) -> pd.DataFrame:
+    """The frame with the `fold` of each row's cluster."""
+    return frame.assign(fold=prompt_folds(clusters_of(frame), folds, seed))
+
+
+def clusters_of(frame: pd.DataFrame) -> np.ndarray:
+    """The cluster of each row, (n,) object: its `cluster`, or where there is none its uid."""
+    uid = frame["uid"].to_numpy(object)
+    if "cluster" not in frame:
+        return uid
+    given = frame["cluster"].notna().to_numpy()
+    names = np.array([f"cluster {name}" for name in frame["cluster"]], dtype=object)
+    return np.where(given, names, uid)
+
+
+def answer_lengths(
+    logs: pd.DataFrame, draws: pd.DataFrame
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """[log(1 + length), length] of logged and fresh answers, (n, 2) and (m, 2), in standard units
+    of the logs; None, None where an answer that has a score is not given, or all are as long.
+
+    They help to guess the residuals of the logs under exact weights, which take out whatever the
+    guess gets wrong, and enter nothing else.
+    """
+    lengths = _characters(logs), _characters(draws) if len(draws) else np.zeros(0)
+    if lengths[0] is None or lengths[1] is None or np.ptp(lengths[0]) == 0:
+        return None, None
+    columns = []
+    for form in (np.log1p, np.asarray):
+        centre, scale = form(lengths[0]).mean(), form(lengths[0]).std()
+        columns.append([(form(length) - centre) / scale for length in lengths])
+    own, fresh = (np.column_stack(pair) for pair in zip(*columns, strict=True))
+    return own, fresh
+
+
+def _characters(frame: pd.DataFrame) -> np.ndarray | None:
+    """Characters of each answer; an answer that a failed call left out has no score either, and
+    takes the mean length."""
+    if "answer" not in frame:
+        return None
+    length = frame["answer"].str.len().to_numpy(dtype=float)
+    missing = np.isnan(length)
+    if (missing & frame["judge_raw"].notna().to_numpy()).any() or missing.all():
+        return None
+    return np.where(missing, length[~missing].mean(), length)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """All arrays of one analysis, built once.
+
+    `uids` (N,) names the prompts by index and `cluster` (N,) numbers their clusters; `base` is the
+    policy that wrote the logs. `draws[policy]` is None without a scored draw (the base's are the
+    logged answers), `log_ratios[policy]`
+    (n,) None without a log-probability of the sampling distribution; `raw` are the policies that
+    have log-probabilities of another or an unknown kind. `answers` has every policy, the base too.
+    """
+
+    uids: np.ndarray
+    cluster: np.ndarray
+    fold: np.ndarray
+    base: str
+    logs: Logs
+    draws: dict[str, Draws | None]
+    log_ratios: dict[str, np.ndarray | None]
+    raw: frozenset[str]
+    answers: dict[str, Answers]
+
+    @property
+    def targets(self) -> list[str]:
+        """The policies that were drawn or scored, but for the base."""
+        return [policy for policy in self.draws if policy != self.base]
+
+
+def build_samples(
+    logs: pd.DataFrame,
+    target_logps: pd.DataFrame,
+    draws: pd.DataFrame,
+    *,
+    base: str,
+    folds: int,
+    seed: int,
+    fitted_terms: int = 0,
+) -> Samples:
+    """Arrays from checked frames that have `fold` and `calibrated_reward`.
+
+    `fitted_terms` are those of the calibration, for the degrees of freedom.
+    """
+    hashes = [prompt_hashes(frame["uid"].to_numpy(), seed) for frame in (logs, draws)]
+    union, first = np.unique(np.concatenate(hashes), return_index=True)
+    uids, fold, cluster = (
+        np.concatenate(pair)[first]
+        for pair in (
+            [frame["uid"].to_numpy(object) for frame in (logs, draws)],
+            [frame["fold"].to_numpy() for frame in (logs, draws)],
+            [clusters_of(frame) for frame in (logs, draws)],
+        )
+    )
+    cluster = pd.factorize(cluster)[0]
+    lengths, draw_lengths = answer_lengths(logs, draws)
+    order = np.argsort(hashes[0], kind="stable")
+    prompt = np.searchsorted(union, hashes[0][order])
+    logged = logs.iloc[order]
+    sample = Logs(
+        folds=folds,
+        cluster=cluster,
+        prompt=prompt,
+        fold=logged["fold"].to_numpy(),
+        score=logged["judge_raw"].to_numpy(),
+        reward=logged["calibrated_reward"].to_numpy(),
+        utility=logged["oracle_score"].to_numpy(),
+        label_weight=_label_weights(logged),
+        lengths=None if lengths is None else lengths[order],
+        fitted_terms=fitted_terms,
+    )
+    raw = raw_policies(logs, target_logps)
+    policies = sorted(set(draws["policy"]) | set(target_logps["policy"]))
+    ratios = _log_ratios(logs, target_logps, hashes[0], order, policies, seed)
+    drawn, answers = _by_policy(
+        logged, prompt, draws, np.searchsorted(union, hashes[1]), draw_lengths, policies, base
+    )
+    drawn[base] = _draws(logged, prompt, sample.lengths)
+    return Samples(
+        uids=uids,
+        cluster=cluster,
+        fold=fold,
+        base=base,
+        logs=sample,
+        draws=drawn,
+        log_ratios={p: None if p in raw else ratio for p, ratio in ratios.items()},
+        raw=frozenset(raw),
+        answers={p: rows.averaged(len(union), own) for p, (rows, own) in answers.items()},
+    )
+
+
+def _by_policy(
+    logged: pd.DataFrame,
+    prompt: np.ndarray,
+    draws: pd.DataFrame,
+    draw_prompt: np.ndarray,
+    lengths: np.ndarray | None,
+    policies: list[str],
+    base: str,
+) -> tuple[dict[str, Draws | None], dict[str, tuple["_Rows", bool]]]:
+    """By policy its scored draws; and its answers, with whether they are the logged ones: those of
+    the base are the logged ones and more that were drawn of it."""
+    codes = pd.Categorical(draws["policy"], categories=policies).codes
+    number = draws["draw"].to_numpy()
+    drawn: dict[str, Draws | None] = {}
+    own, answers = _rows(logged, prompt), {}
+    for code, policy in enumerate(policies):
+        rows = np.flatnonzero(codes == code)
+        rows = rows[np.lexsort((number[rows], draw_prompt[rows]))]
+        frame, place = draws.iloc[rows], draw_prompt[rows]
+        drawn[policy] = _draws(frame, place, None if lengths is None else lengths[rows])
+        fresh = _rows(frame, place)
+        same = same_answers(own, fresh)
+        answers[policy] = (own.with_labels_of(fresh) if same else fresh, same)
+        if policy == base:
+            own = answers[policy][0] if same else own.and_(fresh)
+    return drawn, answers | {base: (own, True)}
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """A policy's answers by row, those that failed left out."""
+
+    prompt: np.ndarray
+    score: np.ndarray
+    utility: np.ndarray
+    probability: np.ndarray
+    text: np.ndarray | None
+
+    def with_labels_of(self, other: "_Rows") -> "_Rows":
+        """The same answers with the labels that the other rows have of them."""
+        place = np.searchsorted(self.prompt, other.prompt)
+        new = np.isfinite(other.utility) & np.isnan(self.utility[place])
+        utility, probability = self.utility.copy(), self.probability.copy()
+        utility[place[new]] = other.utility[new]
+        probability[place[new]] = other.probability[new]
+        return _Rows(self.prompt, self.score, utility, probability, self.text)
+
+    def and_(self, other: "_Rows") -> "_Rows":
+        """These answers and the others, which are more of the same policy's."""
+        both = [
+            np.concatenate(pair)
+            for pair in zip(
+                (self.prompt, self.score, self.utility, self.probability),
+                (other.prompt, other.score, other.utility, other.probability),
+                strict=True,
+            )
+        ]
+        order = np.argsort(both[0], kind="stable")
+        return _Rows(*(column[order] for column in both), text=None)
+
+    def averaged(self, prompts: int, logged: bool) -> Answers:
+        """A prompt's answers averaged."""
+        labelled = np.isfinite(self.utility)
+        judged = np.isfinite(self.score)
+
+        def mean(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+            count = np.bincount(self.prompt[rows], minlength=prompts)
+            total = np.bincount(self.prompt[rows], values[rows], prompts)
+            with np.errstate(invalid="ignore"):
+                return total / count
+
+        weight = mean(1 / self.probability, labelled)
+        return Answers(
+            present=np.bincount(self.prompt, minlength=prompts) > 0,
+            score=mean(self.score, judged),
+            utility=mean(self.utility, labelled),
+            labelled_score=mean(self.score, labelled & judged),
+            label_weight=np.where(np.isfinite(weight), weight, 0.0),
+            rows=len(self.prompt),
+            logged=logged,
+        )
+
+
+def _rows(frame: pd.DataFrame, prompt: np.ndarray) -> _Rows:
+    """The rows (in the order of their prompts) whose answers are there: of frames without `answer`
+    those that have a score or a label."""
+    score, utility = frame["judge_raw"].to_numpy(), frame["oracle_score"].to_numpy()
+    known = np.isfinite(score) | np.isfinite(utility)
+    text = None
+    if "answer" in frame:
+        text = frame["answer"].to_numpy(object)
+        known |= frame["answer"].notna().to_numpy()
+    probability = frame["oracle_prob"].fillna(1.0).to_numpy()
+    return _Rows(
+        prompt[known],
+        score[known],
+        utility[known],
+        probability[known],
+        None if text is None else text[known],
+    )
+
+
+def same_answers(logged: _Rows, fresh: _Rows) -> bool:
+    """Whether the fresh answers are the logged ones: the same prompts, judge scores, texts where
+    both have them, and no label that differs."""
+    if not len(fresh.prompt) or (np.diff(fresh.prompt) == 0).any():
+        return False
+    place = np.minimum(np.searchsorted(logged.prompt, fresh.prompt), len(logged.prompt) - 1)
+    if not (logged.prompt[place] == fresh.prompt).all():
+        return False
+    if not np.array_equal(logged.score[place], fresh.score, equal_nan=True):
+        return False
+    gap = np.abs(logged.utility[place] - fresh.utility)
+    if (gap[np.isfinite(gap)] > SLACK).any():
+        return False
+    if logged.text is not None and fresh.text is not None:
+        return bool((logged.text[place] == fresh.text).all())
+    return bool(np.ptp(fresh.score[np.isfinite(fresh.score)]) > 0)
+
+
+def _label_weights(frame: pd.DataFrame) -> np.ndarray:
+    """1 / inclusion probability of the labelled rows, scaled to mean 1; 0 elsewhere."""
+    labelled = frame["oracle_score"].notna().to_numpy()
+    if not labelled.any():
+        return np.zeros(len(frame))
+    probability = frame["oracle_prob"].fillna(1.0).to_numpy()
+    weight = np.where(labelled, 1 / probability, 0.0)
+    return weight / weight.mean()
+
+
+def _draws(frame: pd.DataFrame, prompt: np.ndarray, lengths: np.ndarray | None) -> Draws | None:
+    scored = frame["judge_raw"].notna().to_numpy()
+    if not scored.any():
+        return None
+    prompt = prompt[scored]
+    share = 1 / np.bincount(prompt)[prompt]
+    return Draws(
+        prompt=prompt,
+        score=frame["judge_raw"].to_numpy()[scored],
+        reward=frame["calibrated_reward"].to_numpy()[scored],
+        share=share / share.sum(),
+        fold=frame["fold"].to_numpy()[scored],
+        lengths=None if lengths is None else lengths[scored],
+    )
+
+
+def raw_policies(logs: pd.DataFrame, target_logps: pd.DataFrame) -> set[str]:
+    """The policies of which some ratio would hold a log-probability that is not known to be of the
+    sampling distribution: raw, or of an unknown kind. They get no weights."""
+
+    def raw(frame: pd.DataFrame) -> np.ndarray:
+        given = frame["sequence_logp"].notna().to_numpy()
+        if "logprob_kind" not in frame:
+            return given
+        return given & (frame["logprob_kind"] != LogprobKind.SAMPLING).to_numpy()
+
+    if raw(logs).any():
+        return set(target_logps["policy"])
+    return set(target_logps["policy"][raw(target_logps)])
+
+
+def _log_ratios(
+    logs: pd.DataFrame,
+    target_logps: pd.DataFrame,
+    hashes: np.ndarray,
+    order: np.ndarray,
+    policies: Iterable[str],
+    seed: int,
+) -> dict[str, np.ndarray | None]:
+    """logp_target - logp_base of every log by policy; NaN where either is missing."""
+    base = logs["sequence_logp"].to_numpy()[order]
+    found = prompt_hashes(target_logps["uid"].to_numpy(), seed)
+    ordered = hashes[order]
+    place = np.searchsorted(ordered, found)
+    place = np.minimum(place, len(ordered) - 1)
+    known = ordered[place] == found
+    if not known.all():
+        uid = target_logps["uid"].iloc[int((~known).argmax())]
+        raise CJEError(f"target_logps: uid={uid!r} is not in the logs ({(~known).sum()} such rows)")
+    codes = pd.Categorical(target_logps["policy"], categories=policies).codes
+    values = target_logps["sequence_logp"].to_numpy()
+    ratios: dict[str, np.ndarray | None] = {}
+    for code, policy in enumerate(policies):
+        rows = codes == code
+        target = np.full(len(base), np.nan)
+        target[place[rows]] = values[rows]
+        ratio = target - base
+        ratios[policy] = None if np.isnan(ratio).all() else ratio
+    return ratios
