@@ -1,0 +1,1 @@
+"""What `benchmarks/labels.py` is made of: sets, redraws, peers, measures, tables."""
