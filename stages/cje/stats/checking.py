@@ -53,6 +53,9 @@ def check_frames(
     given = logs["oracle_prob"].notna() | logs["oracle_score"].isna()
     if not given.all():
         logs["oracle_prob"] = logs["oracle_prob"].fillna(labels / len(logs))
+    labelled = draws["oracle_score"].notna()
+    share = labelled.groupby(draws["policy"]).transform("mean")
+    draws["oracle_prob"] = draws["oracle_prob"].fillna(share).where(labelled)
     return logs, target_logps, draws
 
 

@@ -59,6 +59,7 @@ def own_label_estimate(samples: Samples, policy: str, prediction: Prediction) ->
     leverage = np.minimum(leverage, MOST_LEVERAGE)
     left = left * np.sqrt(clusters / (clusters - 1) / (1 - leverage))
     psi[rows] += share * left
+    psi -= psi.mean()  # the leverages are not all alike
     by_cluster = np.bincount(samples.cluster[rows], share)
     return OwnLabels(
         influence=Influence(value, len(psi) * psi, samples.cluster),

@@ -262,8 +262,10 @@ class _Rows:
         place = np.searchsorted(self.prompt, other.prompt)
         new = np.isfinite(other.utility) & np.isnan(self.utility[place])
         utility, probability = self.utility.copy(), self.probability.copy()
+        mine = np.isfinite(utility)
         utility[place[new]] = other.utility[new]
-        probability[place[new]] = other.probability[new]
+        chance = np.median(probability[mine]) if mine.any() else other.probability[new]
+        probability[place[new]] = chance  # so that each label counts alike
         return _Rows(self.prompt, self.score, utility, probability, self.text)
 
     def and_(self, other: "_Rows") -> "_Rows":
