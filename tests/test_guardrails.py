@@ -114,11 +114,7 @@ CASES = [
     (LABELS, {"transport_z": 3.1, "method": EstimatorName.DIRECT}, "transport_failure", CRITICAL,
      None),
     (LABELS, {"gap_z": 3.1}, "transport_failure", NOTE, {"gap_z": 2.9}),
-<<<<<<< HEAD
-    (EXACT, {"method": EstimatorName.DIRECT, "widened": True}, "uncorrected", WARNING, None),
-=======
     (EXACT, {"widened": True}, "uncorrected", WARNING, {"widened": False}),
->>>>>>> h6
     (EXACT, {"unscored_share": 0.04}, "no_teacher_forcing", WARNING, {"unscored_share": 0.0}),
     (NOTHING, {"raw_logprobs": True}, "raw_logprobs", WARNING, {"raw_logprobs": False}),
     (LABELS, {"raw_logprobs": True}, "raw_logprobs", NOTE, None),
