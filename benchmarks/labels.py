@@ -91,6 +91,8 @@ def study(
                 print(f"{of.name:<12}{labels:>4}  {words}", flush=True)
             if "ours" in answers:
                 verdicts.append(place | verdict_measures(answers["ours"], of.truth))
+    if not rows:
+        raise SystemExit("No set leaves anything unlabelled: ask for fewer --labels")
     return pd.DataFrame(rows), pd.DataFrame(verdicts)
 
 
