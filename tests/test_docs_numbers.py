@@ -8,7 +8,7 @@ import pytest
 from pipeline import ROOT
 
 ROW = re.compile(
-    r"^(\S+) .*?([\d.]+) +([\d.]+) to ([\d.]+) .*?([\d.]+) ± ([\d.]+) +(\w+) .*?(\w+) *$",
+    r"^(\S+) .*?([\d.]+) +([\d.]+) to ([\d.]+) +(\S+) .*?([\d.]+) (in|out) +(\w+) *$",
     re.MULTILINE,
 )
 PAGES = {"README.md": True, "docs/start.md": False, "docs/first-run.md": True}  # whole or a part
@@ -23,8 +23,9 @@ def committed() -> dict[str, tuple]:
     return {
         policy: (
             *(f"{row[key]:.3f}" for key in ("v_hat", "ci_low", "ci_high")),
-            *(f"{checked[policy][key]:.3f}" for key in ("oracle_truth", "se_truth")),
-            "inside" if checked[policy]["covered"] else "outside",
+            str(row["labels"]),
+            f"{checked[policy]['oracle_truth']:.3f}",
+            "in" if checked[policy]["covered"] else "out",
             checked[policy]["verdict"],
         )
         for policy, row in found.items()
