@@ -5,7 +5,9 @@ import json
 import shutil
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
+from statistics import mean, stdev
 
 import pytest
 from ruamel.yaml import YAML
@@ -116,19 +118,19 @@ def metrics(repo: Path, name: str) -> dict:
 
 def test_results_have_the_form_that_users_know(repo):
     found = metrics(repo, "estimates")
-    assert list(found["results"]) == ["better", "clone", "unhelpful"]
+    assert list(found["results"]) == ["better", "clone", "unhelpful", "base"]
+    keys = {"v_hat", "se", "ci_low", "ci_high", "method", "evidence", "labels", "ess", "verdict"}
     for row in found["results"].values():
-        assert {"v_hat", "se", "ci_low", "ci_high", "method", "ess", "verdict"} <= set(row)
+        assert keys <= set(row)
         assert 0 <= row["ci_low"] <= row["v_hat"] <= row["ci_high"] <= 1
     assert found["results"]["clone"]["ess"] == 1
-    assert set(found["p_values_corrected"]) == {
-        "better vs clone", "better vs unhelpful", "clone vs unhelpful"
-    }  # fmt: skip
-    validation = metrics(repo, "validation")
-    for row in validation["results"].values():
-        assert {"oracle_truth", "absolute_error", "covered", "v_audited", "se_audited"} <= set(row)
-    assert validation["results"]["unhelpful"]["verdict"] == "refuse"
-    assert found["best_policy"] != "unhelpful"
+    validation = metrics(repo, "validation")["results"]
+    kept = [policy for policy, row in validation.items() if row["verdict"] != "refuse"]
+    pairs = {f"{a} vs {b}" for a, b in combinations(kept, 2)}
+    assert pairs <= set(found["p_values_corrected"])
+    for row in validation.values():
+        assert {"oracle_truth", "absolute_error", "covered"} <= set(row)
+    assert found["best_policy"] == "better" and "unhelpful" not in found["best"].split(", ")
     rails = metrics(repo, "guard_rails")
     assert rails["violations"] == sum(rails["by_code"].values()) > 0
     table = (repo / "metrics/violations.csv").read_text(encoding="utf-8").splitlines()
@@ -257,11 +259,14 @@ def test_the_arena_sample_from_files(repo):
     scales = {"judge_range": "[0,1]", "oracle_range": "[0,1]", "max_samples": 1000}
     assert ran(experiment(repo, source="files", **scales)) == STAGES[:-1]
     found = metrics(repo, "estimates")["results"]
-    audited = metrics(repo, "validation")["results"]["parallel_universe_prompt"]
-    base = metrics(repo, "validation")["results"]["base"]
-    for policy, labels in (("parallel_universe_prompt", audited), ("clone", base)):
-        gap = found[policy]["v_hat"] - labels["oracle_truth"]
-        assert abs(gap) < 1.5 * (found[policy]["se"] ** 2 + labels["se_truth"] ** 2) ** 0.5
-    assert audited["covered"]
-    assert audited["se_audited"] <= audited["se_truth"]
-    assert found["unhelpful"]["verdict"] == "refuse"
+    labels = [
+        json.loads(line)["oracle_label"]
+        for line in next((repo / "data/inputs/probe_slice").iterdir()).open(encoding="utf-8")
+    ]
+    audited = found["parallel_universe_prompt"]
+    own = stdev(labels) / len(labels) ** 0.5
+    assert (audited["evidence"], audited["labels"]) == ("own labels", 50)
+    assert abs(audited["v_hat"] - mean(labels)) < 1.5 * own and audited["se"] < own
+    assert audited["verdict"] != "refuse"
+    assert found["clone"]["verdict"] == found["unhelpful"]["verdict"] == "refuse"
+    assert found["base"]["labels"] == 480  # logged and drawn alike, counted once
