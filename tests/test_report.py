@@ -273,6 +273,7 @@ def test_text_of_others_never_becomes_markup(tmp_path):
             "no labels but those of the estimates",
         ),
         ({"verdicts": ("refuse",)}, "No estimate may be believed"),
+        ({"verdicts": ("refuse",)}, "Every policy with such labels is refused."),
         (
             {"policies": ("only",), "verdicts": ("reliable", "refuse")},
             "A comparison needs two policies that may be believed.",

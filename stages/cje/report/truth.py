@@ -25,11 +25,13 @@ def truth(run: Run) -> Truth:
     if known.empty:
         return Truth(["There are no labels but those of the estimates, so no truth is known."], [])
     believed = run.kept.loc[run.kept["oracle_truth"].notna()]
-    inside = int(believed["covered"].sum())
-    summary = [
-        f"{inside} of {counted(len(believed), 'interval')} of policies that are not refused agree "
-        "with the truth, which is itself measured, within the errors of both."
-    ]
+    summary = ["Every policy with such labels is refused."]
+    if len(believed):
+        inside = int(believed["covered"].sum())
+        summary = [
+            f"{inside} of {counted(len(believed), 'interval')} of policies that are not refused "
+            "agree with the truth, which is itself measured, within the errors of both."
+        ]
     alone = (believed["judge_alone"] - believed["oracle_truth"]).abs().mean()
     error = believed["absolute_error"].mean()
     if pd.notna(alone):
