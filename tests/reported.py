@@ -81,7 +81,8 @@ def write_run(
         oracle_score=np.where(seen, label, np.nan),
     )  # fmt: skip
     save("rewards", scored)
-    held_out = scored[scored["oracle_score"].isna() & labels][["uid", "policy", "draw"]]
+    spare = scored["oracle_score"].isna() & scored["uid"].isin(uids[::2])
+    held_out = scored[spare & labels][["uid", "policy", "draw"]]
     save("validation_labels", held_out.assign(oracle_score=5.0, oracle_prob=1.0))
     targets = []
     for place, policy in enumerate(policies if logps else ()):

@@ -91,7 +91,7 @@ def test_every_call_is_in_the_metrics_and_none_was_made_twice(repo, server):
     logs = read_table(repo / "data/logs.parquet", "logs")
     assert logs["token_logprobs"].notna().all() and set(logs["logprob_kind"]) == {"raw"}
     results = json.loads((repo / "metrics/estimates.json").read_text(encoding="utf-8"))["results"]
-    assert results["openai/gpt-4o"]["weights"] == "marginal"
+    assert results["openai/gpt-4o"]["weights"] == "none"
 
 
 def test_all_stages_again_ask_nothing_need_no_key_and_give_the_same_bytes(repo, server):
