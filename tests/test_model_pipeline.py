@@ -111,6 +111,22 @@ def test_more_labels_targets_and_prompts_ask_only_for_what_is_new(repo, server):
     assert server.repeats() == 0
 
 
+def test_another_rubric_of_the_judge_leaves_the_truth_and_its_labels_alone(repo, server):
+    labels = [repo / f"data/{name}_labels.parquet" for name in ("oracle", "validation")]
+    scores = repo / "data/proxy_scores.parquet"
+    before, judged = [path.read_bytes() for path in labels], scores.read_bytes()
+    mine = "Score from {{ low }} to {{ high }} how kind it is.\n--- user ---\n{{ answer }}\n"
+    (repo / "data/rubrics/kind.j2").write_text(mine, encoding="utf-8")
+    experiment(repo, proxy_rubric="data/rubrics/kind.j2")
+    assert [path.read_bytes() for path in labels] == before and scores.read_bytes() != judged
+    asked = server.log.read_text().splitlines()[server.seen :]
+    assert 0 < server.new() <= 120 and server.repeats() == 0
+    assert not any("/messages" in line for line in asked)  # where the oracle is asked
+    experiment(repo, proxy_rubric="null", oracle_rubric="data/rubrics/kind.j2")
+    assert [path.read_bytes() for path in labels] != before and scores.read_bytes() == judged
+    assert 0 < server.new() <= 44 + 40  # labels alone
+
+
 def test_queued_and_temporary_experiments_share_the_store(repo, server):
     run("dvc", "exp", "run", "--queue", "-S", "temperature=0.3,0.5", "draw_targets", cwd=repo)
     run("dvc", "exp", "run", "--run-all", "-j", "2", cwd=repo)

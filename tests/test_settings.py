@@ -109,6 +109,15 @@ def test_a_policy_inherits_what_its_entry_leaves_out():
     assert (reference.temperature, reference.top_p) == (0.4, 1)
 
 
+def test_each_judge_has_the_rubric_of_both_or_its_own():
+    both = parse_settings(MINIMAL | {"rubric": "correctness"})
+    assert [(j.rubric, j.rubric_setting) for j in both.judges] == [("correctness", "rubric")] * 2
+    own = parse_settings(MINIMAL | {"proxy_rubric": "correctness", "oracle_range": [1, 5]})
+    assert (own.proxy.rubric, own.proxy.rubric_setting) == ("correctness", "proxy_rubric")
+    assert (own.oracle.rubric, own.oracle.rubric_setting) == ("default", "rubric")
+    assert own.proxy.score_range == (0, 10) and own.oracle.score_range == (1, 5)
+
+
 def test_settings_are_frozen():
     settings = parse_settings(MINIMAL)
     with pytest.raises(ValueError, match="frozen"):

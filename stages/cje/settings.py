@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 from os import PathLike
@@ -63,6 +64,8 @@ LIMITS_WORDS = (
     "limits by provider, {openai: {concurrency: 32, requests_per_minute: 500, "
     "tokens_per_minute: 200000}}"
 )
+RUBRIC_WORDS = "the name of a shipped rubric, or a file under data/rubrics"
+OWN_RUBRIC_WORDS = f"{RUBRIC_WORDS}, or null for that of `rubric`"
 PRICES_WORDS = "US dollars per million tokens, {openai/my-model: {input: 1.0, output: 4.0}}"
 GUARD_RAIL_WORDS = "thresholds by name, {min_target_labels: 30, refuse_ess: 0.05}"
 
@@ -152,6 +155,18 @@ class Prices(BaseModel):
     output: Annotated[Real, Field(ge=0)]
 
 
+@dataclass(frozen=True)
+class Judge:
+    """A judge, the proxy or the oracle: its model, the scale of its scores, and the rubric that a
+    text judge is told; `setting` and `rubric_setting` name the keys that say so."""
+
+    setting: str
+    model: str
+    score_range: tuple[float, float]
+    rubric: str
+    rubric_setting: str
+
+
 class PolicyEntry(BaseModel):
     """An entry of `policies`; what it leaves out is taken from the global settings.
 
@@ -230,9 +245,9 @@ class Settings(BaseModel):
     max_tokens: Positive = Field(40, description=POSITIVE_WORDS)
     draws_per_prompt: Positive = Field(1, description=POSITIVE_WORDS)
     base_url: Url | None = Field(None, description=URL_WORDS)
-    rubric: str = Field(
-        "default", description="the name of a shipped rubric, or a file under data/rubrics"
-    )
+    rubric: str = Field("default", description=RUBRIC_WORDS)
+    proxy_rubric: str | None = Field(None, description=OWN_RUBRIC_WORDS)
+    oracle_rubric: str | None = Field(None, description=OWN_RUBRIC_WORDS)
 
     # How calls are made: nothing that a reply depends on.
     concurrency: Positive = Field(16, description=POSITIVE_WORDS)
@@ -321,9 +336,23 @@ class Settings(BaseModel):
         return [self.policy(name) for name in self.target_models]
 
     @property
-    def judges(self) -> dict[str, str]:
-        """The judging models by the setting that names them."""
-        return {"proxy_model": self.proxy_model, "oracle_model": self.oracle_model}
+    def proxy(self) -> Judge:
+        """The cheap judge, which scores every answer."""
+        own = self.proxy_rubric
+        rubric = (self.rubric, "rubric") if own is None else (own, "proxy_rubric")
+        return Judge("proxy_model", self.proxy_model, self.judge_range, *rubric)
+
+    @property
+    def oracle(self) -> Judge:
+        """The expensive judge, which is taken for the truth."""
+        own = self.oracle_rubric
+        rubric = (self.rubric, "rubric") if own is None else (own, "oracle_rubric")
+        return Judge("oracle_model", self.oracle_model, self.oracle_range, *rubric)
+
+    @property
+    def judges(self) -> tuple[Judge, Judge]:
+        """The proxy and the oracle."""
+        return self.proxy, self.oracle
 
     def judged_by_itself(self, name: str) -> str | None:
         """judge or oracle, where that is the policy's own model; None else, and for files."""

@@ -26,7 +26,7 @@ from cje.conversations import (
 from cje.errors import CJEError
 from cje.models import ASKED, check_model, provider_for, split_model
 from cje.models.calls import Calls
-from cje.settings import Policy, Settings
+from cje.settings import Judge, Policy, Settings
 from cje.tables import LOGGED, empty_table, prompt_uids, read_table, to_unit, write_table
 
 CHECKED = Path("data/checked")
@@ -109,29 +109,22 @@ class ModelSource:
         check_model(base.model, "policy", f"base_model: {settings.base_model}", base)
         for target in settings.targets:
             check_model(target.model, "policy", f"target_models: {target.name}", target)
-        for setting, model in settings.judges.items():
-            check_model(model, "judge", setting, _judge_route(settings, model))
+        for judge in settings.judges:
+            route = _judge_route(settings, judge.model)
+            check_model(judge.model, "judge", judge.setting, route)
         policies = [policy.model for policy in (base, *settings.targets)]
-        self.calls.require_ready([*policies, *settings.judges.values()])
+        self.calls.require_ready([*policies, *(judge.model for judge in settings.judges)])
 
     def check_prompts(self, prompts: pd.DataFrame) -> None:
         """Raise CJEError where a judge needs what a prompt does not bring."""
-        providers = {split_model(model)[0] for model in self.settings.judges.values()}
+        providers = {split_model(judge.model)[0] for judge in self.settings.judges}
         if "checks" in providers:
             from cje.models.checks import check_prompts
 
             check_prompts(prompts)
-        if providers & set(ASKED):
-            from cje.judging import load_rubric
-
-            rubric = load_rubric(self.settings.rubric)
-            lacking = prompts[prompts["reference"].isna()]
-            if rubric.needs_reference and len(lacking):
-                raise CJEError(
-                    f"params.yaml: rubric: {rubric.name} needs a reference answer, and "
-                    f"{len(lacking):,} prompts have none, such as uid {lacking['uid'].iloc[0]}; "
-                    "add a column `reference` to the prompts, or take another rubric"
-                )
+        for judge in self.settings.judges:
+            if split_model(judge.model)[0] in ASKED:
+                _check_references(prompts, judge)
 
     def logs(self, prompts: pd.DataFrame) -> pd.DataFrame:
         """One answer of the base policy to each prompt.
@@ -187,7 +180,7 @@ class ModelSource:
         """The proxy's score of every answer, on [0, 1]."""
         settings = self.settings
         answers = all_answers(logs, draws)
-        scores = self._judge(prompts, answers, settings.proxy_model, settings.judge_range)
+        scores = self._judge(prompts, answers, settings.proxy)
         unit = to_unit(scores["score"].to_numpy(dtype=float), settings.judge_range)
         reason = scores["reason"].to_numpy()
         return answers[["uid", "policy", "draw"]].assign(judge_raw=unit, reason=reason)
@@ -245,31 +238,40 @@ class ModelSource:
         provider = provider_for(policy.model, self.calls)
         return provider.generate(prompts, policy, draw=draw, seed=self.settings.seed)
 
-    def _judge(
-        self,
-        prompts: pd.DataFrame,
-        answers: pd.DataFrame,
-        model: str,
-        score_range: tuple[float, float],
-    ) -> pd.DataFrame:
+    def _judge(self, prompts: pd.DataFrame, answers: pd.DataFrame, judge: Judge) -> pd.DataFrame:
         """`score` and `reason` of answers, which get what their prompts bring for a judge."""
         brought = prompts[["uid", "prompt", "checks", "reference"]]
         known = answers.drop(columns="prompt", errors="ignore").merge(brought, how="left", on="uid")
-        _, name = split_model(model)
-        provider = provider_for(model, self.calls)
-        return provider.judge(known, name, score_range=score_range, seed=self.settings.seed)
+        _, name = split_model(judge.model)
+        return provider_for(judge.model, self.calls).judge(
+            known, name,
+            score_range=judge.score_range, seed=self.settings.seed, rubric=judge.rubric,
+        )  # fmt: skip
 
     def _labels(self, prompts: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
         """Labels of the chosen answers. One that failed is never sent to the oracle; a label that
         the oracle could not give is left out, and the others of its policy stand for it."""
-        settings = self.settings
         chosen = chosen[chosen["answer"].notna()].reset_index(drop=True)
-        scores = self._judge(prompts, chosen, settings.oracle_model, settings.oracle_range)
+        scores = self._judge(prompts, chosen, self.settings.oracle)
         labels = chosen.assign(oracle_score=scores["score"].to_numpy(dtype=float))
         groups = labels.groupby(["policy", "draw"])["oracle_score"]
         given = groups.transform(lambda scores: scores.notna().mean())
         labels["oracle_prob"] *= given
         return labels[labels["oracle_score"].notna()].drop(columns="answer")
+
+
+def _check_references(prompts: pd.DataFrame, judge: Judge) -> None:
+    """Raise CJEError where the judge's rubric needs a reference that a prompt does not have."""
+    from cje.judging import load_rubric
+
+    rubric = load_rubric(judge.rubric, judge.rubric_setting)
+    lacking = prompts[prompts["reference"].isna()]
+    if rubric.needs_reference and len(lacking):
+        raise CJEError(
+            f"params.yaml: {judge.rubric_setting}: {rubric.name} needs a reference answer, and "
+            f"{len(lacking):,} prompts have none, such as uid {lacking['uid'].iloc[0]}; "
+            "add a column `reference` to the prompts, or take another rubric"
+        )
 
 
 def _judge_route(settings: Settings, model: str) -> Policy | None:

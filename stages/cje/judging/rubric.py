@@ -91,16 +91,17 @@ class Rubric:
         return ("system", f"{system}\n\n{GUARD}".strip()), ("user", user)
 
 
-def load_rubric(name: str) -> Rubric:
-    """The shipped rubric of that name, or the one in a file under data/rubrics.
+def load_rubric(name: str, setting: str = "rubric") -> Rubric:
+    """The shipped rubric of that name, or the one in a file under data/rubrics; `setting` is the
+    key of params.yaml that names it.
 
     Raises CJEError, with file and line where there is one, unless it is a template of jinja2 in two
     parts that shows `answer` and otherwise uses `prompt`, `reference`, `low` and `high` only.
     """
     shipped = {path.stem: path for path in sorted(SHIPPED.glob("*.j2"))}
-    path = shipped.get(name) or _user_file(name, shipped)
+    path = shipped.get(name) or _user_file(name, shipped, setting)
     name = name if name in shipped else str(path)
-    above, below = _parts(path, name)
+    above, below = _parts(path, name, setting)
     system = _compile(name, above, SCALE)
     user = _compile(name, below, (*NAMES, *SCALE))
     needs_reference = _prints_reference(name, user)
@@ -111,24 +112,24 @@ def load_rubric(name: str) -> Rubric:
     return rubric
 
 
-def _user_file(name: str, shipped: dict[str, Path]) -> Path:
+def _user_file(name: str, shipped: dict[str, Path], setting: str) -> Path:
     path = Path(name)
     if len(path.parts) < 2 and not path.suffix:
         near = get_close_matches(name, shipped, n=1)
         hint = f"; did you mean {near[0]}?" if near else "."
         raise CJEError(
-            f"params.yaml: rubric: there is none named '{name}'{hint} Give {', '.join(shipped)} or "
-            f"a file under {RUBRIC_FILES}"
+            f"params.yaml: {setting}: there is none named '{name}'{hint} Give "
+            f"{', '.join(shipped)} or a file under {RUBRIC_FILES}"
         )
     if RUBRIC_FILES not in path.parents or ".." in path.parts:
         raise CJEError(
-            f"params.yaml: rubric: {path} is not under {RUBRIC_FILES}, where a change of it would "
-            "be seen; move it there"
+            f"params.yaml: {setting}: {path} is not under {RUBRIC_FILES}, where a change of it "
+            "would be seen; move it there"
         )
     return path
 
 
-def _parts(path: Path, name: str) -> tuple[str, str]:
+def _parts(path: Path, name: str, setting: str) -> tuple[str, str]:
     """The system's part and the user's, each with as many line breaks before it as in the file, so
     that its line numbers are the file's."""
     try:
@@ -137,7 +138,7 @@ def _parts(path: Path, name: str) -> tuple[str, str]:
             raise CJEError(f"{name}: {len(data):,} bytes are no rubric; give at most {MAX_BYTES:,}")
         lines = data.decode("utf-8-sig").splitlines()
     except FileNotFoundError:
-        raise CJEError(f"{name}: no such file; see `rubric` in params.yaml") from None
+        raise CJEError(f"{name}: no such file; see `{setting}` in params.yaml") from None
     except OSError as error:
         raise CJEError(f"{name}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -55,9 +55,11 @@ class Provider(Protocol):
         *,
         score_range: tuple[float, float],
         seed: int,
+        rubric: str = "default",
     ) -> pd.DataFrame:
         """`score` on `score_range` (NaN: none) and `reason` (why there is none) of each answer
-        (`prompt`, `answer`, and where the prompt has them `checks`, `reference`), row for row."""
+        (`prompt`, `answer`, and where the prompt has them `checks`, `reference`), row for row.
+        `rubric` is what a judge that reads texts is told."""
 
 
 def split_model(model: str) -> tuple[str, str]:

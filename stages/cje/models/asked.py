@@ -80,10 +80,16 @@ class AskedProvider:
         return pd.concat([uids, _frame(map(_score_row, outcomes), SCORE_COLUMNS)], axis=1)
 
     def judge(
-        self, answers: pd.DataFrame, name: str, *, score_range: tuple[float, float], seed: int
+        self,
+        answers: pd.DataFrame,
+        name: str,
+        *,
+        score_range: tuple[float, float],
+        seed: int,
+        rubric: str = "default",
     ) -> pd.DataFrame:
         given = answers[answers["answer"].notna()]
-        requests = self._judgements(given, name, score_range)
+        requests = self._judgements(given, name, score_range, rubric)
         verdicts, unclear = self._verdicts(requests, name, score_range)
         again, _ = self._verdicts([requests[place].again() for place in unclear], name, score_range)
         for place, verdict in zip(unclear, again, strict=True):
@@ -177,9 +183,9 @@ class AskedProvider:
         )  # fmt: skip
 
     def _judgements(
-        self, answers: pd.DataFrame, name: str, score_range: tuple[float, float]
+        self, answers: pd.DataFrame, name: str, score_range: tuple[float, float], rubric_name: str
     ) -> Requests:
-        rubric = load_rubric(self.calls.settings.rubric)
+        rubric = load_rubric(rubric_name)
         schema = score_schema(score_range)
         url = self.calls.settings.base_url
         prompts, texts = answers["prompt"].array, answers["answer"].array

@@ -41,7 +41,13 @@ class ChecksProvider:
         raise CJEError(f"{policy.model} judges answers, it has no log-probabilities")
 
     def judge(
-        self, answers: pd.DataFrame, name: str, *, score_range: tuple[float, float], seed: int
+        self,
+        answers: pd.DataFrame,
+        name: str,
+        *,
+        score_range: tuple[float, float],
+        seed: int,
+        rubric: str = "default",
     ) -> pd.DataFrame:
         """As `Provider.judge`; `answers` has `checks`, too, JSON text or null.
 

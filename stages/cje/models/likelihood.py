@@ -43,7 +43,13 @@ class LikelihoodJudge:
         self.scorer.check(name.partition("/")[2], "policy", inner)
 
     def judge(
-        self, answers: pd.DataFrame, name: str, *, score_range: tuple[float, float], seed: int
+        self,
+        answers: pd.DataFrame,
+        name: str,
+        *,
+        score_range: tuple[float, float],
+        seed: int,
+        rubric: str = "default",
     ) -> pd.DataFrame:
         policy = _scoring_policy(name, self.scorer.calls.settings.base_url)
         blank = np.array([isinstance(a, str) and not a.strip() for a in answers["answer"]], bool)

@@ -104,7 +104,13 @@ class SimulatedProvider:
         )
 
     def judge(
-        self, answers: pd.DataFrame, name: str, *, score_range: tuple[float, float], seed: int
+        self,
+        answers: pd.DataFrame,
+        name: str,
+        *,
+        score_range: tuple[float, float],
+        seed: int,
+        rubric: str = "default",
     ) -> pd.DataFrame:
         low, high = score_range
         given = answers["answer"].notna().to_numpy()
