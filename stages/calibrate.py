@@ -6,7 +6,7 @@ import pandas as pd
 from cje import plots
 from cje.frames import KEY, scored_frames
 from cje.settings import load_settings
-from cje.stage import DATA, DECIMALS, METRICS, PLOTS, run
+from cje.stage import DATA, METRICS, PLOTS, run
 from cje.stats.checking import check_frames
 from cje.stats.rewards import calibrate
 from cje.tables import write_csv, write_metrics, write_table
@@ -19,7 +19,6 @@ def main() -> str:
     result = calibrate(logs, draws, folds=settings.folds, seed=settings.seed)
     columns = [*KEY, "fold", "judge_raw", "calibrated_reward", "oracle_score"]
     rewards = pd.concat([result.logs[columns], result.draws[columns]], ignore_index=True)
-    rewards["calibrated_reward"] = rewards["calibrated_reward"].round(DECIMALS)
     write_table(rewards, "rewards", DATA / "rewards.parquet")
     write_metrics(result.report, METRICS / "calibration.json")
     draw_curve(result)
@@ -36,7 +35,7 @@ def draw_curve(result) -> None:
     labelled = result.logs[result.logs["oracle_score"].notna() & result.logs["judge_raw"].notna()]
     judge, oracle = (labelled[c].to_numpy() for c in ("judge_raw", "oracle_score"))
     x = np.unique(result.logs["judge_raw"].dropna())
-    y = result.fit.overall.predict(x).round(DECIMALS)
+    y = result.fit.overall.predict(x)
     rank = result.report["spearman"]
     plots.calibration_curve(
         PLOTS / "calibration_curve.png",

@@ -5,7 +5,7 @@ import json
 from cje import plots
 from cje.frames import rewarded_frames
 from cje.settings import Settings, load_settings
-from cje.stage import DATA, DECIMALS, METRICS, PLOTS, run
+from cje.stage import DATA, METRICS, PLOTS, run
 from cje.stats.analysis import Analysis, estimate
 from cje.stats.checking import check_frames
 from cje.stats.guardrails import finite_facts
@@ -57,7 +57,7 @@ def write_results(result: Analysis) -> None:
         (result.influence, "influence", "psi"),
         (result.importance_weights, "weights", "weight"),
     ):
-        rows = frame.round(DECIMALS).reset_index().melt("uid", var_name="policy", value_name=value)
+        rows = frame.reset_index().melt("uid", var_name="policy", value_name=value)
         write_table(rows, name, DATA / f"{name}.parquet")
     write_table(result.violations, "violations", DATA / "violations.parquet")
     write_csv(result.comparisons, METRICS / "comparisons.csv")

@@ -19,6 +19,7 @@ from cje.tables import (
     check_table,
     prompt_uids,
     read_table,
+    rounded,
     to_unit,
     write_csv,
     write_metrics,
@@ -148,7 +149,8 @@ def test_any_unicode_round_trips_to_equal_values_and_bytes(tmp_path, rows):
     assert back["prompt"].tolist() == [row[0] for row in rows]
     assert back["answer"].tolist() == [row[1] for row in rows]
     assert [None if t is None else list(t) for t in back["tokens"]] == [row[2] for row in rows]
-    assert [None if math.isnan(x) else x for x in back["sequence_logp"]] == [r[3] for r in rows]
+    kept = [None if r[3] is None else rounded(np.array([r[3]]))[0] for r in rows]
+    assert [None if math.isnan(x) else x for x in back["sequence_logp"]] == kept
     write_table(back, "logs", two)
     assert one.read_bytes() == two.read_bytes()
 
@@ -316,7 +318,7 @@ def test_a_million_scores_in_seconds(tmp_path):
             "uid": np.char.mod("%016x", np.arange(n)),
             "policy": "clone",
             "draw": 0,
-            "judge_raw": np.linspace(0, 1, n),
+            "judge_raw": np.linspace(0, 1, n).round(9),
             "reason": None,
         }
     )
@@ -356,10 +358,10 @@ def test_scores_on_any_scale_are_utilities(lo, width, share):
 def test_metrics_are_nested_rounded_scalars_in_the_order_given(tmp_path):
     path = tmp_path / "metrics" / "m.json"
     results = {"clone": {"v_hat": np.float64(0.123456789), "ess": None, "n": np.int64(1_234_567_8)}}
-    write_metrics({"results": results, "best": "clöne", "ok": np.bool_(True), "z": -1e-320}, path)
+    write_metrics({"results": results, "best": "clöne", "ok": np.bool_(True), "z": -1e-11}, path)
     assert path.read_bytes().decode() == (
         '{\n  "results": {\n    "clone": {\n      "v_hat": 0.123457,\n      "n": 12345678\n'
-        '    }\n  },\n  "best": "clöne",\n  "ok": true,\n  "z": -1e-320\n}\n'
+        '    }\n  },\n  "best": "clöne",\n  "ok": true,\n  "z": -1e-11\n}\n'
     )
     write_metrics({"x": -0.0, "y": 1.0}, path)
     assert path.read_text() == '{\n  "x": 0.0,\n  "y": 1.0\n}\n'
@@ -387,6 +389,13 @@ def test_six_significant_digits_are_kept(tmp_path_factory, x):
     path = tmp_path_factory.getbasetemp() / "m.json"
     write_metrics({"x": x}, path)
     assert json.loads(path.read_text())["x"] == pytest.approx(x, rel=1e-5)
+
+
+def test_metrics_that_are_nothing_but_rounding_are_zero(tmp_path):
+    write_metrics({"a": 3e-17, "b": -2e-16, "c": 1.5e-9}, tmp_path / "m.json")
+    assert json.loads((tmp_path / "m.json").read_text()) == {"a": 0.0, "b": 0.0, "c": 1.5e-9}
+    write_csv(pd.DataFrame({"a": [3e-17, -2e-16, 1 / 3, None]}), tmp_path / "t.csv")
+    assert (tmp_path / "t.csv").read_text() == 'a\n0\n0\n0.333333\n""\n'
 
 
 def test_csv_is_plain_and_stable(tmp_path):

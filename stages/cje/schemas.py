@@ -35,6 +35,8 @@ SEVERITIES = tuple(severity.value for severity in Severity)
 NO_ANSWER = "there is no answer"  # why a judge gives no score
 CALL_KINDS = ("answer", "judgement", "score")
 LOGP_ROUNDING = 1e-9  # a log-probability may exceed 0 by this much: sums of rounded terms do
+# What is written of a real number, and what processors agree on: the digits beyond differ.
+DECIMALS, DIGITS = 9, 10
 
 TEXT, INTEGER, REAL = pa.string(), pa.int64(), pa.float64()
 
@@ -61,7 +63,8 @@ COUNT_OR_LOGGED = Rule(f"must be {LOGGED} (the logged answer) or more", lambda v
 @dataclass(frozen=True)
 class Column:
     """A column of a table: `rule` is for numbers, `choices` for text. A frame may be without an
-    `optional` one, which is null then."""
+    `optional` one, which is null then. A real number keeps DIGITS significant digits, and of those
+    no more than DECIMALS decimals unless it is on a scale of its own (`own_scale`)."""
 
     name: str
     type: pa.DataType = TEXT
@@ -69,6 +72,7 @@ class Column:
     optional: bool = False
     rule: Rule | None = None
     choices: tuple[str, ...] = ()
+    own_scale: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,8 +101,8 @@ _ANSWER = Column("answer", null=True)
 _REFERENCE = Column("reference", null=True)  # an answer that a judge may compare with
 _CLUSTER = Column("cluster", null=True, optional=True)  # what it shares with other prompts
 _LABEL = (
-    Column("oracle_score", REAL, rule=FINITE),
-    Column("oracle_prob", REAL, rule=PROBABILITY),
+    Column("oracle_score", REAL, rule=FINITE, own_scale=True),
+    Column("oracle_prob", REAL, rule=PROBABILITY, own_scale=True),
     Column("raters", INTEGER, null=True, optional=True, rule=COUNTED),  # whose mean the score is
 )
 _REPLY = (

@@ -11,7 +11,6 @@ from cje import INTERRUPTED
 from cje.errors import CJEError, disk_problem
 
 DATA, METRICS, PLOTS = Path("data"), Path("metrics"), Path("plots")
-DECIMALS = 9  # of derived numbers in tables: processors differ in the digits beyond
 
 
 def missing(answers: pd.DataFrame) -> str:

@@ -20,8 +20,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cje.errors import CJEError, writing
-from cje.schemas import INTEGER, TABLES, TEXT, Column
+from cje.schemas import DECIMALS, DIGITS, INTEGER, REAL, TABLES, TEXT, Column
 from cje.schemas import LOGGED as LOGGED
+
+METRIC_DIGITS, METRIC_DECIMALS = 6, 12  # of metrics and CSV files
+LARGEST_POWER = 300
+POWERS = np.array([float(f"1e{k}") for k in range(-LARGEST_POWER, LARGEST_POWER + 1)])
 
 
 def prompt_uids(texts: Iterable[str]) -> list[str]:
@@ -71,7 +75,8 @@ def check_table(df: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def write_table(df: pd.DataFrame, name: str, path: str | PathLike) -> None:
-    """Check `df` as table `name` and write it as Parquet; the same rows give the same bytes.
+    """Check `df` as table `name` and write it as Parquet; the same rows give the same bytes, on
+    every processor, since real numbers are rounded here (`rounded`).
 
     Rows keep their order. Raises CJEError as `check_table` does, with the file and the row.
     """
@@ -125,7 +130,38 @@ def write_csv(df: pd.DataFrame, path: str | PathLike) -> None:
     path = Path(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        df.to_csv(path, index=False, float_format="%.6g", lineterminator="\n", encoding="utf-8")
+        df.to_csv(
+            path, index=False, float_format=_csv_number, lineterminator="\n", encoding="utf-8"
+        )
+
+
+def rounded(values: np.ndarray, decimals: int | None = DECIMALS) -> np.ndarray:
+    """Real numbers with DIGITS significant digits and at most `decimals` decimals (None: any).
+
+    Multiplication, division and rounding to a whole number alone: every processor gives the same.
+    """
+    values = np.asarray(values, dtype=float)
+    sizes = np.abs(values)
+    if decimals is not None and not (sizes >= 10 ** (DIGITS - decimals)).any():
+        scale = 10.0**decimals
+        return np.rint(values * scale) / scale + 0.0  # + 0.0 turns -0.0 into 0.0
+    magnitude = np.searchsorted(POWERS, sizes, side="right") - 1 - LARGEST_POWER
+    places = DIGITS - 1 - magnitude
+    places = np.clip(places, -LARGEST_POWER, LARGEST_POWER if decimals is None else decimals)
+    scale = POWERS[np.abs(places) + LARGEST_POWER]
+    with np.errstate(invalid="ignore", over="ignore"):
+        many, few = np.rint(values * scale) / scale, np.rint(values / scale) * scale
+    found = np.where(places >= 0, many, few)
+    return np.where(np.isfinite(found), found, values) + 0.0
+
+
+def rounded_metric(value: float) -> float:
+    """A number with METRIC_DIGITS significant digits and at most METRIC_DECIMALS decimals."""
+    return float(f"{round(value, METRIC_DECIMALS):.{METRIC_DIGITS}g}") + 0.0
+
+
+def _csv_number(value: float) -> str:
+    return f"{rounded_metric(value):.{METRIC_DIGITS}g}"
 
 
 def _scalars(value, where: str):
@@ -141,7 +177,7 @@ def _scalars(value, where: str):
     if isinstance(value, float | np.floating):
         if not math.isfinite(value):
             raise CJEError(f"{where}: {value} is not a metric; leave it out or give a number")
-        return float(f"{value:.6g}") + 0.0  # + 0.0 turns -0.0 into 0.0
+        return rounded_metric(float(value))
     if isinstance(value, str):
         return value
     raise CJEError(f"{where}: a {type(value).__name__} is not a metric; write it as a table")
@@ -189,11 +225,29 @@ def _to_arrow(df: pd.DataFrame, name: str, where: str) -> pa.Table:
         except (pa.ArrowException, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise CJEError(f"{where}: column {column.name}: not {column.type}: {reason}") from error
-        arrays.append(array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array]))
+        array = array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
+        arrays.append(_rounded_array(array, column))
     # No pandas metadata, so that equal rows are equal bytes on file.
     table = pa.Table.from_arrays(arrays, schema=spec.schema)
     _check_values(table, name, where)
     return table
+
+
+def _rounded_array(array: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
+    """The column with its real numbers rounded; other columns as they are."""
+    decimals = None if column.own_scale else DECIMALS
+    if column.type == REAL:
+        numbers = pa.array(rounded(array.to_numpy(), decimals), REAL, from_pandas=True)
+        return pa.chunked_array([numbers])
+    if column.type == pa.list_(REAL):
+        lists = array.combine_chunks()
+        given = lists.flatten()
+        numbers = pa.array(rounded(given.to_numpy(zero_copy_only=False), decimals), REAL)
+        numbers = pc.if_else(pc.is_null(given), given, numbers)  # the rules speak of nulls
+        offsets = pc.subtract(lists.offsets, lists.offsets[0])
+        found = pa.ListArray.from_arrays(offsets, numbers, type=column.type, mask=lists.is_null())
+        return pa.chunked_array([found])
+    return array
 
 
 def _check_dtype(values: pd.Series, column: Column, where: str) -> None:
