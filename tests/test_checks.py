@@ -559,6 +559,28 @@ def test_an_answer_without_checks_or_no_answer_has_no_score_but_a_reason():
     assert list(scores.columns) == ["score", "reason"]
 
 
+WORD = '[{"check": "include", "words": ["budget"]}]'
+
+
+def test_form_is_blind_to_what_the_text_says():
+    frame = answers(("The budget.", TWO), ("So it is.", TWO), ("The budget, yes.", TWO))
+    assert judge(frame, "form")["score"].tolist() == [1.0, 1.0, 0.0]
+    assert judge(frame, "form", (0.0, 10.0))["score"].tolist() == [10.0, 10.0, 0.0]
+    none = judge(answers(("The budget.", WORD), (None, WORD), (None, TWO)), "form")
+    assert none["score"].isna().all()
+    assert none["reason"].tolist() == ["the prompt has no check of form"] * 2 + [
+        "there is no answer"
+    ]
+
+
+def test_every_kind_of_check_is_of_form_or_of_content():
+    content = {name for name, kind in KINDS.items() if not kind.of_form}
+    assert content == {
+        "include", "include_any", "exclude", "starts", "ends", "language", "regex", "number",
+        "choice",
+    }  # fmt: skip
+
+
 def test_the_judge_takes_no_rows():
     scores = judge(answers())
     assert len(scores) == 0 and scores["score"].dtype == "float64"
@@ -577,13 +599,16 @@ def test_prompts_without_checks_are_counted_and_all_of_them_are_an_error():
     assert check_prompts(answers(("", TWO), ("", None), ("", TWO), ("", np.nan))) == 2
     with pytest.raises(CJEError, match="no prompt has checks"):
         check_prompts(answers(("", None)))
+    assert check_prompts(answers(("", WORD)), ["share"]) == 0
+    with pytest.raises(CJEError, match="checks/form: no prompt has a check that it looks at"):
+        check_prompts(answers(("", WORD)), ["share", "form"])
     for call in (judge, check_prompts):
         with pytest.raises(CJEError, match="no column 'checks'"):
             call(answers(("", None)).drop(columns="checks"))
 
 
 def test_the_provider_judges_and_writes_nothing():
-    for name in ("share", "all"):
+    for name in ("share", "all", "form"):
         PROVIDER.check(name, "judge")
         with pytest.raises(CJEError, match=f"checks/{name} judges answers, it writes none"):
             PROVIDER.check(name, "policy")

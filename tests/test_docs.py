@@ -33,7 +33,7 @@ ELSEWHERE = {  # page: beginnings of commands that another test runs
     "cli": ("cje run --max-samples 60 --oracle-fraction", "python examples/analyze"),
 }
 INSTEAD = {  # what the commands name, and what stands for it in a small simulated project
-    "local/smollm2-135m": "sim/base",
+    "local/qwen2.5-coder-0.5b": "sim/base",
     "hf:lmarena-ai/arena-human-preference-140k -S language=English": "sim/arena",
 }
 POLICIES = {

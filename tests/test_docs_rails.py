@@ -87,6 +87,8 @@ def provoked() -> list[Violation]:
         of_labels(truncated=0.31), of_labels(unparsed=0.05),
         of_labels(self_preference="oracle"), of_labels(self_preference="judge"),
         find(RunDiagnostics(span=0.04, at_the_ends=False, all_labels=300), THRESHOLDS),
+        find(RunDiagnostics(0.9, False, 300, 1000, 245), THRESHOLDS),
+        find(RunDiagnostics(0.9, False, 300, 1000, 600), THRESHOLDS),
         find(PolicyValidation("concise", Evidence.WEIGHTS, 4.8), THRESHOLDS),
         find(PolicyValidation("concise", Evidence.LABELS, 4.8), THRESHOLDS),
         find(RunValidation(covered=4, validated=6), THRESHOLDS),

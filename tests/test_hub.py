@@ -2,11 +2,8 @@
 have the columns of the real data sets."""
 
 import json
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import huggingface_hub.constants as hub_constants
 import pandas as pd
@@ -17,9 +14,9 @@ from cje.hub import hub_prompts
 from cje.settings import parse_settings
 from cje.sources import load_prompts
 from cje.tables import check_table, prompt_uids
+from loopback_hub import COMMIT, Hub, serving
 
 SIMULATED = {"base_model": "sim/base", "target_models": ["sim/better"]}
-COMMIT = "c0ffee" + 34 * "0"
 
 
 def message(role: str, content, **more) -> dict:
@@ -31,81 +28,10 @@ def chat(*texts: str) -> list[dict]:
     return [message(roles[i % 2], text) for i, text in enumerate(texts)]
 
 
-class Hub:
-    """Data sets by name, each a dictionary of file to bytes; or, for a name, an error's code."""
-
-    def __init__(self):
-        self.files: dict[str, dict[str, bytes]] = {}
-        self.errors: dict[str, tuple[int, str]] = {}
-        self.served: list[str] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *args):
-                pass
-
-            def do_HEAD(self):
-                outer.answer(self)
-
-            def do_GET(self):
-                outer.answer(self)
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def answer(self, call: BaseHTTPRequestHandler) -> None:
-        parts = [unquote(part) for part in urlsplit(call.path).path.strip("/").split("/")]
-        of_api = parts[0] == "api"
-        parts = parts[2:] if of_api else parts[1:]
-        name, rest = "/".join(parts[:2]), parts[2:]
-        if name in self.errors or name not in self.files:
-            return self.refuse(call, *self.errors.get(name, (401, "RepoNotFound")))
-        revision = rest[1] if len(rest) > 1 else "main"
-        if revision not in ("main", "v1", COMMIT):
-            return self.refuse(call, 404, "RevisionNotFound")
-        files = self.files[name]
-        if not of_api:
-            file = "/".join(rest[2:])
-            self.served.append(file)
-            return self.send(call, files[file])
-        if rest[:1] == ["tree"]:
-            tree = [
-                {"type": "file", "path": path, "size": len(data), "oid": "0" * 40}
-                for path, data in files.items()
-            ]
-            return self.send(call, json.dumps(tree).encode())
-        siblings = [{"rfilename": path} for path in files]
-        about = {"id": name, "_id": "1", "sha": COMMIT, "siblings": siblings, "tags": []}
-        return self.send(call, json.dumps(about).encode())
-
-    def send(self, call: BaseHTTPRequestHandler, body: bytes, status: int = 200, **more) -> None:
-        call.send_response(status)
-        call.send_header("Content-Length", str(len(body)))
-        call.send_header("ETag", f'"{hash(body):x}"')
-        call.send_header("X-Repo-Commit", COMMIT)
-        for name, value in more.items():
-            call.send_header(name.replace("_", "-"), value)
-        call.end_headers()
-        if call.command == "GET":
-            call.wfile.write(body)
-
-    def refuse(self, call: BaseHTTPRequestHandler, status: int, code: str) -> None:
-        self.send(call, b'{"error": "no"}', status, X_Error_Code=code, X_Error_Message="no")
-
-
 @pytest.fixture
 def hub(monkeypatch, tmp_path) -> Hub:
-    found = Hub()
-    monkeypatch.setattr(hub_constants, "ENDPOINT", found.url)
-    template = found.url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(hub_constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(hub_constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(hub_constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setenv("HF_TOKEN", "hf_secretsecretsecret")
-    yield found
-    found.server.shutdown()
-    found.server.server_close()
+    with serving(monkeypatch, tmp_path / "cache") as found:
+        yield found
 
 
 def parquet(rows: list[dict]) -> bytes:

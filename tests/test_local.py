@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from cje import CJEError
 from cje.models import backend_for, split_model
-from cje.models.local import BACKEND, ScoreTree, model_path, uniforms
+from cje.models.local import BACKEND, ScoreTree, uniforms
+from cje.models.local_files import model_path
 from cje.models.requests import CallFailed, Request
 from cje.settings import Policy
 

@@ -48,9 +48,11 @@ def test_the_shipped_files_state_every_key_and_its_default():
     assert shipped.model_dump(exclude=chosen | own) == defaults.model_dump(exclude=chosen | own)
 
 
-def test_the_shipped_policies_are_of_one_model_in_process_and_the_clone_is_the_base():
+def test_the_shipped_policies_are_of_named_models_in_process_and_the_clone_is_the_base():
     shipped = load_settings(SHIPPED)
-    assert {p.model for p in (shipped.base, *shipped.targets)} == {"local/smollm2-135m"}
+    models = {p.name: p.model for p in (shipped.base, *shipped.targets)}
+    assert models.pop("smaller") == "local/smollm2-135m"
+    assert set(models.values()) == {"local/qwen2.5-coder-0.5b"}
     assert shipped.identical_policies == {"clone"}
     assert {p.top_p for p in (shipped.base, *shipped.targets)} == {1.0}
 

@@ -117,11 +117,12 @@ class ModelSource:
 
     def check_prompts(self, prompts: pd.DataFrame) -> None:
         """Raise CJEError where a judge needs what a prompt does not bring."""
-        providers = {split_model(judge.model)[0] for judge in self.settings.judges}
-        if "checks" in providers:
+        split = [split_model(judge.model) for judge in self.settings.judges]
+        rules = [name for provider, name in split if provider == "checks"]
+        if rules:
             from cje.models.checks import check_prompts
 
-            check_prompts(prompts)
+            check_prompts(prompts, rules)
         for judge in self.settings.judges:
             if split_model(judge.model)[0] in ASKED:
                 _check_references(prompts, judge)

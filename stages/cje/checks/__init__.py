@@ -19,11 +19,11 @@ from cje.checks.specification import parse_checks, write_checks
 from cje.checks.text import Answer
 from cje.errors import CJEError
 
-__all__ = ["Check", "check_packages", "describe", "parse_checks", "passes", "utility",
+__all__ = ["Check", "check_packages", "counted", "describe", "parse_checks", "passes", "utility",
            "write_checks"]  # fmt: skip
 
-RULES = ("share", "all")
-Rule = Literal["share", "all"]
+RULES = ("share", "all", "form")
+Rule = Literal["share", "all", "form"]
 
 
 def passes(check: Check, answer: str) -> bool:
@@ -32,13 +32,21 @@ def passes(check: Check, answer: str) -> bool:
     return not read.blank and holds(check, read)
 
 
-def utility(checks: Sequence[Check], answer: str, rule: Rule) -> float:
-    """The answer's utility on [0, 1] by the rule: `share` of the checks passed, or `all` of them.
+def counted(checks: Sequence[Check], rule: Rule) -> list[Check]:
+    """The checks that the rule looks at: `form` leaves out those of what the text says."""
+    return [check for check in checks if rule != "form" or check.of_form]
 
-    Raises CJEError for another rule, where there are no checks, and as `check_packages`.
+
+def utility(checks: Sequence[Check], answer: str, rule: Rule) -> float:
+    """The answer's utility on [0, 1] by the rule: `share` of the checks passed, `all` of them, or
+    the share of those of `form`, blind to what the text says.
+
+    Raises CJEError for another rule, where the rule has no check to look at, and as
+    `check_packages`.
     """
     if rule not in RULES:
         raise CJEError(f"there is no rule '{rule}' for checks; there are {', '.join(RULES)}")
+    checks = counted(checks, rule)
     if not checks:
         raise CJEError("an answer has no utility without checks")
     read = Answer(answer)

@@ -1,10 +1,11 @@
 """The kinds of checks: the parameters of each, and which values are allowed.
 
-A count is bounded by `exactly`, or by `at_least` and `at_most`.
+A count is bounded by `exactly`, or by `at_least` and `at_most`. A kind is of an answer's *form*
+(counts, casing, structure, punctuation, format) unless it looks at what the text says.
 """
 
 import unicodedata
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -74,6 +75,13 @@ Flag = Annotated[bool, Strict()]
 
 class _Check(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+    of_form: ClassVar[bool] = True
+
+
+class _OfContent:
+    """A check of what the text says."""
+
+    of_form: ClassVar[bool] = False
 
 
 class _Bounded(_Check):
@@ -134,7 +142,7 @@ class _Present(_Bounded):
         return 1
 
 
-class Include(_Bounded):
+class Include(_OfContent, _Bounded):
     """Every word or phrase occurs, each as often as the bounds say: once or more without."""
 
     check: Literal["include"]
@@ -155,7 +163,7 @@ class Include(_Bounded):
         return max(low, 1), high
 
 
-class IncludeAny(_Present):
+class IncludeAny(_OfContent, _Present):
     """So many different ones of the words occur: one or more without bounds."""
 
     check: Literal["include_any"]
@@ -169,7 +177,7 @@ class IncludeAny(_Present):
         return self
 
 
-class Exclude(_Check):
+class Exclude(_OfContent, _Check):
     """None of the words or phrases occurs."""
 
     check: Literal["exclude"]
@@ -311,7 +319,7 @@ class Casing(_Check):
     is_: Literal["lower", "upper", "title"] = Field(alias="is")
 
 
-class Starts(_Check):
+class Starts(_OfContent, _Check):
     """The answer begins with the phrase, whatever markup is around it."""
 
     check: Literal["starts"]
@@ -319,7 +327,7 @@ class Starts(_Check):
     match_case: Flag = False
 
 
-class Ends(_Check):
+class Ends(_OfContent, _Check):
     """The answer ends with the phrase, whatever markup or full stop comes after it."""
 
     check: Literal["ends"]
@@ -327,7 +335,7 @@ class Ends(_Check):
     match_case: Flag = False
 
 
-class Language(_Check):
+class Language(_OfContent, _Check):
     """The whole answer is in the language, an ISO 639-1 code. Unsure below five words."""
 
     check: Literal["language"]
@@ -347,7 +355,7 @@ class Quoted(_Check):
     check: Literal["quoted"]
 
 
-class Regex(_Check):
+class Regex(_OfContent, _Check):
     """The pattern, in Rust's syntax, occurs, is the whole answer, or does not occur."""
 
     check: Literal["regex"]
@@ -364,7 +372,7 @@ class Regex(_Check):
         return self
 
 
-class FinalNumber(_Check):
+class FinalNumber(_OfContent, _Check):
     """The last number of the answer is this one, give or take `within`."""
 
     check: Literal["number"]
@@ -372,7 +380,7 @@ class FinalNumber(_Check):
     within: Annotated[Number, Field(ge=0)] = 0.0
 
 
-class Choice(_Check):
+class Choice(_OfContent, _Check):
     """The answer is one of these and nothing else."""
 
     check: Literal["choice"]

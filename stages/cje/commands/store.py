@@ -29,6 +29,10 @@ def add(commands) -> None:
     export = actions.add_parser("export", help="write the replies of the last run as a recording")
     export.add_argument("to", type=Path, help="such as data/recordings/mine.parquet")
     export.add_argument("--all", action="store_true", help="all replies of the store")
+    export.add_argument(
+        "--made", action="append", default=[], metavar="NAME=VALUE", type=_fact,
+        help="a fact of the machine that made the replies, where that is not this one: device=...",
+    )  # fmt: skip
     export.set_defaults(run=export_store)
     take = actions.add_parser("import", help="add a recording's replies to the store")
     take.add_argument("recording", type=Path)
@@ -100,10 +104,19 @@ def export_store(given: argparse.Namespace, console: Console) -> None:
     # A recording never reads itself: what it lacks now is what the store has.
     others = [path for path in recordings() if path.resolve() != given.to.resolve()]
     old = [given.to] if given.to.exists() else []
-    count, lacking = export_replies(store_folder(), [*old, *others], given.to, keys, settings)
+    made = dict(given.made)
+    count, lacking = export_replies(store_folder(), [*old, *others], given.to, keys, settings, made)
     console.print(f"{given.to}: {count:,} replies, {size_words(given.to.stat().st_size)}")
     if lacking:
         console.print(f"{lacking:,} calls of the run failed and have no reply")
+
+
+def _fact(text: str) -> tuple[str, str]:
+    """NAME=VALUE of the command line."""
+    name, mark, value = text.partition("=")
+    if not mark or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
 
 
 def import_store(given: argparse.Namespace, console: Console) -> None:

@@ -22,7 +22,7 @@ from cje.models.backend import Backend, Batcher, Wire
 from cje.models.budget import Budget, experiment_name, reply_cost, worst_cost
 from cje.models.prices import Price, price_of
 from cje.models.progress import CallProgress
-from cje.models.recording import recordings
+from cje.models.recording import recorded_runs, recordings
 from cje.models.requests import CallFailed, Reply, Request, Requests
 from cje.models.store import ReplyStore, store_folder
 from cje.settings import Settings
@@ -114,7 +114,11 @@ class Calls:
         model = missing[0].model
         provider, name = split_model(model)
         require_keys([backend])
-        backend.ready(name)
+        try:
+            backend.ready(name)
+        except CJEError as error:
+            words = f"{title}: {len(missing):,} of {total:,} replies of {model} are not recorded"
+            raise CJEError("\n".join([words, *recorded_runs(self.settings), str(error)])) from None
         price = self._price(model)
         limits = self.settings.limits.get(provider)
         concurrency = (limits and limits.concurrency) or self.settings.concurrency

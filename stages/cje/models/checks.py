@@ -1,19 +1,23 @@
 """The provider `checks/...`: judges that decide a prompt's machine-checkable instructions.
 
 checks/share gives the share of a prompt's checks that its answer passes, checks/all gives 1 where
-it passes all of them and else 0; see `cje.checks`. Exact, free, and the same every time.
+it passes all of them and else 0, checks/form the share of those of its form: a linter, which does
+not read what the text says, and has no score for a prompt without such a check. See `cje.checks`.
+Exact, free, and the same every time.
 """
 
 import json
+from collections.abc import Collection
 
 import pandas as pd
 
-from cje.checks import RULES, check_packages, parse_checks, utility
+from cje.checks import RULES, check_packages, counted, parse_checks, utility
 from cje.errors import CJEError
 from cje.models import NO_ANSWER, Role
 from cje.settings import Policy
 
 NO_CHECKS = "the prompt has no checks"
+NO_FORM_CHECKS = "the prompt has no check of form"
 
 
 class ChecksProvider:
@@ -59,7 +63,12 @@ class ChecksProvider:
         parsed = _parse(answers)
         scores, reasons = [], []
         for text, answer in zip(_texts(answers, "checks"), _texts(answers, "answer"), strict=True):
-            reason = NO_CHECKS if text is None else NO_ANSWER if answer is None else None
+            if text is None:
+                reason = NO_CHECKS
+            elif not counted(parsed[text], name):
+                reason = NO_FORM_CHECKS
+            else:
+                reason = NO_ANSWER if answer is None else None
             reasons.append(reason)
             if reason:
                 scores.append(float("nan"))
@@ -69,18 +78,25 @@ class ChecksProvider:
         return frame.assign(reason=pd.Series(reasons, dtype=object))
 
 
-def check_prompts(prompts: pd.DataFrame) -> int:
-    """Validate the checks of every prompt (`uid`, `checks`); how many prompts have none.
+def check_prompts(prompts: pd.DataFrame, rules: Collection[str] = ()) -> int:
+    """Validate the checks of every prompt (`uid`, `checks`) for judges of these rules; how many
+    prompts have none.
 
     To be called before the first answer is paid for. Raises CJEError that names the prompt and
-    what is wrong with its checks, where no prompt has any, and where a check needs a package that
-    is not installed.
+    what is wrong with its checks, where no prompt has any that a rule looks at, and where a check
+    needs a package that is not installed.
     """
     parsed = _parse(prompts)
     if not parsed:
         raise CJEError(
             "checks/...: no prompt has checks; give the prompts a column 'checks', or another judge"
         )
+    for rule in rules:
+        if not any(counted(checks, rule) for checks in parsed.values()):
+            raise CJEError(
+                f"checks/{rule}: no prompt has a check that it looks at; give the prompts such "
+                "checks, or another judge"
+            )
     for checks in parsed.values():
         check_packages(checks)
     return sum(text is None for text in _texts(prompts, "checks"))

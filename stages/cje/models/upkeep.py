@@ -62,6 +62,7 @@ def export_replies(
     to: Path,
     keys: Collection[str] | None,
     settings: dict,
+    made: dict[str, str] | None = None,
 ) -> tuple[int, int]:
     """Write a recording of the replies with these keys (None: all of the store); returns how many
     it holds, and how many of the keys have no reply anywhere."""
@@ -71,7 +72,7 @@ def export_replies(
             found.setdefault(record.key, record)
     if not found:
         raise CJEError(f"{folder}: holds none of the replies to export; run dvc repro first")
-    count = write_recording(to, found.values(), settings)
+    count = write_recording(to, found.values(), settings, made)
     return count, 0 if keys is None else len(set(keys) - set(found))
 
 

@@ -10,7 +10,7 @@ from cje.errors import CJEError
 from cje.stats import guardrails
 from cje.stats.bootstrap import bootstrap_intervals
 from cje.stats.checking import check_frames
-from cje.stats.diagnostics import diagnose, diagnose_run, reply_facts
+from cje.stats.diagnostics import diagnose, diagnose_run, reply_facts, unscored_prompts
 from cje.stats.estimators import ESTIMATORS, Case, Estimate
 from cje.stats.guardrails import PolicyDiagnostics
 from cje.stats.inference import paired_comparisons, square, unbeaten
@@ -166,8 +166,9 @@ def estimate(
     found: dict[str, Estimate] = {}
     facts: dict[str, PolicyDiagnostics] = {}
     rows: dict[str, dict[str, object]] = {}
-    replies = {p: reply_facts(rows) for p, rows in draws.groupby("policy")}
-    replies[base] = reply_facts(logs)
+    unscored = unscored_prompts(logs, draws)
+    replies = {p: reply_facts(rows, unscored) for p, rows in draws.groupby("policy")}
+    replies[base] = reply_facts(logs, unscored)
     for policy in [*samples.targets, base]:
         own = own_label_estimate(samples, policy, predictions[policy])
         case = Case(
@@ -179,7 +180,7 @@ def estimate(
         rest |= replies.get(policy, {}) | dict((known or {}).get(policy, {}))
         facts[policy] = diagnose(case, found[policy], interval, report, limits, **rest)
         rows[policy] = _row(found[policy], interval, facts[policy])
-    violations = guardrails.find(diagnose_run(samples), limits)
+    violations = guardrails.find(diagnose_run(samples, unscored), limits)
     for policy in found:
         violations += guardrails.find(facts[policy], limits)
     for policy, row in rows.items():

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import isotonic_regression
 
+FEWEST_APART = 5  # labels of answers without a score by which those are told from the others
 NO_LABELS = 0.5  # what an answer is worth to a fit that saw no label: the middle of the scale
 
 
@@ -37,7 +38,8 @@ def prompt_hashes(uids: np.ndarray, seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Calibrator:
-    """A fitted curve from scores to utilities; `default` is for a missing score."""
+    """A fitted curve from scores to utilities; `default` is for a missing score: the mean label of
+    the answers that have none, or of all where those are few."""
 
     knots: np.ndarray
     values: np.ndarray
@@ -47,7 +49,8 @@ class Calibrator:
     def fit(cls, score: np.ndarray, utility: np.ndarray, weight: np.ndarray) -> "Calibrator":
         """Fit on labelled rows: score, utility, weight (n,).
 
-        Rows whose score is NaN count for the default alone.
+        Rows whose score is NaN count for the default alone: answers that the judge has no score for
+        are a stratum of their own.
         """
         if not len(utility):
             return cls(np.zeros(1), np.full(1, NO_LABELS), NO_LABELS)
@@ -55,6 +58,8 @@ class Calibrator:
         seen = np.isfinite(score)
         if not seen.any():
             return cls(np.zeros(1), np.full(1, default), default)
+        if (~seen).sum() >= FEWEST_APART:
+            default = float(np.average(utility[~seen], weights=weight[~seen]))
         score, utility, weight = score[seen], utility[seen], weight[seen]
         knots, place = np.unique(score, return_inverse=True)
         mass = np.bincount(place, weight)

@@ -163,10 +163,11 @@ class Guess:
 def guess_residual(
     logs: Logs, draws: Draws, weight: np.ndarray, signal: np.ndarray | None
 ) -> Guess:
-    """m is a ridge regression of the labelled residuals on [1, s, s^2, lengths, u, u^2], weighted
-    as the target weighs them and cross-fitted by fold; scaled by tau in [0, 1], which minimises the
-    variance over label draws, so that a guess without merit is not used."""
-    shown, drawn = (_shown(rows.score, rows.lengths) for rows in (logs, draws))
+    """m is a ridge regression of the labelled residuals on [1, s, s^2, whether there is no s,
+    lengths, u, u^2], weighted as the target weighs them and cross-fitted by fold; scaled by tau in
+    [0, 1], which minimises the variance over label draws, so that a guess without merit is not
+    used."""
+    shown, drawn = _shown(logs, draws)
     basis = shown if signal is None else np.column_stack([shown, signal])
     width = shown.shape[1]
     residual, labelled = logs.residual, logs.labelled
@@ -191,11 +192,20 @@ def guess_residual(
     return Guess(left, tau * fresh, basis.shape[1])
 
 
-def _shown(score: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
-    """[1, s, s^2, lengths] of answers, (n, 3 or 5)."""
-    score = filled(score)
-    columns = [np.ones(len(score)), score, score**2]
-    return np.column_stack(columns if lengths is None else [*columns, lengths])
+def _shown(logs: Logs, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
+    """[1, s, s^2, lengths] of logs and draws, (n, d) and (m, d), with one more column, whether
+    there is no s, where some have none: the same function of an answer in both."""
+    missing = [np.isnan(rows.score) for rows in (logs, draws)]
+    gaps = any(rows.any() for rows in missing)
+    known = logs.score[~missing[0]]
+    fill = known.mean() if len(known) else 0.0
+    found = []
+    for rows, lacking in zip((logs, draws), missing, strict=True):
+        score = np.where(lacking, fill, rows.score)
+        columns = [np.ones(len(score)), score, score**2]
+        columns += [lacking.astype(float)] if gaps else []
+        found.append(np.column_stack(columns if rows.lengths is None else [*columns, rows.lengths]))
+    return found[0], found[1]
 
 
 def weighted_logs(

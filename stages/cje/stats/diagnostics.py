@@ -1,6 +1,6 @@
 """What is known of each policy's estimate beside the number: the facts that guard rails look at."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ import pandas as pd
 from cje.stats.calibration import spearman
 from cje.stats.estimators import Case, Estimate
 from cje.stats.guardrails import MOSTLY_LOST, PolicyDiagnostics, RunDiagnostics
-from cje.stats.samples import Answers, Samples
+from cje.stats.samples import Answers, Samples, answers_there
 from cje.stats.weights import WeightSummary, off_one, weight_summary
 from cje.vocabulary import EstimatorName, Evidence, Reach, Status, WeightKind
 
@@ -155,20 +155,32 @@ def gap_z(case: Case) -> float | None:
     return float(gap.value / gap.se) if gap.se > 1e-9 else 0.0
 
 
-def diagnose_run(samples: Samples) -> RunDiagnostics:
-    """The diagnostics of all policies together."""
+def diagnose_run(samples: Samples, unscored: Collection[str] = ()) -> RunDiagnostics:
+    """The diagnostics of all policies together; `unscored` as `unscored_prompts` gives it."""
     labels = [a.utility[a.labelled] for p, a in samples.answers.items()]
     every = np.concatenate(labels)
     return RunDiagnostics(
         span=float(np.ptp(every)) if len(every) else 0.0,
         at_the_ends=bool(np.isin(every, (0.0, 1.0)).all()),
         all_labels=len(every),
+        prompts=len(samples.uids),
+        unscored_prompts=len(unscored),
     )
 
 
-def reply_facts(frame: pd.DataFrame) -> dict[str, float]:
-    """Shares of a policy's answers that were cut, that are missing, and that have no judgement: of
-    a frame with `judge_raw` and, where they are known, `answer` and `finish_reason`."""
+def unscored_prompts(logs: pd.DataFrame, draws: pd.DataFrame) -> frozenset[str]:
+    """The prompts (uid) with two answers or more of which the judge has scored none: it has no
+    score for such a prompt, whoever answers."""
+    both = pd.concat([frame[["uid", "judge_raw"]][answers_there(frame)] for frame in (logs, draws)])
+    scores = both.groupby("uid")["judge_raw"].agg(["size", "count"])
+    return frozenset(scores.index[(scores["size"] > 1) & (scores["count"] == 0)])
+
+
+def reply_facts(frame: pd.DataFrame, unscored: Collection[str] = ()) -> dict[str, float]:
+    """Shares of a policy's answers that were cut, that are missing, and that have no judgement
+    although the judge has scored another answer to the prompt: of a frame with `judge_raw` and,
+    where they are known, `answer` and `finish_reason`; `unscored`: as `unscored_prompts` gives it.
+    """
     if not len(frame):
         return {}
     facts = {}
@@ -177,5 +189,8 @@ def reply_facts(frame: pd.DataFrame) -> dict[str, float]:
     if "answer" in frame:
         missing = frame["answer"].isna()
         facts["missing"] = float(missing.mean())
-        facts["unparsed"] = float((frame["judge_raw"].isna() & ~missing).mean())
+        unjudged = frame["judge_raw"].isna() & ~missing
+        if len(unscored):
+            unjudged &= ~frame["uid"].isin(unscored)
+        facts["unparsed"] = float(unjudged.mean())
     return facts

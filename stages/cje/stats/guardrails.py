@@ -22,6 +22,7 @@ MOSTLY_LOST = 0.25  # mean weight below which the logs miss most of a policy
 HALF_WIDTH = 0.05  # of the interval that a remedy's number of labels would give
 MOST_OF_THE_SCALE = 0.5  # width of an interval that says nothing
 FULL_LABELS = 5  # labels of the scale's whole width that a mean near its end must stand for
+MOSTLY_UNSCORED = 0.5  # of the prompts
 SAME_POLICY_SD = 0.01  # of the log-ratio between a policy and itself
 COLUMNS = ["policy", "code", "severity", "message", "remedy"]
 SAMPLED = "sample at temperature 1 and top_p 1, or with a model that gives full logits"
@@ -118,11 +119,14 @@ class PolicyDiagnostics:
 @dataclass(frozen=True)
 class RunDiagnostics:
     """What is known of a whole run: the labels of all policies together, the part of the scale that
-    they span, and whether all stand at its ends."""
+    they span, and whether all stand at its ends; its prompts, and those of which the judge has no
+    score for any answer."""
 
     span: float
     at_the_ends: bool
     all_labels: int
+    prompts: int = 0
+    unscored_prompts: int = 0
 
 
 @dataclass(frozen=True)
@@ -585,8 +589,9 @@ def _unparsed_judgements(d: PolicyDiagnostics, limits: Limits) -> Iterator[Findi
     if d.unparsed > limits["max_unparsed"]:
         yield Finding(
             Severity.WARNING,
-            f"{per_cent(d.unparsed)} of its answers have no judge score",
-            "see column reason of the proxy scores; mend the rubric or the judge",
+            f"{per_cent(d.unparsed)} of its answers have no judge score, though others to the same "
+            "prompts have one",
+            "see column reason of the proxy scores; fix the rubric or the judge",
         )
 
 
@@ -609,6 +614,21 @@ def _range_not_used(d: RunDiagnostics, limits: Limits) -> Iterator[Finding]:
             f"all oracle scores lie within {per_cent(d.span)} of oracle_range",
             "set oracle_range to the scale that the oracle uses",
         )
+
+
+@rail("unscored_prompts", "prompts of which the judge scores no answer", subject=RunDiagnostics)
+def _unscored_prompts(d: RunDiagnostics, limits: Limits) -> Iterator[Finding]:
+    if not d.unscored_prompts:
+        return
+    most = d.unscored_prompts > MOSTLY_UNSCORED * d.prompts
+    yield Finding(
+        Severity.WARNING if most else Severity.NOTE,
+        f"the judge has no score for any answer to {d.unscored_prompts:,} of {d.prompts:,} "
+        "prompts: they are a stratum of their own, which labels alone speak for",
+        "see column reason of the proxy scores; another judge"
+        if most
+        else "none is needed: the estimate allows for it",
+    )
 
 
 @rail("contradicted", "labels that the estimate did not use say otherwise",

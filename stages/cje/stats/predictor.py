@@ -63,8 +63,8 @@ def _products(features: np.ndarray, slopes: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Features:
-    """Of one policy: `whole` (N, 4), of its answers to every prompt, about their mean and in a
-    common scale; `rows` (m,), the labelled prompts, and `labelled` (m, 4), of the labelled answers
+    """Of one policy: `whole` (N, d), of its answers to every prompt, about their mean and in a
+    common scale; `rows` (m,), the labelled prompts, and `labelled` (m, d), of the labelled answers
     to them."""
 
     whole: np.ndarray
@@ -74,25 +74,38 @@ class Features:
 
 def judge_features(answers: Mapping[str, Answers], base: str) -> dict[str, Features]:
     """Own score, own rank among all, mean rank on the prompt, the base's rank (0 for the logged
-    answers themselves); a missing score is the policy's mean."""
+    answers themselves), and, where any answer has no score, whether it has none.
+
+    What is not known is the policy's mean, so it says nothing: answers without a score are told
+    from the others by the last feature alone.
+    """
     policies = list(answers)
-    scores = {policy: filled(answers[policy].score) for policy in policies}
+    scores = {policy: answers[policy].score for policy in policies}
     ranks = dict(zip(policies, _common_ranks([scores[p] for p in policies]), strict=True))
     once = [p for p in policies if p == base or not answers[p].logged]  # the same answers once
-    total = sum(np.where(answers[p].present, ranks[p], 0.0) for p in once)
-    prompt_rank = total / np.maximum(sum(answers[p].present.astype(float) for p in once), 1)
-    known = np.sort(np.concatenate([scores[p] for p in policies]))
-    features, scale = {}, np.zeros(4)
+    total = sum(np.nan_to_num(ranks[p]) for p in once)
+    count = sum(np.isfinite(ranks[p]) for p in once)
+    prompt_rank = np.where(count, total / np.maximum(count, 1), np.nan)
+    known = np.sort(np.concatenate([scores[p][np.isfinite(scores[p])] for p in policies]))
+    gaps = any((answers[p].present & np.isnan(scores[p])).any() for p in policies)
+    width = 5 if gaps else 4
+    features, scale = {}, np.zeros(width)
     for policy, answer in answers.items():
         other = np.zeros(len(prompt_rank)) if answer.logged else ranks[base]
-        whole = np.column_stack([scores[policy], ranks[policy], prompt_rank, other])
+        columns = [scores[policy], ranks[policy], prompt_rank, other]
+        columns = [filled(column) for column in columns]
+        if gaps:
+            columns.append(np.isnan(scores[policy]).astype(float))
+        whole = np.column_stack(columns)
         rows = np.flatnonzero(answer.labelled)
         labelled = whole[rows]
         of_labelled = answer.labelled_score[rows]  # one of several answers to the prompt
         own = np.where(np.isnan(of_labelled), labelled[:, 0], of_labelled)
         places = np.searchsorted(known, own, "left") + np.searchsorted(known, own, "right")
-        labelled[:, 0], labelled[:, 1] = own, (places + 1) / (2 * len(known))
-        centre = whole[answer.present].mean(axis=0) if answer.present.any() else np.zeros(4)
+        rank = (places + 1) / (2 * max(len(known), 1))
+        labelled[:, 0] = own
+        labelled[:, 1] = np.where(np.isnan(of_labelled), labelled[:, 1], rank)
+        centre = whole[answer.present].mean(axis=0) if answer.present.any() else np.zeros(width)
         whole -= centre
         features[policy] = Features(whole, rows, labelled - centre)
         scale += (whole[answer.present] ** 2).mean(axis=0) if answer.present.any() else 0.0
@@ -105,7 +118,7 @@ def judge_features(answers: Mapping[str, Answers], base: str) -> dict[str, Featu
 
 
 def _common_ranks(scores: list[np.ndarray]) -> np.ndarray:
-    """Mid-ranks of all scores together, as shares, (policies, N)."""
+    """Mid-ranks of all scores together, as shares, (policies, N); NaN where there is no score."""
     ranks = pd.Series(np.concatenate(scores)).rank(pct=True).to_numpy()
     return ranks.reshape(len(scores), -1)
 

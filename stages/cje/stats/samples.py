@@ -54,8 +54,8 @@ class Logs:
 
 @dataclass(frozen=True)
 class Draws:
-    """A target's scored fresh draws, m rows: prompt, judge score, calibrated reward; `share` (m,)
-    sums to 1 and gives every prompt the same weight; fold, and lengths (m, 2) or None."""
+    """A target's fresh draws, m rows: prompt, judge score (NaN: none), calibrated reward; `share`
+    (m,) sums to 1 and gives every prompt the same weight; fold, and lengths (m, 2) or None."""
 
     prompt: np.ndarray
     score: np.ndarray
@@ -140,7 +140,7 @@ class Samples:
     """All arrays of one analysis, built once.
 
     `uids` (N,) names the prompts by index and `cluster` (N,) numbers their clusters; `base` is the
-    policy that wrote the logs. `draws[policy]` is None without a scored draw (the base's are the
+    policy that wrote the logs. `draws[policy]` is None where none is scored (the base's are the
     logged answers), `log_ratios[policy]`
     (n,) None without a log-probability of the sampling distribution; `raw` are the policies that
     have log-probabilities of another or an unknown kind. `answers` has every policy, the base too.
@@ -304,15 +304,18 @@ class _Rows:
         )
 
 
+def answers_there(frame: pd.DataFrame) -> np.ndarray:
+    """Whether there is an answer in each row, (n,): of frames without `answer`, in every one."""
+    if "answer" not in frame:
+        return np.ones(len(frame), dtype=bool)
+    return frame[["answer", "judge_raw", "oracle_score"]].notna().any(axis=1).to_numpy()
+
+
 def _rows(frame: pd.DataFrame, prompt: np.ndarray) -> _Rows:
-    """The rows (in the order of their prompts) whose answers are there: of frames without `answer`
-    those that have a score or a label."""
+    """The rows (in the order of their prompts) whose answers are there."""
     score, utility = frame["judge_raw"].to_numpy(), frame["oracle_score"].to_numpy()
-    known = np.isfinite(score) | np.isfinite(utility)
-    text = None
-    if "answer" in frame:
-        text = frame["answer"].reset_index(drop=True)
-        known |= text.notna().to_numpy()
+    known = answers_there(frame)
+    text = frame["answer"].reset_index(drop=True) if "answer" in frame else None
     probability = frame["oracle_prob"].fillna(1.0).to_numpy()
     return _Rows(
         prompt[known],
@@ -353,18 +356,19 @@ def _label_weights(frame: pd.DataFrame) -> np.ndarray:
 
 
 def _draws(frame: pd.DataFrame, prompt: np.ndarray, lengths: np.ndarray | None) -> Draws | None:
-    scored = frame["judge_raw"].notna().to_numpy()
-    if not scored.any():
+    """The answers that are there; None where the judge has scored none of them."""
+    if not frame["judge_raw"].notna().any():
         return None
-    prompt = prompt[scored]
+    known = answers_there(frame)
+    prompt = prompt[known]
     share = 1 / np.bincount(prompt)[prompt]
     return Draws(
         prompt=prompt,
-        score=frame["judge_raw"].to_numpy()[scored],
-        reward=frame["calibrated_reward"].to_numpy()[scored],
+        score=frame["judge_raw"].to_numpy()[known],
+        reward=frame["calibrated_reward"].to_numpy()[known],
         share=share / share.sum(),
-        fold=frame["fold"].to_numpy()[scored],
-        lengths=None if lengths is None else lengths[scored],
+        fold=frame["fold"].to_numpy()[known],
+        lengths=None if lengths is None else lengths[known],
     )
 
 
