@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from cje.cost import cost_metrics
+from cje.cost import cost_metrics, priced
+from cje.settings import load_settings
 from cje.stage import DATA, METRICS, run
 from cje.tables import read_table, write_metrics
 
@@ -11,9 +12,17 @@ STAGES = ("generate_logs", "draw_targets", "proxy_score", "oracle_label", "valid
 
 def main() -> str:
     calls = [read_table(DATA / f"{stage}_calls.parquet", "calls") for stage in STAGES]
-    metrics = cost_metrics(pd.concat(calls, ignore_index=True))
+    table = priced(pd.concat(calls, ignore_index=True), load_settings().prices)
+    metrics = cost_metrics(table)
     write_metrics(metrics, METRICS / "cost.json")
-    return f"{metrics['calls']:,} calls, {metrics['failed']:,} failed: ${metrics['usd']:.2f}"
+    words = f"{metrics['calls']:,} calls, {metrics['failed']:,} failed: ${metrics['usd']:.2f}"
+    if metrics["unpriced"]:
+        unknown = table["cost_usd"].isna() & table["reason"].isna()
+        models = ", ".join(table.loc[unknown, "model"].unique())
+        words += (
+            f", without {metrics['unpriced']:,} calls of unknown price ({models}); see `prices`"
+        )
+    return words
 
 
 if __name__ == "__main__":

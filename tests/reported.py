@@ -141,6 +141,7 @@ def write_metrics(
         "calibration": calibration,
         "cost": {
             "calls": 0, "failed": 0, "prompt_tokens": 0, "completion_tokens": 0, "usd": 0.0,
+            "unpriced": 0,
             "by_stage": {}, "by_model": {},
         },
     }.items():  # fmt: skip

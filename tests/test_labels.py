@@ -8,7 +8,14 @@ from cje.forecast import forecast, rule_of_thumb
 from cje.frames import KEY, rewarded_frames, scored_frames
 from cje.models.calls import Calls
 from cje.settings import parse_settings
-from cje.sources import ModelSource, all_answers, load_prompts, nested_sample, unused_prompts
+from cje.sources import (
+    ModelSource,
+    all_answers,
+    checked_prompts,
+    load_prompts,
+    nested_sample,
+    unused_prompts,
+)
 from cje.tables import LOGGED, check_table, write_table
 
 N = 80
@@ -251,6 +258,21 @@ def test_the_forecast_counts_the_labels_of_both_stages(tmp_path, monkeypatch):
 def test_the_rule_of_thumb_counts_them(tmp_path):
     judged = N * 0.0005
     few = parse_settings(SETTINGS)
-    assert rule_of_thumb(few) == pytest.approx(0.01 * (20 + 3 * 30 + 4 * 10) + judged)
+    labels, checks = 0.01 * (20 + 3 * 30), 0.01 * 4 * 10
+    assert rule_of_thumb(few) == pytest.approx((labels + checks + judged, checks))
     many = parse_settings(SETTINGS | {"target_labels": 500, "oracle_samples": 500})
-    assert rule_of_thumb(many) == pytest.approx(0.01 * (20 + 3 * N) + judged)
+    assert rule_of_thumb(many) == pytest.approx((0.01 * (20 + 3 * N) + judged, 0))
+
+
+def test_a_paid_oracle_checks_on_a_hundred_prompts_and_a_free_one_on_all(world):
+    def settings(oracle: str, samples: int | str):
+        return parse_settings(SETTINGS | {"oracle_model": oracle, "oracle_samples": samples})
+
+    for free in ("sim/oracle", "checks/share"):
+        assert checked_prompts(settings(free, "auto"), 750) == 750
+    for paid in ("gpt-4.1", "anthropic/claude-haiku-4-5", "server/judge", "local/smollm2-135m"):
+        assert checked_prompts(settings(paid, "auto"), 750) == 100
+        assert checked_prompts(settings(paid, "auto"), 60) == 60
+        assert checked_prompts(settings(paid, 400), 750) == 400
+    used = labels(world)
+    assert checks(world, used, oracle_samples="auto")["uid"].nunique() == N - used["uid"].nunique()

@@ -1,12 +1,17 @@
-"""The price table and what calls cost by it."""
+"""The price table, what calls cost by it, and what is said of it before a run and after."""
 
 import re
 from datetime import date
 
+import pandas as pd
 import pytest
+from rich.console import Console
 
+from cje.commands.cost import print_forecast
+from cje.cost import cost_metrics, priced
+from cje.forecast import Expected, dollars
 from cje.models.prices import Price, _table, price_date, price_of
-from cje.settings import Prices
+from cje.settings import Prices, parse_settings
 
 LISTED = [f"{provider}/{name}" for provider, table in _table().items() for name in table["models"]]
 
@@ -87,3 +92,88 @@ def test_the_table_says_when_and_where_its_prices_were_seen(provider):
     assert date(2026, 11, 1) <= price_date(f"{provider}/any") <= date(2026, 11, 25)
     assert len(_table()[provider]["source"]) > 50
     assert price_date("sim/base") is None
+
+
+PAID = {
+    "policies": {"base": {"model": "openai/gpt-9-mini", "temperature": None, "top_p": None}},
+    "base_model": "base",
+    "target_models": ["openai/gpt-9"],
+    "oracle_model": "openai/gpt-9",
+    "proxy_model": "claude-haiku-4-5",
+    "temperature": None,
+    "top_p": None,
+    "max_samples": 400,
+}
+
+
+@pytest.fixture
+def said(tmp_path, monkeypatch):
+    """What the forecast of settings says, in one line of words."""
+    monkeypatch.setenv("CJE_STORE", str(tmp_path / "store"))
+
+    def say(**changes) -> str:
+        console = Console(width=200, record=True)
+        print_forecast(parse_settings(PAID | changes), console)
+        return " ".join(console.export_text().split())
+
+    return say
+
+
+def test_the_forecast_names_unknown_prices_and_the_check_of_the_estimates(said):
+    words = said()
+    assert words.count("unknown price") == 5 + 2  # rows and sums
+    sums = "2,000 calls to make: at least $0.6830, without openai/gpt-9, openai/gpt-9-mini of"
+    assert sums in words
+    assert "the check of the estimates is 200 of them: at least $0.0000, without" in words
+    assert "(oracle_samples: auto; with 0 there is no check)" in words
+    assert "rule of thumb of the Arena Analysis guide: $4.20, of which $2.00 for the check" in words
+
+
+def test_the_forecast_sums_what_has_a_price_and_leaves_out_the_check_where_there_is_none(said):
+    prices = {f"openai/{name}": {"input": 1.0, "output": 2.0} for name in ("gpt-9", "gpt-9-mini")}
+    words = said(prices=prices, oracle_samples=0)
+    assert "unknown" not in words and "at least" not in words and "the check of" not in words
+    assert "1,800 calls to make: $0.8809" in words
+
+
+def test_a_free_oracle_has_no_rule_of_thumb(said):
+    assert "rule of thumb" not in said(oracle_model="sim/oracle")
+
+
+def test_a_long_price_is_of_a_long_prompt_and_not_of_many_short_ones():
+    settings = parse_settings(PAID)
+    row = Expected(calls=1000, kept=0, prompt_tokens=400_000, completion_tokens=80_000)
+    assert dollars("claude-haiku-5-5", row, settings) == pytest.approx(0.4 * 0.1 + 0.08 * 0.5)
+    assert dollars("openai/gpt-9", row, settings) is None
+    assert dollars("openai/gpt-9", Expected(calls=7, kept=7), settings) == 0
+
+
+def calls(*rows) -> pd.DataFrame:
+    columns = "key stage kind model prompt_tokens completion_tokens cost_usd reason".split()
+    return pd.DataFrame(rows, columns=columns)
+
+
+BOUGHT = calls(
+    ("a", "generate_logs", "answer", "openai/gpt-9", 1000, 500, 0.0, None),
+    ("b", "generate_logs", "answer", "openai/gpt-9", None, None, None, "it failed"),
+    ("c", "proxy_score", "judgement", "openai/gpt-4o", 1000, 500, 0.001, None),
+    ("d", "draw_targets", "answer", "local/m", 1000, 500, 0.0, None),
+)
+
+
+def test_what_nobody_has_priced_is_counted_and_not_taken_for_free():
+    found = cost_metrics(priced(BOUGHT, {}))
+    assert (found["usd"], found["unpriced"], found["failed"]) == (0.001, 1, 1)
+    assert found["by_model"]["openai/gpt-9"] == {
+        "calls": 2, "failed": 1, "prompt_tokens": 1000, "completion_tokens": 500, "usd": 0.0,
+        "unpriced": 1,
+    }  # fmt: skip
+    assert found["by_model"]["local/m"]["unpriced"] == 0
+
+
+def test_replies_of_unknown_price_are_priced_when_it_is_known_and_no_other_is_changed():
+    own = {"openai/gpt-9": Prices(input=2.0, output=8.0), "gpt-4o": Prices(input=9.0, output=9.0)}
+    table = priced(BOUGHT, own)
+    assert table["cost_usd"].tolist()[::2] == pytest.approx([0.006, 0.001])
+    assert cost_metrics(table)["unpriced"] == 0
+    assert BOUGHT["cost_usd"].tolist()[0] == 0.0

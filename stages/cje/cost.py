@@ -1,13 +1,36 @@
 """What replies cost, by stage and by model; and what a run would cost, before it."""
 
+from collections.abc import Mapping
+
 import pandas as pd
+
+from cje.models.prices import price_of
+from cje.settings import Prices
+
+
+def priced(calls: pd.DataFrame, prices: Mapping[str, Prices]) -> pd.DataFrame:
+    """Table calls with the cost of those whose price was not known when they were made.
+
+    Such a reply was kept as one that cost nothing, which none does that is paid for. It gets the
+    standard price of the table or of the setting `prices`; NaN where that is still not known.
+    """
+    cost = calls["cost_usd"].astype(float).copy()
+    unknown = calls["reason"].isna() & ~(cost > 0)
+    for model, rows in calls[unknown].groupby("model"):
+        price = price_of(str(model), prices)
+        cost[rows.index] = [
+            float("nan") if price is None else price.cost(*tokens)
+            for tokens in rows[["prompt_tokens", "completion_tokens"]].fillna(0).to_numpy(float)
+        ]
+    return calls.assign(cost_usd=cost)
 
 
 def cost_metrics(calls: pd.DataFrame) -> dict:
     """Calls, failures, tokens and US dollars of table calls: in all, by stage and by model.
 
     A reply that several tables rest on counts once, at its first stage. The dollars are those paid
-    for the replies, whenever that was, so that a run of kept replies costs what it cost.
+    for the replies, whenever that was, so that a run of kept replies costs what it cost; `unpriced`
+    counts the replies whose price nobody knows, which are not in them.
     """
     once = calls.drop_duplicates("key")
     return _counts(once) | {
@@ -23,4 +46,5 @@ def _counts(calls: pd.DataFrame) -> dict[str, float]:
         "prompt_tokens": int(calls["prompt_tokens"].sum()),
         "completion_tokens": int(calls["completion_tokens"].sum()),
         "usd": float(calls["cost_usd"].sum()),
+        "unpriced": int((calls["cost_usd"].isna() & calls["reason"].isna()).sum()),
     }

@@ -16,7 +16,7 @@ from cje.models.calls import Calls, Outcome
 from cje.models.prices import price_of
 from cje.models.requests import CallFailed, Reply, Request
 from cje.settings import Policy, Settings
-from cje.sources import ModelSource, load_prompts
+from cje.sources import ModelSource, checked_prompts, load_prompts
 
 BYTES_PER_TOKEN = 4  # of common tokenizers on English text
 RUBRIC_TOKENS = 400  # of the shipped rubric around what is judged
@@ -121,22 +121,28 @@ def forecast(settings: Settings) -> dict[tuple[str, str], Expected]:
 
 
 def dollars(model: str, row: Expected, settings: Settings) -> float | None:
-    """What a row would cost; None where the model's price is not known."""
+    """What a row would cost, with calls of its mean length; None where the model's price is not
+    known and there is a call to make."""
+    count = row.calls - row.kept
+    if count == 0:
+        return 0.0
     price = price_of(model, settings.prices)
     if price is None:
         return None
     batch = settings.batch and "batch" in provider_for(model).can(split_model(model)[1])
-    return price.cost(row.prompt_tokens, row.completion_tokens, batch)
+    return count * price.cost(row.prompt_tokens / count, row.completion_tokens / count, batch)
 
 
-def rule_of_thumb(settings: Settings) -> float:
-    """Dollars by the Arena Analysis guide: a cent an oracle call, a twentieth a proxy call."""
+def rule_of_thumb(settings: Settings) -> tuple[float, float]:
+    """Dollars by the Arena Analysis guide, a cent an oracle call and a twentieth a proxy call: of
+    the whole run, and of the labels in it that check the estimates."""
     prompts, targets = settings.max_samples, len(settings.targets)
     logged = prompts * settings.oracle_fraction
     drawn = min(settings.target_labels, prompts)
-    checked = min(settings.oracle_samples, prompts - max(logged, drawn))
-    oracle = logged + targets * drawn + (targets + 1) * checked
-    return oracle * ORACLE_DOLLARS + prompts * PROXY_DOLLARS
+    unused = prompts - max(round(logged), drawn)
+    checks = (targets + 1) * checked_prompts(settings, unused) * ORACLE_DOLLARS
+    labels = (logged + targets * drawn) * ORACLE_DOLLARS
+    return labels + checks + prompts * PROXY_DOLLARS, checks
 
 
 def _scores(policy: Policy) -> bool:

@@ -52,6 +52,7 @@ HUB_DATA_SET = re.compile(r"hf:[\w.-]+/[\w.-]+(@[\w./-]+)?")
 SHARE_WORDS = "a number from 0 to 1"
 COUNT_WORDS = "a whole number, 0 or more"
 POSITIVE_WORDS = "a whole number, 1 or more"
+SAMPLES_WORDS = f"{COUNT_WORDS}, or auto"
 RANGE_WORDS = "two numbers [low, high], low below high"
 POLICY_WORDS = (
     "{model: ...} with, if wanted, system_prompt, temperature, top_p, max_tokens, base_url and "
@@ -267,7 +268,7 @@ class Settings(BaseModel):
         0.25, description="a number above 0 and at most 1"
     )
     target_labels: Count = Field(100, description=COUNT_WORDS)
-    oracle_samples: Count = Field(250, description=COUNT_WORDS)
+    oracle_samples: Count | Literal["auto"] = Field("auto", description=SAMPLES_WORDS)
     judge_range: Scale = Field((0.0, 10.0), description=RANGE_WORDS)
     oracle_range: Scale = Field((0.0, 10.0), description=RANGE_WORDS)
     on_bad_row: Literal["error", "skip"] = Field("error", description="error or skip")

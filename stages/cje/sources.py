@@ -24,7 +24,7 @@ from cje.conversations import (
     says_more,
 )
 from cje.errors import CJEError
-from cje.models import ASKED, check_model, provider_for, split_model
+from cje.models import ASKED, COMPUTED, check_model, provider_for, split_model
 from cje.models.calls import Calls
 from cje.settings import Judge, Policy, Settings
 from cje.tables import LOGGED, empty_table, prompt_uids, read_table, to_unit, write_table
@@ -32,6 +32,7 @@ from cje.tables import LOGGED, empty_table, prompt_uids, read_table, to_unit, wr
 CHECKED = Path("data/checked")
 PROMPT_FILES = Path("data/prompts")
 HUB = "hf:"
+PAID_CHECKS = 100  # prompts that check the estimates where oracle_samples is auto and labels cost
 RESCORED = 16  # logged answers that the base policy is asked to score anew
 ANSWER_KEY = ["uid", "policy", "draw", "answer"]
 CHECKED_TABLES = (
@@ -226,8 +227,8 @@ class ModelSource:
         without a label in `used`, the same for all policies; all such prompts where they are
         fewer."""
         uids = unused_prompts(prompts, used)["uid"]
-        settings = self.settings
-        sample = uids[nested_sample(uids, settings.oracle_samples, settings.seed, "validation")]
+        count = checked_prompts(self.settings, len(uids))
+        sample = uids[nested_sample(uids, count, self.settings.seed, "validation")]
         answers = all_answers(logs, draws)
         return _chosen(answers[answers["draw"] <= 0], sample, prompts)
 
@@ -287,6 +288,15 @@ def all_answers(logs: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
     """The logged and the fresh answers in one frame."""
     logged = logs.rename(columns={"action": "policy"}).assign(draw=LOGGED)
     return pd.concat([logged[ANSWER_KEY], draws[ANSWER_KEY]], ignore_index=True)
+
+
+def checked_prompts(settings: Settings, unused: int) -> int:
+    """On how many of the prompts without a label the estimates are checked: `oracle_samples`; auto
+    takes all where a program is the oracle, whose labels cost nothing, and 100 else."""
+    if settings.oracle_samples != "auto":
+        return min(settings.oracle_samples, unused)
+    free = split_model(settings.oracle_model)[0] in COMPUTED
+    return unused if free else min(PAID_CHECKS, unused)
 
 
 def unused_prompts(prompts: pd.DataFrame, used: pd.DataFrame) -> pd.DataFrame:

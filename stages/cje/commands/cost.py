@@ -1,11 +1,16 @@
 """`cje cost`: what a run would cost, before it is started."""
 
 import argparse
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from cje.console import new_table
 from cje.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from cje.forecast import Expected
 
 
 def add(commands) -> None:
@@ -20,8 +25,10 @@ def show_cost(given: argparse.Namespace, console: Console) -> None:
 
 
 def print_forecast(settings: Settings, console: Console) -> None:
-    """Calls, tokens and dollars by stage, and the guide's rule of thumb."""
+    """Calls, tokens and dollars by stage, what of them checks the estimates, and the guide's rule
+    of thumb where the oracle is paid."""
     from cje.forecast import dollars, forecast, rule_of_thumb
+    from cje.models import ASKED, split_model
     from cje.models.prices import price_date
 
     rows = forecast(settings)
@@ -37,11 +44,39 @@ def print_forecast(settings: Settings, console: Console) -> None:
         cost = costs[stage, model]
         table.add_row(
             stage, model, f"{row.calls:,}", f"{row.kept:,}", f"{row.prompt_tokens:,}",
-            f"{row.completion_tokens:,}", "price unknown" if cost is None else f"{cost:.4f}",
+            f"{row.completion_tokens:,}", "unknown price" if cost is None else f"{cost:.4f}",
         )  # fmt: skip
     console.print(table)
-    calls = sum(row.calls - row.kept for row in rows.values())
-    console.print(f"{calls:,} calls to make: ${sum(filter(None, costs.values())):.4f}")
-    console.print(f"rule of thumb of the Arena Analysis guide: ${rule_of_thumb(settings):.2f}")
+    console.print(f"{to_make(rows):,} calls to make: {sum_words(rows, costs)}", soft_wrap=True)
+    checks = {key: row for key, row in rows.items() if key[0] == "validate"}
+    if count := to_make(checks):
+        console.print(
+            f"the check of the estimates is {count:,} of them: {sum_words(checks, costs)} "
+            f"(oracle_samples: {settings.oracle_samples}; with 0 there is no check)",
+            soft_wrap=True,
+        )
+    if split_model(settings.oracle_model)[0] in ASKED:
+        thumb, of_checks = rule_of_thumb(settings)
+        console.print(
+            f"rule of thumb of the Arena Analysis guide: ${thumb:.2f}, of which ${of_checks:.2f} "
+            "for the check",
+            soft_wrap=True,
+        )
     for day in sorted({str(d) for _, model in rows if (d := price_date(model))}):
         console.print(f"prices as of {day}", style="dim")
+
+
+def to_make(rows: Mapping[tuple[str, str], "Expected"]) -> int:
+    """How many calls there are to make."""
+    return sum(row.calls - row.kept for row in rows.values())
+
+
+def sum_words(
+    rows: Mapping[tuple[str, str], "Expected"], costs: Mapping[tuple[str, str], float | None]
+) -> str:
+    """The dollars of the rows, and whose price is missing from them."""
+    known = sum(cost for key, cost in costs.items() if key in rows and cost is not None)
+    unknown = dict.fromkeys(model for (stage, model) in rows if costs[stage, model] is None)
+    if not unknown:
+        return f"${known:.4f}"
+    return f"at least ${known:.4f}, without {', '.join(unknown)} of unknown price; see `prices`"

@@ -17,10 +17,18 @@ from cje.errors import CJEError
 from cje.settings import Settings, parse_settings
 
 PARAMS = Path("params.yaml")
+
+
+def samples(text: str) -> int | str:
+    """A number of prompts, or auto."""
+    return text if text == "auto" else int(text)
+
+
 FLAGS = {  # flag: setting, its type, what it is
     "--max-samples": ("max_samples", int, "prompts at most"),
     "--oracle-fraction": ("oracle_fraction", float, "share of the logs that the oracle labels"),
     "--target-labels": ("target_labels", int, "answers of each target that the oracle labels"),
+    "--oracle-samples": ("oracle_samples", samples, "prompts whose labels check the estimates"),
     "--base-model": ("base_model", str, "policy that writes the logs"),
     "--oracle-model": ("oracle_model", str, "the dear judge: taken for the truth"),
     "--proxy-model": ("proxy_model", str, "the cheap judge: scores every answer"),
@@ -57,7 +65,7 @@ def add(commands) -> None:
         several = {"nargs": "+"} if key == "target_models" else {}
         run.add_argument(
             flag, dest=key, type=kind, help=words + shown.replace("%", "%%"),
-            metavar={int: "N", float: "X", str: "MODEL"}[kind], **several,
+            metavar={int: "N", samples: "N", float: "X", str: "MODEL"}[kind], **several,
         )  # fmt: skip
     run.add_argument(
         "--batch", action="store_true", help="batch interfaces: half the price, up to a day's wait"
