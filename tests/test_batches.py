@@ -363,10 +363,10 @@ def test_two_pipelines_at_once_submit_once_and_keep_once(server, bench):
 # What goes wrong
 
 
-@pytest.mark.parametrize(
-    "outcome", ["expired", "canceled", "errored", "no-choices", "null-content"]
-)
+@pytest.mark.parametrize("outcome", ["expired", "canceled", "errored", "no-choices"])
 def test_what_did_not_succeed_comes_back_to_be_asked_again(server, bench, outcome):
+    if outcome == "no-choices" and bench.provider == "anthropic":
+        pytest.skip("its replies have no choices")
     good, bad = bench.requests("a", "b"), bench.requests("c")
     server.batches.outcome = lambda key, body: outcome if key == bad[0].key else None
     ((request, failed),) = bench.run(good + bad)

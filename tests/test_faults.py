@@ -7,6 +7,7 @@ import pytest
 
 from cje.errors import CJEError
 from cje.models import provider_for
+from cje.models.asked import EMPTY
 from cje.models.calls import Calls
 from cje.models.store import ReplyStore
 from cje.settings import Policy, parse_settings
@@ -18,7 +19,7 @@ SECRET = "sk-loopback-0123456789abcdef"
 # What goes away when asked again, by the SDK (soon, where a Retry-After says so) or by the calls.
 FAULTS = (
     "429:0.02 429-bare 500:0.02 502:0.02 529:0.02 408:0.02 reset hangup reset-body drip:9 "
-    "truncated empty html no-choices null-content"
+    "truncated empty html"
 ).split()
 
 
@@ -72,11 +73,13 @@ def test_with_a_fifth_of_the_calls_failing_the_table_is_whole_and_nothing_is_pai
     tmp_path, serve, model
 ):
     server = serve(fault_rate=0.2, fault_names=FAULTS, seed=3, keep=False)
+    faults = [*FAULTS, "no-choices"] if model == OPENAI else FAULTS
+    server.fault_names[:] = faults
     found = answers(tmp_path / "a", model, 2000, concurrency=64, timeout=3.0)
     assert found["answer"].notna().all() and found["reason"].isna().all()
     assert server.paid_twice() == {}
     hit = {name: n for name, n in server.faults.items() if name}
-    assert set(hit) == set(FAULTS) and sum(hit.values()) > 400
+    assert set(hit) == set(faults) and sum(hit.values()) > 400
     server.fault_rate = 0.0
     calm = answers(tmp_path / "b", model, 2000, concurrency=64)
     pd.testing.assert_frame_equal(found, calm)
@@ -114,20 +117,38 @@ def test_a_server_that_is_not_there_is_said_so(tmp_path, monkeypatch, keys):
     assert "1 of 1 calls failed" in str(error.value)
 
 
-def test_refusals_are_answers_and_log_probabilities_that_are_missing_are_asked_for_again(
-    tmp_path, serve
-):
+def test_refusals_are_answers_and_an_answer_without_log_probabilities_is_kept(tmp_path, serve):
     server = serve()
     server.decide = lambda path, body, attempt: (
         "refusal" if "number 3." in str(body)
-        else "no-logprobs" if "number 5." in str(body) and attempt == 1 else None
+        else "no-logprobs" if "number 5." in str(body) else None
     )  # fmt: skip
     found = answers(tmp_path, OPENAI, 8)
     assert found["finish_reason"].tolist().count("refusal") == 1
     assert found["answer"].notna().all()
     known = found["sequence_logp"].notna()
-    assert known.sum() == 7 and known[5]
+    assert known.tolist() == [row not in (3, 5) for row in range(8)]
+    assert max(server.attempts.values()) == 1
     assert (found.loc[known, "logprob_kind"] == "raw").all()  # temperature 0.7
+
+
+@pytest.mark.parametrize("model", [OPENAI, ANTHROPIC])
+def test_an_empty_answer_is_asked_once_more_and_then_counted_as_empty(
+    tmp_path, serve, capsys, model
+):
+    server = serve()
+    server.decide = lambda path, body, attempt: (
+        "null-content" if "number 3." in str(body) or ("number 5." in str(body) and attempt == 1)
+        else None
+    )  # fmt: skip
+    found = answers(tmp_path, model, 8)
+    assert found["answer"].isna().tolist() == [row == 3 for row in range(8)]
+    assert found["reason"][3] == EMPTY and found["sequence_logp"].isna()[3]
+    assert max(server.attempts.values()) == 2 and len(server.calls) == 10
+    assert f"p: 1 of 8 answers: {EMPTY}" in capsys.readouterr().err
+    again = answers(tmp_path, model, 8)
+    pd.testing.assert_frame_equal(found, again)
+    assert len(server.calls) == 10  # both replies are kept
 
 
 def test_a_model_without_log_probabilities_is_not_asked_for_them_for_ever(tmp_path, serve):

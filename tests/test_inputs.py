@@ -485,8 +485,10 @@ def test_a_long_answers_log_probability_may_be_below_the_mark(tmp_path):
 def test_finish_reasons_of_all_providers_and_unknown_ones(tmp_path):
     said = {
         "stop": "stop", "eos": "stop", "end_turn": "stop", "stop_sequence": "stop",
-        "tool_use": "stop", "length": "length", "max_tokens": "length", "MAX_TOKENS": "length",
-        "content_filter": "refusal", "refusal": "refusal", "tool_calls": None, "abort": None,
+        "tool_use": "tool_call", "length": "length", "max_tokens": "length", "MAX_TOKENS": "length",
+        "content_filter": "refusal", "refusal": "refusal", "abort": None, "SAFETY": "refusal",
+        "tool_calls": "tool_call", "function_call": "tool_call", "eos_token": "stop",
+        "max_output_tokens": "length", "guardrail_intervened": "refusal", "COMPLETE": "stop",
         3: None, None: None,
     }  # fmt: skip
     logs = [log(f"p{i}", finish_reason=reason) for i, reason in enumerate(said)]
@@ -494,6 +496,8 @@ def test_finish_reasons_of_all_providers_and_unknown_ones(tmp_path):
     got = read(tmp_path, logs, draws)
     assert got.logs["finish_reason"].fillna("").tolist() == [kept or "" for kept in said.values()]
     assert got.draws["finish_reason"].fillna("").tolist() == ["length", ""]
+    words = [word if isinstance(word, str) else "" for word in said]
+    assert got.logs["finish_reason_given"].fillna("").tolist() == words  # kept as given
 
 
 json_values = st.recursive(

@@ -130,7 +130,6 @@ def test_the_address_of_the_request_wins(server, monkeypatch):
         ("html", "not JSON", "again"),
         ("empty", "the reply is empty", "again"),
         ("no-choices", "the reply has no choices", "again"),
-        ("no-logprobs", "no log-probabilities", "again"),
         ("timeout", "no whole reply in time", "again retried"),
         ("drip:5", "no whole reply in time", "again retried"),
         ("reset", "no connection", "again retried"),
@@ -158,11 +157,12 @@ def test_the_sdk_heals_a_passing_fault(server, fault):
     assert reply.token_logprobs and not server.paid_twice()
 
 
-def test_a_null_text_is_asked_again_and_a_refusal_is_a_reply(server):
+def test_a_null_text_is_an_empty_reply_and_a_refusal_is_one_with_words(server):
     long = request(max_tokens=500)
     server.script(["null-content", "refusal"])
     (empty, refused), _ = ask(server, long, long)
-    assert empty.again and "no text" in empty.reason
+    assert empty.is_empty and empty.tokens is None and empty.finish_reason_given == "stop"
+    assert refused.finish_reason_given == "content_filter" and not refused.is_empty
     assert refused.finish_reason == "refusal" and refused.token_logprobs is None
     assert refused.text == "I'm sorry, I can't help with that."
 
@@ -170,16 +170,17 @@ def test_a_null_text_is_asked_again_and_a_refusal_is_a_reply(server):
 def test_a_model_that_twice_gives_no_log_probabilities_has_none(server):
     server.switches = Switches(logprobs="ignored")
     outcomes, notes = ask(server, *[request(prompt=str(i // 2)) for i in range(6)])
-    assert isinstance(outcomes[0], CallFailed) and outcomes[0].again
-    assert all(reply.text and reply.token_logprobs is None for reply in outcomes[1:])
+    assert all(reply.text and reply.token_logprobs is None for reply in outcomes)
+    assert ["logprobs" in call.body for call in server.calls] == [True] * 2 + [False] * 4
     assert len(notes) == 1 and "does not give log-probabilities" in notes[0]
 
 
-def test_a_model_that_gave_log_probabilities_once_owes_them(server):
+def test_a_reply_without_log_probabilities_keeps_its_answer(server):
     server.script([None, "no-logprobs", "no-logprobs", "no-logprobs"])
     outcomes, notes = ask(server, *[request(prompt=str(i)) for i in range(4)])
     assert outcomes[0].token_logprobs and not notes
-    assert all(isinstance(outcome, CallFailed) and outcome.again for outcome in outcomes[1:])
+    assert all(reply.text and reply.token_logprobs is None for reply in outcomes[1:])
+    assert all(call.body["logprobs"] for call in server.calls)  # it is asked for them still
 
 
 def test_a_model_that_refuses_log_probabilities_is_asked_without(server):
@@ -240,9 +241,9 @@ def test_rounding_above_zero_is_zero_and_the_unlikely_mark_is_no_number():
 
 
 @pytest.mark.parametrize("wrong", [0.2, float("nan"), None, "-1"])
-def test_what_is_no_log_probability_fails(wrong):
-    with pytest.raises(CallFailed, match="log-probabilities"):
-        parse_completion(request(), completion([-0.5, wrong]))
+def test_what_is_no_log_probability_is_left_out_with_a_note(wrong):
+    reply = parse_completion(request(), completion([-0.5, wrong]))
+    assert reply.text and reply.token_logprobs is None and "log-probabilit" in reply.note
 
 
 @pytest.mark.parametrize("body", [None, [], "text", {}, {"choices": [{}]}, {"error": {"code": 1}}])

@@ -12,6 +12,8 @@ NO_ROOM = {
     errno.EPERM: "not allowed; mend the permissions of the file or its folder",
     errno.EROFS: "the disk is read-only; work in another folder",
     errno.EFBIG: "the file is too large for this disk or account",
+    errno.EISDIR: "a folder is in the file's place; move it away",
+    errno.ENOTDIR: "a file is in a folder's place; move it away",
     errno.EMFILE: "too many open files; raise the limit (ulimit -n)",
 }
 

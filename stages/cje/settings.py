@@ -44,6 +44,7 @@ Count = Annotated[Integer, Field(ge=0)]
 Positive = Annotated[Integer, Field(ge=1)]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+\S*$")]
 Limit = Annotated[Real, Field(gt=0)]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 TEMPERATURE_WORDS = "a number from 0 to 2, or null to leave it out of the calls"
 TOP_P_WORDS = "a number above 0 and at most 1, or null to leave it out of the calls"
@@ -55,9 +56,13 @@ POSITIVE_WORDS = "a whole number, 1 or more"
 SAMPLES_WORDS = f"{COUNT_WORDS}, or auto"
 RANGE_WORDS = "two numbers [low, high], low below high"
 POLICY_WORDS = (
-    "{model: ...} with, if wanted, system_prompt, temperature, top_p, max_tokens, base_url and "
-    "chat_template"
+    "{model: ...} with, if wanted, system_prompt, temperature, top_p, max_tokens, "
+    "reasoning_effort, base_url and chat_template"
 )
+EFFORT_WORDS = (
+    "none, minimal, low, medium, high, xhigh or max, or null to leave it out of the calls"
+)
+JUDGE_TOKENS_WORDS = "a whole number, 1 or more, or null for what lets the judge finish"
 TEMPLATE_WORDS = "a tokenizer's folder, a .jinja file or the name of a template, or null"
 URL_WORDS = "an address such as http://localhost:8000/v1, or null"
 LIMIT_WORDS = "a number above 0, or null for no limit"
@@ -133,6 +138,7 @@ class Policy(BaseModel):
     temperature: Temperature | None
     top_p: TopP | None
     max_tokens: Positive
+    reasoning_effort: Effort | None = None
     base_url: Url | None = None
     chat_template: str | None = None
 
@@ -181,6 +187,7 @@ class PolicyEntry(BaseModel):
     temperature: Temperature | None = Field(None, description=TEMPERATURE_WORDS)
     top_p: TopP | None = Field(None, description=TOP_P_WORDS)
     max_tokens: Positive = Field(None, description=POSITIVE_WORDS)
+    reasoning_effort: Effort | None = Field(None, description=EFFORT_WORDS)
     base_url: Url | None = Field(None, description=URL_WORDS)
     chat_template: str | None = Field(None, description=TEMPLATE_WORDS)
 
@@ -244,8 +251,10 @@ class Settings(BaseModel):
     temperature: Temperature | None = Field(0.7, description=TEMPERATURE_WORDS)
     top_p: TopP | None = Field(0.9, description=TOP_P_WORDS)
     max_tokens: Positive = Field(40, description=POSITIVE_WORDS)
+    reasoning_effort: Effort | None = Field(None, description=EFFORT_WORDS)
     draws_per_prompt: Positive = Field(1, description=POSITIVE_WORDS)
     base_url: Url | None = Field(None, description=URL_WORDS)
+    judge_max_tokens: Positive | None = Field(None, description=JUDGE_TOKENS_WORDS)
     rubric: str = Field("default", description=RUBRIC_WORDS)
     proxy_rubric: str | None = Field(None, description=OWN_RUBRIC_WORDS)
     oracle_rubric: str | None = Field(None, description=OWN_RUBRIC_WORDS)
@@ -323,6 +332,7 @@ class Settings(BaseModel):
         own = entry.model_dump(exclude_unset=True) if entry else {"model": name}
         keys = ["temperature", "top_p", "max_tokens"]
         keys += ["base_url"] if own["model"].startswith("server/") else []
+        keys += [] if own["model"].startswith(THOUGHTLESS) else ["reasoning_effort"]
         inherited = {k: getattr(self, k) for k in keys}
         return Policy(name=name, **(inherited | own))
 
@@ -379,6 +389,7 @@ class Settings(BaseModel):
         return self.guard_rails.model_dump()
 
 
+THOUGHTLESS = ("local/", "sim/")  # models that take no reasoning_effort
 CALL_SETTINGS = (
     "concurrency", "requests_per_minute", "tokens_per_minute", "limits", "timeout", "max_retries",
     "max_failed_fraction", "max_cost_usd", "batch", "prices",

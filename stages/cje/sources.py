@@ -150,8 +150,9 @@ class ModelSource:
 
     def target_logps(self, logs: pd.DataFrame) -> pd.DataFrame:
         """The log-probability of every logged answer under each target; null where the target's
-        provider cannot score a given text."""
-        logs = logs[logs["answer"].notna()]
+        provider cannot score a given text. An answer that was thought out has none: it is drawn
+        given its thought, which another policy would not have had."""
+        logs = logs[logs["answer"].notna() & logs["reasoning"].isna()]
         frames = [
             provider_for(policy.model, self.calls)
             .score(logs, policy, author=self.settings.base)
@@ -163,7 +164,7 @@ class ModelSource:
     def rescored(self, logs: pd.DataFrame) -> pd.DataFrame:
         """The first logged answers scored anew under the base policy that gave them."""
         base = self.settings.base
-        known = logs["answer"].notna() & logs["sequence_logp"].notna()
+        known = logs["answer"].notna() & logs["sequence_logp"].notna() & logs["reasoning"].isna()
         first = logs[known].head(RESCORED)
         scored = provider_for(base.model, self.calls).score(first, base, author=base)
         rows = []

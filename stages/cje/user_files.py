@@ -26,11 +26,10 @@ from cje.conversations import (
 )
 from cje.errors import CJEError
 from cje.schemas import (
-    COMPLETION_ENDS,
     LOGP_ROUNDING,
     LOGPROB_KINDS,
-    MESSAGE_ENDS,
     VERY_UNLIKELY,
+    finish_reason,
 )
 from cje.settings import Settings, policy_name_problem, show_value
 from cje.tables import unicode_problem
@@ -47,7 +46,6 @@ BOM = b"\xef\xbb\xbf"
 COMMON_SCALES = ((0, 1), (0, 10), (0, 100))
 NOISE = 1e-9  # of a score beyond its range, relative to the range: means and cosines are rounded
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-FINISHED = COMPLETION_ENDS | MESSAGE_ENDS
 ROUNDING = 0.01  # of a sum of log-probabilities, relative, and absolute near 0: servers round
 
 # Our name of a column, and every name under which it is read.
@@ -312,12 +310,6 @@ def _choice(raw: Row, column: str, choices: tuple[str, ...]) -> str | None:
     return value
 
 
-def _finish_reason(raw: Row) -> str | None:
-    """How the answer ended, in our words; None for words that we do not know."""
-    _, value = _pick(raw, "finish_reason")
-    return FINISHED.get(value.casefold()) if isinstance(value, str) else None
-
-
 def _uid(raw: Row) -> Row:
     name, value = _pick(raw, "uid")
     value = id_text(value) or value
@@ -356,12 +348,14 @@ def _reply(raw: Row) -> Row:
         elif not math.isclose(sequence_logp, total, rel_tol=ROUNDING, abs_tol=ROUNDING):
             reason = f"{sequence_logp:g} is not the sum of token_logprobs, {total:g}"
             raise BadRow(name, reason)
+    _, ended = _pick(raw, "finish_reason")
     return {
         "tokens": tokens,
         "token_logprobs": logprobs,
         "sequence_logp": sequence_logp,
         "logprob_kind": _choice(raw, "logprob_kind", LOGPROB_KINDS),
-        "finish_reason": _finish_reason(raw),
+        "finish_reason": finish_reason(ended),
+        "finish_reason_given": ended if isinstance(ended, str) and ended.isprintable() else None,
         "model": _text(raw, "model"),
         "prompt_tokens": _whole(raw, "prompt_tokens"),
         "completion_tokens": _whole(raw, "completion_tokens"),

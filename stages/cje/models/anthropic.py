@@ -19,9 +19,11 @@ from typing import Any
 from cje.errors import CJEError
 from cje.models import full_name, split_model
 from cje.models.backend import Role, Wire
+from cje.models.completions import mapping
 from cje.models.requests import CallFailed, Reply, Request
+from cje.models.thought import apart
 from cje.models.wire import http_client, json_body, outcome
-from cje.schemas import MESSAGE_ENDS
+from cje.schemas import finish_reason, is_end
 from cje.settings import Policy
 
 Version = tuple[int, int]
@@ -44,6 +46,7 @@ class AnthropicBackend:
 
     keys = ("ANTHROPIC_API_KEY",)
     in_process = False
+    judged_before: tuple[int, ...] = ()
 
     def can(self, name: str) -> frozenset[str]:
         return frozenset({"batch", "judge"})
@@ -62,6 +65,7 @@ class AnthropicBackend:
 
     def answer(self, policy: Policy, prompt: str) -> Request:
         system = (("system", policy.system_prompt),) if policy.system_prompt else ()
+        effort = policy.reasoning_effort
         return Request(
             kind="answer",
             model=full_name(policy.model),
@@ -70,13 +74,19 @@ class AnthropicBackend:
             top_p=policy.top_p,
             max_tokens=policy.max_tokens,
             base_url=policy.base_url,
+            options=effort and (("reasoning_effort", effort),),
         )
 
     def score(self, policy: Policy, prompt: str, scoring: str | None) -> Request:
         raise CJEError(f"{policy.model}: Anthropic tells no log-probabilities of a given text")
 
     def judgement(
-        self, name: str, messages: tuple[tuple[str, str], ...], schema: str, base_url: str | None
+        self,
+        name: str,
+        messages: tuple[tuple[str, str], ...],
+        schema: str,
+        base_url: str | None,
+        max_tokens: int | None = None,
     ) -> Request:
         """The address of the settings is for the servers of policies, not for Anthropic's judge."""
         known = version(name)
@@ -86,7 +96,7 @@ class AnthropicBackend:
             model=f"anthropic/{name}",
             messages=messages,
             temperature=0.0 if known is not None and known < NO_SAMPLERS else None,
-            max_tokens=THOUGHTFUL_VERDICT_TOKENS if thinks else VERDICT_TOKENS,
+            max_tokens=max_tokens or (THOUGHTFUL_VERDICT_TOKENS if thinks else VERDICT_TOKENS),
             schema=schema,
         )
 
@@ -158,6 +168,11 @@ def message_arguments(request: Request) -> dict[str, Any]:
     if system:
         body["system"] = system
     body |= {k: v for k in SAMPLERS if (v := getattr(request, k)) not in (None, 1)}
+    effort = dict(request.options or ()).get("reasoning_effort")
+    if effort == "none":
+        body["thinking"] = {"type": "disabled"}
+    elif effort is not None:
+        body["output_config"] = {"effort": effort}
     if request.schema is not None:
         body |= _verdict_arguments(name, json.loads(request.schema))
     return body
@@ -170,24 +185,26 @@ def parse_message(request: Request, message: Any) -> Reply:
         raise CallFailed("the reply is not a message", again=True)
     blocks = [block for block in content if isinstance(block, Mapping)]
     text = "".join(b["text"] for b in blocks if b.get("type") == "text" and _is_text(b.get("text")))
+    thoughts = [b["thinking"] for b in blocks if _is_text(b.get("thinking")) and b["thinking"]]
+    said = message.get("stop_reason")
+    reason = finish_reason(said)
     for block in blocks:
         if block.get("type") == "tool_use" and block.get("name") == VERDICT:
             text = json.dumps(block.get("input"), ensure_ascii=False)
-    reason = message.get("stop_reason")
-    if reason not in MESSAGE_ENDS:
-        raise CallFailed(f"the reply stopped without an end (stop_reason {reason})", again=True)
-    if not text and reason == "max_tokens":
-        words = f"max_tokens, {request.max_tokens}, were spent before the first word of text"
-        raise CallFailed(f"{words}; set a larger max_tokens")
-    if not text and reason != "refusal":
-        raise CallFailed("the reply is empty", again=True)
-    usage = message.get("usage") or {}
+            reason = "stop" if reason == "tool_call" else reason
+    if reason is None and not (text and is_end(said)):
+        words = f"the reply stopped without an end (stop_reason {str(said)[:40]})"
+        raise CallFailed(words, again=True)
+    text, marked = apart(text)
+    usage = mapping(message.get("usage"))
     return Reply(
-        text=text or None,
-        finish_reason=MESSAGE_ENDS[reason],
+        text=text if text.strip() else None,
+        finish_reason=reason,
+        finish_reason_given=said,
         model=message.get("model"),
         prompt_tokens=_prompt_tokens(usage),
         completion_tokens=usage.get("output_tokens"),
+        reasoning="\n".join([*thoughts, *([marked] if marked else [])]) or None,
     )
 
 
@@ -207,7 +224,13 @@ def _problems(name: str, policy: Policy) -> list[str]:
         problems.append(
             f"temperature: {policy.temperature:g} is refused by {name}; give at most 1, or null"
         )
-    if known is not None and known >= THINKING and policy.max_tokens < THOUGHT_TOKENS:
+    effort = policy.reasoning_effort
+    if effort == "minimal" or (effort is not None and known is not None and known < STRUCTURED):
+        problems.append(
+            f"reasoning_effort: {effort} is refused by {name}; set reasoning_effort: null"
+        )
+    thinks = known is not None and known >= THINKING and effort != "none"
+    if thinks and policy.max_tokens < THOUGHT_TOKENS:
         problems.append(
             f"max_tokens: {policy.max_tokens} leaves {name} no room: it thinks before it answers, "
             f"and its thoughts count; set max_tokens: {THOUGHT_TOKENS} or more"
@@ -236,7 +259,8 @@ def _prompt_tokens(usage: Mapping[str, Any]) -> int | None:
     if usage.get("input_tokens") is None:
         return None
     parts = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-    return sum(usage.get(part) or 0 for part in parts)
+    counts = [usage.get(part) or 0 for part in parts]
+    return sum(counts) if all(isinstance(count, int) for count in counts) else None
 
 
 def _is_text(value: Any) -> bool:

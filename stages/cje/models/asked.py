@@ -5,6 +5,7 @@ of them share: every reply is kept, equal requests are asked once, and what fail
 reason.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -16,13 +17,17 @@ from cje.judging import load_rubric, parse_score, score_schema
 from cje.models import NO_ANSWER, Role, full_name, split_model
 from cje.models.backend import Backend
 from cje.models.calls import Calls, Outcome
-from cje.models.requests import CallFailed, Request, Requests
+from cje.models.requests import CallFailed, Reply, Request, Requests
 from cje.settings import Policy
 
 SAID_NOTHING = "the model refused and said nothing"
+CALLED_A_TOOL = "the model called a tool and gave no answer"
+EMPTY = "the model gave an empty answer, asked once more too"
+SPENT = "{setting}, {limit}, were spent before the first word of the {what}; set a larger {setting}"
 ANSWER_COLUMNS = (
     "answer", "tokens", "token_logprobs", "sequence_logp", "logprob_kind", "finish_reason",
-    "model", "prompt_tokens", "completion_tokens", "token_ids", "reason",
+    "model", "prompt_tokens", "completion_tokens", "token_ids", "reasoning",
+    "finish_reason_given", "reason",
 )  # fmt: skip
 SCORED_COLUMNS = ("prompt", "answer", "tokens", "token_ids", "finish_reason")
 SCORE_COLUMNS = ("token_logprobs", "sequence_logp", "logprob_kind")
@@ -47,8 +52,22 @@ class AskedProvider:
         self, prompts: pd.DataFrame, policy: Policy, *, draw: int, seed: int
     ) -> pd.DataFrame:
         requests = self.answer_requests(prompts, policy, draw=draw, seed=seed)
-        outcomes = self._replies(requests, f"{policy.name}: answers")
-        frame = _frame(map(self._answer_row, outcomes), ANSWER_COLUMNS)
+        rows, empty, missing = [], [], Counter()
+        for place, outcome in enumerate(self._replies(requests, f"{policy.name}: answers")):
+            rows.append(self._answer_row(outcome, policy))
+            if isinstance(outcome, Reply) and outcome.is_empty:
+                empty.append(place)
+            elif isinstance(outcome, Reply) and outcome.text is None:
+                missing[rows[-1][-1]] += 1
+        again = [requests[place].again() for place in empty]
+        title = f"{policy.name}: empty answers, asked once more"
+        for place, outcome in zip(empty, self._replies(again, title), strict=True):
+            rows[place] = self._answer_row(outcome, policy)
+            missing[rows[place][-1]] += rows[place][0] is None
+        for reason, count in missing.items():
+            if count:
+                self.calls.say(f"{policy.name}: {count:,} of {len(rows):,} answers: {reason}")
+        frame = _frame(rows, ANSWER_COLUMNS)
         given = {column: prompts[column].to_numpy() for column in ("uid", "prompt")}
         return pd.concat([pd.DataFrame(given), frame], axis=1)
 
@@ -137,7 +156,7 @@ class AskedProvider:
     def _replies(self, requests: Sequence[Request], title: str) -> Iterator[Outcome]:
         return self.calls.replies(requests, self.backend, title)
 
-    def _answer_row(self, outcome: Outcome) -> tuple:
+    def _answer_row(self, outcome: Outcome, policy: Policy) -> tuple:
         if isinstance(outcome, CallFailed):
             return (*(None,) * (len(ANSWER_COLUMNS) - 1), outcome.reason)
         logprobs, tokens = outcome.token_logprobs, outcome.tokens
@@ -152,7 +171,9 @@ class AskedProvider:
             outcome.prompt_tokens,
             outcome.completion_tokens,
             None if outcome.token_ids is None else np.array(outcome.token_ids, dtype=np.int64),
-            SAID_NOTHING if outcome.text is None else None,
+            outcome.reasoning,
+            self._shared(outcome.finish_reason_given),
+            outcome.note if outcome.text is not None else why_missing(outcome, policy.max_tokens),
         )
 
     def _shared(self, text: str | None) -> str | None:
@@ -187,14 +208,19 @@ class AskedProvider:
     ) -> Requests:
         rubric = load_rubric(rubric_name)
         schema = score_schema(score_range)
-        url = self.calls.settings.base_url
+        url, room = self.calls.settings.base_url, self.calls.settings.judge_max_tokens
         prompts, texts = answers["prompt"].array, answers["answer"].array
         references = answers["reference"].array if "reference" in answers else None
 
         def make(row: int) -> Request:
             reference = None if references is None else references[row]
             messages = rubric.messages(prompts[row], texts[row], reference, score_range)
-            return self.backend.judgement(name, messages, schema, url)
+            asked = self.backend.judgement(name, messages, schema, url, room)
+            for tokens in self.backend.judged_before if room is None else ():
+                before = replace(asked, max_tokens=tokens)
+                if self.calls.store.holds(before):
+                    return before
+            return asked
 
         return Requests(len(answers), make)
 
@@ -207,10 +233,21 @@ class AskedProvider:
             if isinstance(outcome, CallFailed):
                 verdicts.append((None, outcome.reason))
                 continue
+            if outcome.text is None and outcome.finish_reason == "length":
+                limit = {"setting": "judge_max_tokens", "limit": requests[len(verdicts)].max_tokens}
+                verdicts.append((None, SPENT.format(**limit, what="verdict")))
+                continue
             verdicts.append(parse_score(outcome.text, score_range))
             if verdicts[-1][0] is None:
                 unclear.append(len(verdicts) - 1)
         return verdicts, unclear
+
+
+def why_missing(reply: Reply, max_tokens: int) -> str:
+    """Why a reply holds no answer, and what to do about it."""
+    if reply.finish_reason == "length":
+        return SPENT.format(setting="max_tokens", limit=max_tokens, what="answer")
+    return {"refusal": SAID_NOTHING, "tool_call": CALLED_A_TOOL}.get(reply.finish_reason, EMPTY)
 
 
 _NO_SCORE = (None, np.nan, None)

@@ -15,6 +15,7 @@ from cje.models.pace import Pace
 from cje.models.prices import Price
 from cje.models.requests import CallFailed, Reply, Request
 from cje.models.store import ReplyStore
+from cje.models.wire import unexpected
 
 WAIT_SECONDS = 0.2  # before looking again whether another process has its reply
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 8.0  # seconds before a reply of no use is asked for again
@@ -123,6 +124,10 @@ class Asking:
                 return await connection.ask(request)
             except CallFailed as failure:
                 outcome = failure
+            except CJEError:
+                raise
+            except Exception as error:  # whatever a server sends: one call, in its words
+                outcome = unexpected(error)
             if outcome.fatal or outcome.retried or not outcome.again or self.over:
                 break
         return outcome

@@ -28,6 +28,8 @@ class Backend(Protocol):
 
     keys: tuple[str, ...]  # environment variables that must hold a key before a call
     in_process: bool  # whether `connect` gives a Batcher, not a Connection
+    # Limits that earlier versions gave a judge; verdicts kept under one are taken as they are.
+    judged_before: tuple[int, ...]
 
     def can(self, name: str) -> frozenset[str]:
         """What the model can do: of `logprobs`, `score`, `seed`, `batch`, `judge`."""
@@ -48,10 +50,16 @@ class Backend(Protocol):
         `answer`, `tokens`, `token_ids` and `ended`. `scoring`: what `probe` was answered."""
 
     def judgement(
-        self, name: str, messages: tuple[tuple[str, str], ...], schema: str, base_url: str | None
+        self,
+        name: str,
+        messages: tuple[tuple[str, str], ...],
+        schema: str,
+        base_url: str | None,
+        max_tokens: int | None = None,
     ) -> Request:
-        """The request for a verdict by the model: temperature 0 where it takes one, and room for
-        a short reason, or for thought where the model thinks first."""
+        """The request for a verdict by the model: temperature 0 where it takes one, and, unless
+        `max_tokens` says otherwise, room for a short reason, and for thought unless the model is
+        known to have none."""
 
     def probe(self, policy: Policy) -> Request | None:
         """A request whose reply's text says how the policy's server scores given texts, or "none";

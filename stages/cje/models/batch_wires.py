@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import httpx2
 
 from cje.models.requests import CallFailed, Reply, Request
-from cje.models.wire import failure, one_line
+from cje.models.wire import failure, one_line, unexpected
 
 RETRIES = 5  # of the SDKs, at everything but making a batch
 FAULTS = (httpx2.HTTPError, UnicodeEncodeError)  # beside the SDK's own
@@ -275,6 +275,8 @@ def _read(parse: Any, request: Request, body: Any) -> Outcome:
         return parse(request, body)
     except CallFailed as failed:
         return failed
+    except Exception as error:  # whatever a line holds: one request, in its words
+        return unexpected(error)
 
 
 def _refused(errors: Any) -> CallFailed:

@@ -1,13 +1,20 @@
 """Replies of the OpenAI kind, JSON in and replies out, for every server that speaks it."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from cje.models.requests import CallFailed, Reply, Request
-from cje.schemas import COMPLETION_ENDS, VERY_UNLIKELY
+from cje.models.thought import NOT_TOLD_APART, answer_tokens, apart
+from cje.schemas import VERY_UNLIKELY, finish_reason, is_end
 
 ROUNDING = 1e-3  # what a log-probability may be above 0 by rounding
+CUT_OFF = (
+    "the server tells log-probabilities of the most likely tokens alone, and one of the answer's "
+    f"is not among them ({VERY_UNLIKELY:g} in its place)"
+)
+MISSED = 2  # replies without log-probabilities after which a model is taken to give none
 
 Kind = Literal["sampling", "raw"]
 
@@ -18,24 +25,29 @@ def logprob_kind(request: Request) -> Kind:
     return "sampling" if plain else "raw"
 
 
-def chat_reply(body: Any, kind: Kind | None) -> Reply:
+def chat_reply(body: Any, kind: Kind | None = None, *, logprobs: bool = True) -> Reply:
     """The reply in the JSON of a chat completion; raises CallFailed where it is of no use.
 
-    `kind` is that of the log-probabilities, None where none are wanted. They are None in the reply
-    where the body has none, or has `VERY_UNLIKELY` among them.
+    `kind` is that of its log-probabilities, None where nobody has stated it; they are left aside
+    unless `logprobs` are wanted. They are None in the reply where the body has none of use, and its
+    `note` says why.
     """
     choice = first_choice(body)
     message = choice.get("message")
     if not isinstance(message, Mapping):
         raise CallFailed("the reply has no message", again=True)
-    text, refusal = message.get("content"), message.get("refusal")
-    return made_reply(body, choice, text, refusal, kind)
+    text, thought = _parts(message.get("content"))
+    for name in ("reasoning_content", "reasoning"):
+        thought = thought or _text(message.get(name))
+    refusal, called = _text(message.get("refusal")), bool(message.get("tool_calls"))
+    more = {"refusal": refusal, "thought": thought, "called": called, "logprobs": logprobs}
+    return made_reply(body, choice, text, kind, **more)
 
 
-def text_reply(body: Any, kind: Kind | None) -> Reply:
+def text_reply(body: Any, kind: Kind | None = None) -> Reply:
     """The same of a completion on a prompt as text."""
     choice = first_choice(body)
-    return made_reply(body, choice, choice.get("text"), None, kind)
+    return made_reply(body, choice, _parts(choice.get("text"))[0], kind)
 
 
 def first_choice(body: Any) -> Mapping[str, Any]:
@@ -51,45 +63,81 @@ def first_choice(body: Any) -> Mapping[str, Any]:
 def made_reply(
     body: Mapping[str, Any],
     choice: Mapping[str, Any],
-    text: Any,
-    refusal: Any,
+    text: str | None,
     kind: Kind | None,
+    *,
+    refusal: str | None = None,
+    thought: str | None = None,
+    called: bool = False,
+    logprobs: bool = True,
 ) -> Reply:
-    """The reply of one choice, its parts checked."""
+    """The reply of one choice, its parts checked. `thought` is what the server told apart from the
+    text, `called` whether the model called a tool."""
     said = choice.get("finish_reason")
-    reason = "refusal" if refusal else COMPLETION_ENDS.get(said)
-    if reason is None:
+    reason = "refusal" if refusal else "tool_call" if called else finish_reason(said)
+    if reason is None and not (text and is_end(said)):
         raise CallFailed(f"the reply ended for an unknown reason, {str(said)[:40]!r}", again=True)
-    if text is None:
-        text = refusal if refusal else "" if reason == "length" else None
-    if (text is not None and not isinstance(text, str)) or (text is None and reason != "refusal"):
-        raise CallFailed("the reply has no text", again=True)
-    usage = body.get("usage") or {}
+    text, marked = apart(text or "")
+    thought = "\n".join(part for part in (thought, marked) if part) or None
+    if text.strip() == "":
+        text = refusal
+    usage = mapping(body.get("usage"))
     reply = {
         "text": text,
         "finish_reason": reason,
+        "finish_reason_given": said,
+        "reasoning": thought,
         "model": body.get("model"),
         "prompt_tokens": usage.get("prompt_tokens"),
         "completion_tokens": usage.get("completion_tokens"),
     }
-    tokens, values = _told(choice)
-    if text == "" and values is None:
-        tokens, values = [], []
-    if kind is not None and _are_strings(tokens) and isinstance(values, list):
-        reply |= {"tokens": tokens, "token_ids": _token_ids(choice, len(tokens), reason)}
-        logprobs = checked_logprobs(values, len(tokens))
-        if VERY_UNLIKELY not in logprobs:
-            reply |= {"token_logprobs": logprobs, "logprob_kind": kind}
+    if text is not None and logprobs:
+        details = mapping(usage.get("completion_tokens_details"))
+        hidden = thought is not None or bool(details.get("reasoning_tokens"))
+        reply |= _told_tokens(choice, text, kind, hidden, reason)
     return Reply(**reply)
+
+
+def _told_tokens(
+    choice: Mapping[str, Any],
+    text: str,
+    kind: Kind | None,
+    thought: bool,
+    reason: str | None,
+) -> dict[str, Any]:
+    """The answer's tokens, their numbers and log-probabilities; or a note why they are not had.
+
+    Behind a thought, log-probabilities are those of the answer given that thought: no propensity of
+    the answer, and `raw`.
+    """
+    tokens, values = _told(choice)
+    if not _are_strings(tokens) or not isinstance(values, list):
+        return {}
+    ids = _token_ids(choice, len(tokens), reason)
+    if thought:
+        own = answer_tokens(tokens, text)
+        if own is None or len(values) != len(tokens):
+            return {"note": NOT_TOLD_APART}
+        tokens, values, ids, kind = tokens[own], values[own], ids and ids[own], "raw"
+    reply: dict[str, Any] = {"tokens": tokens, "token_ids": ids}
+    try:
+        logprobs = checked_logprobs(values, len(tokens))
+    except CallFailed as failed:
+        return reply | {"note": failed.reason}
+    if VERY_UNLIKELY in logprobs:
+        return reply | {"note": CUT_OFF}
+    return reply | {"token_logprobs": logprobs, "logprob_kind": kind}
 
 
 def checked_logprobs(values: Sequence[Any], count: int) -> list[float]:
     """`count` log-probabilities: numbers up to 0, what rounding put above it set to 0, what is
     at or below `VERY_UNLIKELY` set to it. Raises CallFailed for anything else."""
     if len(values) != count:
-        raise CallFailed(f"the reply has {len(values)} log-probabilities for {count} tokens")
-    if not all(isinstance(v, int | float) and v <= ROUNDING for v in values):  # NaN compares false
-        raise CallFailed("the reply's log-probabilities are none")
+        raise CallFailed(f"the server gives {len(values)} log-probabilities for {count} tokens")
+    if any(v is None or v != v for v in values):
+        raise CallFailed("the server tells no log-probability of some token of the answer (null)")
+    if not all(isinstance(v, int | float) and v <= ROUNDING for v in values):
+        raise CallFailed("the server's log-probabilities are none: numbers above 0, or no numbers")
     return [max(min(float(v), 0.0), VERY_UNLIKELY) for v in values]
 
 
@@ -102,14 +150,13 @@ def support_logprobs(values: Sequence[Any], count: int) -> list[float]:
 class LogprobsSeen:
     """Which models give log-probabilities, learnt from their replies; `notes` gets what was.
 
-    A model that gave some always does: a reply without is a fault. One whose first two replies
-    have none is taken to give none.
+    A reply without keeps its answer. A model whose first replies have none is taken to give none.
     """
 
     def __init__(self, notes: list[str]):
         self.notes = notes
         self._give: set[str] = set()
-        self._missed: set[str] = set()
+        self._missed: Counter[str] = Counter()
         self._none: set[str] = set()
 
     def gives_none(self, model: str) -> bool:
@@ -121,20 +168,45 @@ class LogprobsSeen:
         self._take_none(model, "refuses to give")
 
     def see(self, model: str, reply: Reply) -> None:
-        """Raise CallFailed, to be asked again, where the reply should have log-probabilities."""
+        """Take note of what the reply has."""
+        if reply.text is None or reply.finish_reason == "refusal" or reply.note:
+            return
         if reply.tokens:
             self._give.add(model)
-        elif reply.tokens is None and reply.finish_reason != "refusal":
-            if model in self._missed and model not in self._give:
+        elif model not in self._give:
+            self._missed[model] += 1
+            if self._missed[model] >= MISSED:
                 self._take_none(model, "does not give")
-            if model not in self._none:
-                self._missed.add(model)
-                raise CallFailed("the reply has no log-probabilities", again=True)
 
     def _take_none(self, model: str, verb: str) -> None:
         if model not in self._none:
             self._none.add(model)
             self.notes.append(f"{model} {verb} log-probabilities: its answers have none")
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """The value where it is an object, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _parts(content: Any) -> tuple[str | None, str | None]:
+    """Text and thought of a message's content: text, or a list of blocks. Raises CallFailed, to be
+    asked again, for anything else."""
+    if content is None or isinstance(content, str):
+        return content, None
+    if not isinstance(content, list):
+        raise CallFailed("the reply's content is no text", again=True)
+    found: dict[str, list[str]] = {"text": [], "thinking": []}
+    for block in filter(lambda part: isinstance(part, Mapping), content):
+        kind = "thinking" if "thinking" in block else "text"
+        value = block.get(kind)
+        value = _parts(value)[0] if isinstance(value, list) else value
+        found[kind] += [value] if isinstance(value, str) else []
+    return tuple("".join(parts) or None for parts in found.values())
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value.strip() else None
 
 
 def _told(choice: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -30,6 +30,7 @@ from cje.models.local_files import (
     needs_gguf,
 )
 from cje.models.requests import CallFailed, Reply, Request
+from cje.models.thought import without_thought
 from cje.settings import Policy
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class LocalBackend:
 
     keys = ()
     in_process = True
+    judged_before: tuple[int, ...] = ()
 
     def can(self, name: str) -> frozenset[str]:
         return frozenset({"logprobs", "score", "seed", "judge"})
@@ -71,6 +73,8 @@ class LocalBackend:
                 f"local/{name}: runs in this process and takes no base_url; leave it out, or "
                 "write server/... for a model behind an address"
             )
+        if policy is not None and policy.reasoning_effort is not None:
+            raise CJEError(f"local/{name}: takes no reasoning_effort; leave it out")
         if policy is not None and policy.chat_template is not None:
             raise CJEError(
                 f"local/{name}: uses the chat template that the model brings; leave chat_template "
@@ -116,7 +120,12 @@ class LocalBackend:
         )
 
     def judgement(
-        self, name: str, messages: tuple[tuple[str, str], ...], schema: str, base_url: str | None
+        self,
+        name: str,
+        messages: tuple[tuple[str, str], ...],
+        schema: str,
+        base_url: str | None,
+        max_tokens: int | None = None,
     ) -> Request:
         return Request(
             kind="judgement", model=f"{PREFIX}{name}", messages=tuple(messages), schema=schema
@@ -148,7 +157,8 @@ class LocalBatcher:
 
 def uniforms(request: Request) -> np.ndarray:
     """The random numbers (max_tokens,) of an answer, from its seed, uid and draw alone."""
-    named = json.dumps([request.seed, request.uid, request.draw])
+    names = [request.seed, request.uid, request.draw]
+    named = json.dumps([*names, request.attempt] if request.attempt else names)
     key = hashlib.blake2b(named.encode(), digest_size=16).digest()
     generator = np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
     return generator.random(request.max_tokens)
@@ -162,20 +172,18 @@ def _answers(model: "LocalModel", requests: list[Request]) -> Iterator[tuple[Req
         cuts = [uniforms(requests[row]) for row in rows]
         for answer in model.sample([contexts[row] for row in rows], cuts, sampling):
             row, ids = rows[answer.row], answer.token_ids
-            yield (
-                requests[row],
-                Reply(
-                    text=model.text(ids[:-1] if answer.ended else ids),
-                    finish_reason="stop" if answer.ended else "length",
-                    tokens=model.strings(ids),
-                    token_ids=ids,
-                    token_logprobs=_rounded(answer.logprobs),
-                    logprob_kind="sampling",
-                    model=model.served,
-                    prompt_tokens=len(contexts[row]),
-                    completion_tokens=len(ids),
-                ),
+            reply = Reply(
+                text=model.text(ids[:-1] if answer.ended else ids),
+                finish_reason="stop" if answer.ended else "length",
+                tokens=model.strings(ids),
+                token_ids=ids,
+                token_logprobs=_rounded(answer.logprobs),
+                logprob_kind="sampling",
+                model=model.served,
+                prompt_tokens=len(contexts[row]),
+                completion_tokens=len(ids),
             )
+            yield requests[row], without_thought(reply)
 
 
 def _scores(model: "LocalModel", requests: list[Request]) -> Iterator[tuple[Request, Outcome]]:

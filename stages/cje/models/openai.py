@@ -33,6 +33,7 @@ class OpenAIBackend:
 
     keys = ("OPENAI_API_KEY",)
     in_process = False
+    judged_before: tuple[int, ...] = ()
 
     def can(self, name: str) -> frozenset[str]:
         return frozenset({"batch", "judge"} | ({"logprobs"} if gives_logprobs(name) else set()))
@@ -42,7 +43,12 @@ class OpenAIBackend:
             raise CJEError(f"openai/{name} has no chat interface; name a chat model")
         if policy is not None and policy.chat_template is not None:
             raise CJEError(f"chat_template: openai/{name} takes none; it is of server/... models")
-        if policy is None or not refuses_sampling(name):
+        if policy is None:
+            return
+        effort = policy.reasoning_effort
+        if effort is not None and not REASONING.match(_family(name)):
+            raise CJEError(f"openai/{name} takes no reasoning_effort; set reasoning_effort: null")
+        if not refuses_sampling(name, effort):
             return
         for setting in ("temperature", "top_p"):
             if getattr(policy, setting) is not None:
@@ -64,14 +70,19 @@ class OpenAIBackend:
             top_p=policy.top_p,
             max_tokens=policy.max_tokens,
             base_url=policy.base_url,
-            options=_options(name),
+            options=_options(name, policy.reasoning_effort),
         )
 
     def score(self, policy: Policy, prompt: str, scoring: str | None) -> Request:
         raise CJEError(f"{policy.model}: OpenAI's chat models cannot score a given text")
 
     def judgement(
-        self, name: str, messages: tuple[tuple[str, str], ...], schema: str, base_url: str | None
+        self,
+        name: str,
+        messages: tuple[tuple[str, str], ...],
+        schema: str,
+        base_url: str | None,
+        max_tokens: int | None = None,
     ) -> Request:
         thinks = refuses_sampling(name)
         return Request(
@@ -79,7 +90,7 @@ class OpenAIBackend:
             model=f"openai/{name}",
             messages=messages,
             temperature=None if thinks else 0.0,
-            max_tokens=THOUGHT_TOKENS if thinks else REASON_TOKENS,
+            max_tokens=max_tokens or (THOUGHT_TOKENS if thinks else REASON_TOKENS),
             schema=schema,
             options=_options(name),
         )
@@ -91,27 +102,30 @@ class OpenAIBackend:
         return OpenAIConnection(wire)
 
 
-def refuses_sampling(name: str) -> bool:
+def refuses_sampling(name: str, effort: str | None = None) -> bool:
     """Whether the model is known to refuse temperature and top_p: it thinks before it answers."""
     family = _family(name)
-    return bool(REASONING.match(family)) and not UNTHINKING.fullmatch(family)
+    spared = UNTHINKING.fullmatch(family) and effort in (None, "none")
+    return bool(REASONING.match(family)) and not spared
 
 
-def gives_logprobs(name: str) -> bool:
+def gives_logprobs(name: str, effort: str | None = None) -> bool:
     """Whether the model is expected to give log-probabilities."""
-    return not refuses_sampling(name) and not NO_LOGPROBS.match(_family(name))
+    return not refuses_sampling(name, effort) and not NO_LOGPROBS.match(_family(name))
 
 
 def chat_arguments(request: Request) -> dict[str, Any]:
     """The keyword arguments of `chat.completions.create`, and the body of a line of a batch."""
     name = request.model.removeprefix("openai/")
+    effort = dict(request.options or ()).get("reasoning_effort")
+    logprobs = request.kind == "answer" and gives_logprobs(name, effort)
     wanted = {
         "model": name,
         "messages": [{"role": role, "content": content} for role, content in request.messages],
         "temperature": request.temperature,
         "top_p": request.top_p,
         "max_completion_tokens": request.max_tokens,
-        "logprobs": True if request.kind == "answer" and gives_logprobs(name) else None,
+        "logprobs": True if logprobs else None,
         "response_format": None if request.schema is None else json_schema(request.schema),
         **dict(request.options or ()),
     }
@@ -127,9 +141,9 @@ def json_schema(schema: str) -> dict[str, Any]:
 def parse_completion(request: Request, completion: Any) -> Reply:
     """The reply in a chat completion's JSON (a dict); raises CallFailed.
 
-    `token_logprobs` is None where the reply has none; whether that may be is the caller's matter.
+    `token_logprobs` is None where the reply has none.
     """
-    return chat_reply(completion, logprob_kind(request) if request.kind == "answer" else None)
+    return chat_reply(completion, logprob_kind(request), logprobs=request.kind == "answer")
 
 
 def _family(name: str) -> str:
@@ -137,8 +151,10 @@ def _family(name: str) -> str:
     return name.removeprefix("ft:")
 
 
-def _options(name: str) -> tuple[tuple[str, str], ...] | None:
-    return (("reasoning_effort", "none"),) if UNTHINKING.fullmatch(_family(name)) else None
+def _options(name: str, effort: str | None = None) -> tuple[tuple[str, str], ...] | None:
+    if effort is None and UNTHINKING.fullmatch(_family(name)):
+        effort = "none"
+    return None if effort is None else (("reasoning_effort", effort),)
 
 
 class OpenAIConnection:

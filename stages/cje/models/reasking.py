@@ -43,9 +43,10 @@ def ask_again(path: Path, count: int) -> AskedAgain:
     recorded = {"answer": [], "score": []}
     for row in rows:
         request = Request.from_json(row["request"])
-        chosen = recorded.get(request.kind, ())
-        if backend_for(request.model).in_process and len(chosen) < count:
-            chosen += [(request, Reply.from_json(row["reply"]))]
+        chosen, reply = recorded.get(request.kind, ()), Reply.from_json(row["reply"])
+        known = backend_for(request.model).in_process and reply.reasoning is None
+        if known and len(chosen) < count:
+            chosen += [(request, reply)]
     if not any(recorded.values()):
         raise CJEError(f"{path}: holds no reply of a model in this process (local/...)")
     own = [(_scoring(request, reply), reply) for request, reply in recorded["answer"]]

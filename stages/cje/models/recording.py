@@ -5,6 +5,7 @@ request: like texts lie together. Its metadata tell what made it. Recordings are
 store, so that whoever has the project replays real replies without keys, servers or models.
 """
 
+import errno
 import json
 import os
 import platform
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cje.errors import CJEError
+from cje.errors import NO_ROOM, CJEError
 from cje.models.local_files import NAMED
 from cje.models.requests import Reply, request_key
 from cje.settings import Settings
@@ -139,17 +140,26 @@ def recording_problems(path: Path) -> list[str]:
     for row in table.select(["key", "request", "reply"]).to_pylist():
         if request_key(row["request"]) != row["key"]:
             problems.append(f"{path}: key {row['key']}: is not the key of its request")
-        try:
-            Reply.from_json(row["reply"])
-        except (ValueError, TypeError) as error:
-            problems.append(f"{path}: key {row['key']}: its reply cannot be read: {error}")
+        if (words := reply_problem(row["reply"])) is not None:
+            problems.append(f"{path}: key {row['key']}: {words}")
     repeats = len(table) - pc.count_distinct(table["key"]).as_py()
     if repeats:
         problems.append(f"{path}: {repeats} keys stand twice")
     return problems
 
 
+def reply_problem(text: str) -> str | None:
+    """Why the JSON of a kept reply cannot be read; None where it can."""
+    try:
+        Reply.from_json(text)
+    except ValueError as error:
+        return f"its reply cannot be read: {error}"
+    return None
+
+
 def _read(path: Path, columns: list[str]) -> pa.Table:
+    if path.is_dir():
+        raise CJEError(f"{path}: {NO_ROOM[errno.EISDIR]}")
     try:
         return pq.read_table(path, columns=columns, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:

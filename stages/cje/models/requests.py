@@ -7,9 +7,13 @@ the environment sets) cannot change what is asked.
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from numbers import Integral
 from typing import Any, Literal
+
+from cje.schemas import FINISH_REASONS, LOGP_ROUNDING, LOGPROB_KINDS
 
 Kind = Literal["answer", "judgement", "score"]
 FORMAT = 1  # of the canonical request; another format is another key
@@ -23,8 +27,9 @@ class Request:
     log-probabilities of a given text. model: provider/name. messages: (role, content), system
     first. None leaves a setting out of the call. `uid`, `seed` and `draw` name the random draw of
     an answer. `schema` is the JSON schema of a judgement. `answer`, `tokens`, `token_ids` and
-    `ended` (whether its end token counts) are the text to score. `attempt` tells a judgement that
-    is asked again from the first. `options` are what only one provider knows, as sorted pairs.
+    `ended` (whether its end token counts) are the text to score. `attempt` tells a judgement, or
+    an empty answer, that is asked again from the first. `options` are what only one provider
+    knows, as sorted pairs.
     """
 
     kind: Kind
@@ -67,7 +72,7 @@ class Request:
         return cls(**{name: _tuples(value) for name, value in given.items()})
 
     def again(self) -> "Request":
-        """The same judgement, asked once more."""
+        """The same request, asked once more."""
         return replace(self, attempt=(self.attempt or 0) + 1)
 
 
@@ -94,13 +99,20 @@ class Requests(Sequence):
 class Reply:
     """What a model gave back.
 
-    `text` is None where it gave none. Lists run over the answer's tokens: strings, the provider's
-    own numbers (where it tells them), log-probabilities of kind `logprob_kind`. For a `score`,
-    `token_logprobs` are those of the given text and may be -inf. `model` is the one that served.
+    `text` is None where it gave none: it refused, called a tool, spent `max_tokens` on thought, or
+    said nothing. `reasoning` is what it thought before, apart from the answer. Lists run over the
+    answer's tokens: strings, the provider's own numbers (where it tells them), log-probabilities of
+    kind `logprob_kind`, None where nobody has stated it. For a `score`, `token_logprobs` are those
+    of the given text and may be -inf. `model` is the one that served. `finish_reason_given` is how
+    the reply ended in the provider's own word. `note` says what a reply lacks and why.
+
+    Whatever a server sends, a reply holds only what the tables can: a fact of another form, such as
+    a usage of -1, counts as not told. Raises ValueError for a `text` or a `finish_reason` that is
+    none.
     """
 
     text: str | None = None
-    finish_reason: Literal["stop", "length", "refusal"] | None = None
+    finish_reason: Literal["stop", "length", "refusal", "tool_call"] | None = None
     tokens: list[str] | None = None
     token_ids: list[int] | None = None
     token_logprobs: list[float] | None = None
@@ -108,13 +120,32 @@ class Reply:
     model: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    reasoning: str | None = None
+    finish_reason_given: str | None = None
+    note: str | None = None
 
     def __post_init__(self) -> None:
-        # JSON can spell half a surrogate pair, which no file of text can hold.
-        if self.text is not None and not self.text.isascii():
-            object.__setattr__(self, "text", _whole(self.text))
-        if self.tokens is not None:
-            object.__setattr__(self, "tokens", [_whole(token) for token in self.tokens])
+        if not isinstance(self.text, str | None):
+            raise ValueError(f"text: {type(self.text).__name__} is not text")
+        if self.finish_reason not in (None, *FINISH_REASONS):
+            raise ValueError(f"finish_reason: {self.finish_reason!r:.60} is not known")
+        for name in ("text", "model", "reasoning", "finish_reason_given", "note"):
+            self._set(name, _text(getattr(self, name)))
+        for name in ("prompt_tokens", "completion_tokens"):
+            self._set(name, _count(getattr(self, name)))
+        self._set("tokens", _strings(self.tokens))
+        self._set("token_ids", _numbers(self.token_ids))
+        self._set("token_logprobs", _logprobs(self.token_logprobs))
+        if self.logprob_kind not in LOGPROB_KINDS:
+            self._set("logprob_kind", None)
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the model ended by itself and had said nothing."""
+        return self.text is None and self.finish_reason == "stop"
 
     @property
     def as_json(self) -> str:
@@ -128,11 +159,22 @@ class Reply:
 
     @classmethod
     def from_json(cls, text: str) -> "Reply":
-        """The reply that `as_json` wrote; raises ValueError or TypeError for another text."""
-        fields = json.loads(text)
-        if fields.get("token_logprobs") is not None:
-            fields["token_logprobs"] = [float(v) for v in fields["token_logprobs"]]
-        return cls(**fields)
+        """The reply that `as_json` wrote; raises ValueError, in words, for another text."""
+        try:
+            given = json.loads(text)
+        except RecursionError:
+            raise ValueError("nested too deep") from None
+        if not isinstance(given, dict):
+            raise ValueError("no JSON object")
+        if unknown := sorted(given.keys() - REPLY_FIELDS):
+            raise ValueError(f"unknown field {', '.join(unknown)!r:.60}")
+        logprobs = given.get("token_logprobs")
+        if isinstance(logprobs, list):
+            given["token_logprobs"] = [-math.inf if v == "-inf" else v for v in logprobs]
+        return cls(**given)
+
+
+REPLY_FIELDS = frozenset(f.name for f in fields(Reply))
 
 
 class CallFailed(Exception):
@@ -143,6 +185,7 @@ class CallFailed(Exception):
     def __init__(
         self, reason: str, *, again: bool = False, fatal: bool = False, retried: bool = False
     ):
+        reason = _whole(reason)
         super().__init__(reason)
         self.reason, self.again, self.fatal, self.retried = reason, again, fatal, retried
 
@@ -157,7 +200,43 @@ def _tuples(value: Any) -> Any:
 
 
 def _whole(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")
+    """The text with a mark for half a surrogate pair, which JSON can spell and no file can hold."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _text(value: Any) -> str | None:
+    return _whole(value) if isinstance(value, str) else None
+
+
+def _count(value: Any) -> int | None:
+    return int(value) if _is_whole(value) else None
+
+
+def _strings(values: Any) -> list[str] | None:
+    if not isinstance(values, list | tuple) or not all(isinstance(v, str) for v in values):
+        return None
+    return list(values) if "".join(values).isascii() else [_whole(v) for v in values]
+
+
+def _numbers(values: Any) -> list[int] | None:
+    whole = isinstance(values, list | tuple) and all(map(_is_whole, values))
+    return [int(v) for v in values] if whole else None
+
+
+def _logprobs(values: Any) -> list[float] | None:
+    if not isinstance(values, list | tuple):
+        return None
+    real = all(isinstance(v, float | int) and v <= LOGP_ROUNDING for v in values)  # NaN is not
+    try:
+        return [float(v) for v in values] if real else None
+    except OverflowError:
+        return None
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether it is a whole number that a column of 64 bits can hold, 0 or more."""
+    whole = type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool))
+    return whole and 0 <= value < 2**63
 
 
 def _json(value: Any) -> str:

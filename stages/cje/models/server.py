@@ -22,7 +22,7 @@ from cje.models import teacher
 from cje.models import wire as wires
 from cje.models.backend import Role, Wire, policy_messages
 from cje.models.completions import Kind, LogprobsSeen, chat_reply, text_reply
-from cje.models.openai import REASON_TOKENS, json_schema
+from cje.models.openai import REASON_TOKENS, THOUGHT_TOKENS, json_schema
 from cje.models.requests import Reply, Request
 from cje.models.templates import render_prompt
 from cje.settings import Policy
@@ -33,7 +33,8 @@ BASE_URL = "CJE_BASE_URL"
 PLAIN = {"top_k": 1_000_000, "min_p": 0.0, "repetition_penalty": 1.0}
 # What a call can do without, where the server does not take it.
 OPTIONAL = {*PLAIN, "seed", "logprobs", "top_logprobs", "return_token_ids", "add_special_tokens"}
-OPTIONAL |= {"response_format"}
+OPTIONAL |= {"response_format", "chat_template_kwargs"}
+ROOMS = (THOUGHT_TOKENS, 2048, REASON_TOKENS)  # that a judge gets, where its context is short
 SCHEMA_WORDS = "\n\nReply with one JSON object and nothing else. Its JSON schema:\n"
 
 Build = Callable[[set[str]], dict[str, Any]]
@@ -44,6 +45,7 @@ class ServerBackend:
 
     keys: tuple[str, ...] = ()
     in_process = False
+    judged_before: tuple[int, ...] = (REASON_TOKENS,)
 
     def can(self, name: str) -> frozenset[str]:
         return frozenset({"logprobs", "score", "seed", "judge"})
@@ -53,6 +55,11 @@ class ServerBackend:
             return
         _address(policy.base_url, f"server/{name}")
         if policy.chat_template is not None:
+            if policy.reasoning_effort is not None:
+                raise CJEError(
+                    "reasoning_effort: with a chat_template the prompt says how the model thinks; "
+                    "set reasoning_effort: null"
+                )
             render_prompt(policy.chat_template, policy_messages(policy, "Hello"))
 
     def ready(self, name: str) -> None:
@@ -70,14 +77,19 @@ class ServerBackend:
         return replace(request, options=tuple(sorted(options.items())))
 
     def judgement(
-        self, name: str, messages: tuple[tuple[str, str], ...], schema: str, base_url: str | None
+        self,
+        name: str,
+        messages: tuple[tuple[str, str], ...],
+        schema: str,
+        base_url: str | None,
+        max_tokens: int | None = None,
     ) -> Request:
         return Request(
             kind="judgement",
             model=f"server/{name}",
             messages=messages,
             temperature=0.0,
-            max_tokens=REASON_TOKENS,
+            max_tokens=max_tokens or THOUGHT_TOKENS,
             base_url=base_url,
             schema=schema,
         )
@@ -104,14 +116,14 @@ class ServerConnection:
         self._http = wires.http_client(openai.DefaultAsyncHttpxClient, wire)
         self._clients: dict[str, openai.AsyncOpenAI] = {}
         self._logprobs = LogprobsSeen(self.notes)
+        self._room: dict[tuple[str | None, str], int] = {}  # of a judge's verdict, found out
         self._refused: dict[tuple[str | None, str], set[str]] = defaultdict(set)
 
     async def ask(self, request: Request) -> Reply:
         if request.kind == "answer":
             return await self._answer(request)
         if request.kind == "judgement":
-            build = partial(judgement_body, request)
-            return chat_reply(await self._call(request, "/chat/completions", build), None)
+            return await self._judgement(request)
         post = partial(self._scoring_post, request)
         if "probe" in dict(request.options or ()):
             return await teacher.find_way(request, self._answer, post)
@@ -132,6 +144,23 @@ class ServerConnection:
         if "logprobs" not in refused:
             self._logprobs.see(request.model, reply)
         return reply
+
+    async def _judgement(self, request: Request) -> Reply:
+        """A verdict, in less room where a model cannot read prompt and `max_tokens` together."""
+        place = request.base_url, request.model
+        first = min(request.max_tokens, self._room.get(place, request.max_tokens))
+        for room in (first, *(n for n in ROOMS if n < first)):
+            asked = replace(request, max_tokens=room)
+            try:
+                body = await self._call(asked, "/chat/completions", partial(judgement_body, asked))
+            except (wires.TooLong, wires.SettingRefused) as failed:
+                if getattr(failed, "setting", "max_tokens") != "max_tokens":
+                    raise
+                refused = failed
+                continue
+            self._room[place] = room
+            return chat_reply(body, logprobs=False)
+        raise refused
 
     async def _call(self, request: Request, path: str, build: Build) -> Any:
         """The JSON of the reply to a body, which is built without what the server refuses."""
@@ -189,6 +218,7 @@ def answer_body(request: Request, refused: set[str]) -> dict[str, Any]:
     body: dict[str, Any] = {"max_tokens": request.max_tokens, **PLAIN, "return_token_ids": True}
     body |= {"temperature": request.temperature, "top_p": request.top_p}
     body["seed"] = None if request.seed is None else call_seed(request)
+    body |= thinking(request)
     if prompt is None:
         body |= {"messages": _turns(request), "logprobs": True, "top_logprobs": 1}
         if "logprobs" in refused:
@@ -196,6 +226,16 @@ def answer_body(request: Request, refused: set[str]) -> dict[str, Any]:
     else:
         body |= {"prompt": prompt, "logprobs": 1, "add_special_tokens": False}
     return _without({k: v for k, v in body.items() if v is not None}, refused)
+
+
+def thinking(request: Request) -> dict[str, Any]:
+    """What tells a server how much to think: OpenAI's setting, and what switches thought on or off
+    in the templates of models that know no more than that."""
+    effort = dict(request.options or ()).get("reasoning_effort")
+    if effort is None:
+        return {}
+    switch = {"enable_thinking": effort != "none"}
+    return {"reasoning_effort": effort, "chat_template_kwargs": switch}
 
 
 def judgement_body(request: Request, refused: set[str]) -> dict[str, Any]:
@@ -212,7 +252,10 @@ def judgement_body(request: Request, refused: set[str]) -> dict[str, Any]:
 
 def call_seed(request: Request) -> int:
     """31 bits from the random draw that the request names."""
-    name = f"{request.seed}/{request.uid}/{request.draw}".encode()
+    name = f"{request.seed}/{request.uid}/{request.draw}"
+    if request.attempt:
+        name = f"{name}/{request.attempt}"
+    name = name.encode()
     return int.from_bytes(hashlib.blake2b(name, digest_size=4).digest(), "big") >> 1
 
 
@@ -221,6 +264,8 @@ def _request(policy: Policy, prompt: str) -> Request:
     options = None
     if policy.chat_template is not None:
         options = (("prompt", render_prompt(policy.chat_template, messages)),)
+    elif policy.reasoning_effort is not None:
+        options = (("reasoning_effort", policy.reasoning_effort),)
     return Request(
         kind="score",
         model="server/" + policy.model.removeprefix("server/"),

@@ -154,9 +154,12 @@ class ReplyStore:
         key = request.key
         for recording in self.recordings:
             if (kept := recording.get(key)) is not None:
-                return Kept(Reply.from_json(kept[0]), kept[1])
-        record = self._model(request.model).read(bytes.fromhex(key))
-        return None if record is None else Kept(Reply.from_json(record.reply), record.usd)
+                return Kept(_kept_reply(kept[0], key, recording.path), kept[1])
+        replies = self._model(request.model)
+        record = replies.read(bytes.fromhex(key))
+        if record is None:
+            return None
+        return Kept(_kept_reply(record.reply, key, replies.path), record.usd)
 
     def holds(self, request: Request) -> bool:
         """Whether there is a reply to the request, without reading it."""
@@ -258,6 +261,16 @@ class ReplyStore:
         )
 
 
+def _kept_reply(text: str, key: str, path: Path) -> Reply:
+    try:
+        return Reply.from_json(text)
+    except ValueError as error:
+        raise CJEError(
+            f"{path}: key {key}: its reply cannot be read: {error}; `cje store prune --yes` takes "
+            "it out of the store, and it is asked again"
+        ) from None
+
+
 def record_line(request: Request, reply: Reply, usd: float) -> bytes:
     """The line that keeps a reply."""
     canonical = request.canonical
@@ -283,14 +296,17 @@ def line_key(line: bytes) -> bytes | None:
 
 
 def parse_line(line: bytes) -> Record | None:
-    """The record in a line; None where it is damaged."""
+    """The record in a line; None where it is damaged or of another form."""
     if line_key(line) is None:
         return None
     # Quotes inside JSON's strings are escaped, so these marks stand between the parts alone.
     head, _, rest = line.rstrip(b"\n").decode().partition(',"request":')
     request, _, reply = rest.partition(',"reply":')
-    fields = json.loads(head + "}")
-    return Record(fields["key"], fields["at"], fields["usd"], request, reply[:-1])
+    try:
+        fields = json.loads(head + "}")
+        return Record(fields["key"], str(fields["at"]), float(fields["usd"]), request, reply[:-1])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def read_records(path: Path) -> Iterator[Record | None]:

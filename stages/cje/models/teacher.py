@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from cje.models.completions import first_choice, support_logprobs
+from cje.models.completions import first_choice, mapping, support_logprobs
 from cje.models.requests import CallFailed, Reply, Request
 
 PROBE_PROMPT = "Name a few things that one can see in a garden."
@@ -88,7 +88,7 @@ async def score(request: Request, post: Post) -> Reply:
         return Reply(finish_reason="stop", token_logprobs=[])
     score = _score_text if prompt == "template" else _score_ids
     values, tokens, body = await score(request, how, post)
-    usage = body.get("usage") or {}
+    usage = mapping(body.get("usage"))
     return Reply(
         finish_reason="stop",
         tokens=tokens,
@@ -104,7 +104,10 @@ async def _score_ids(request: Request, how: str, post: Post) -> tuple[list[float
     text = _prompt(request)
     if text is None:
         turns = [{"role": role, "content": content} for role, content in request.messages]
-        before = await _tokenized(post, {"messages": turns, "add_generation_prompt": True})
+        given = {"messages": turns, "add_generation_prompt": True}
+        if (effort := dict(request.options or ()).get("reasoning_effort")) is not None:
+            given["chat_template_kwargs"] = {"enable_thinking": effort != "none"}
+        before = await _tokenized(post, given)
     else:
         before = await _tokenized(post, {"prompt": text, "add_special_tokens": False})
     if request.token_ids is not None:
@@ -217,7 +220,7 @@ def _echoed(body: Any) -> tuple[list[str], list[Any]]:
 
 def _completed(body: Any) -> int:
     """How many tokens the server sampled after the text, at most."""
-    count = (body.get("usage") or {}).get("completion_tokens")
+    count = mapping(body.get("usage")).get("completion_tokens")
     return count if isinstance(count, int) else 1
 
 

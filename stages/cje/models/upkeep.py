@@ -9,8 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cje.errors import CJEError
-from cje.models.recording import read_recording, recording_problems, write_recording
-from cje.models.requests import Reply, request_key
+from cje.models.recording import (
+    read_recording,
+    recording_problems,
+    reply_problem,
+    write_recording,
+)
+from cje.models.requests import request_key
 from cje.models.store import ModelReplies, Record, line_of, model_file, read_records
 
 
@@ -94,7 +99,8 @@ def import_replies(folder: Path, recording: Path) -> tuple[int, int]:
 
 
 def prune(folder: Path, drop: Callable[[Record], bool], really: bool) -> tuple[int, int]:
-    """Take records out of the store: those that `drop` names, repeats, and damaged ones.
+    """Take records out of the store: those that `drop` names, repeats, and those that are
+    damaged or cannot be read.
 
     Returns how many go and how many bytes; nothing is written unless `really`. Raises CJEError
     while a run uses the store.
@@ -104,7 +110,8 @@ def prune(folder: Path, drop: Callable[[Record], bool], really: bool) -> tuple[i
         for path in model_files(folder):
             kept, seen = [], set()
             for record in read_records(path):
-                if record is not None and record.key not in seen and not drop(record):
+                sound = record is not None and reply_problem(record.reply) is None
+                if sound and record.key not in seen and not drop(record):
                     seen.add(record.key)
                     kept.append(line_of(record))
                 else:
@@ -175,8 +182,6 @@ def _problem(record: Record | None) -> str | None:
         return "damaged; its request will be asked again"
     if request_key(record.request) != record.key:
         return f"key {record.key} is not that of its request"
-    try:
-        Reply.from_json(record.reply)
-    except (ValueError, TypeError) as error:
-        return f"key {record.key}: its reply cannot be read: {error}"
+    if (words := reply_problem(record.reply)) is not None:
+        return f"key {record.key}: {words}"
     return None

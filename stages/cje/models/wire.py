@@ -41,11 +41,12 @@ SETTINGS = {
     "echo": ("echo", "name another model"),
     "response_format": ("response_format", "name a judge that takes a JSON schema"),
     "output_config": ("output_config", "name a judge that takes a JSON schema"),
-    "reasoning_effort": ("reasoning_effort", "name another model"),
+    "reasoning_effort": ("reasoning_effort", "set reasoning_effort: null"),
     "min_p": ("min_p", "name another model"),
     "repetition_penalty": ("repetition_penalty", "name another model"),
     "return_token_ids": ("return_token_ids", "name another model"),
     "add_special_tokens": ("add_special_tokens", "name another model"),
+    "chat_template_kwargs": ("chat_template_kwargs", "set reasoning_effort: null"),
     "seed": ("seed", "name another model"),
     "model": ("model", "correct the model's name"),
 }
@@ -56,6 +57,10 @@ NAMED = re.compile(
 )
 
 T = TypeVar("T")
+
+
+class TooLong(CallFailed):
+    """The prompt, or prompt and `max_tokens` together, pass what the model can read."""
 
 
 class SettingRefused(CallFailed):
@@ -143,6 +148,8 @@ def json_body(content: bytes) -> Any:
         return json.loads(content)
     except ValueError:
         words = "the reply is not JSON" if content.strip() else "the reply is empty"
+    except RecursionError:
+        words = "the reply is JSON that is nested too deep"
     if content.lstrip().startswith(b"<"):
         words = "the reply is not JSON but a web page, of a proxy perhaps; check the address"
     raise CallFailed(words, again=True)
@@ -178,8 +185,14 @@ def failure(error: Exception) -> CallFailed:
         words = slower if status == 429 else "the server failed"
         return CallFailed(one_line(f"{words}: {said}"), again=True, retried=True)
     if TOO_LONG.search(codes):
-        return CallFailed(one_line(f"the prompt is too long: {said}"))
+        return TooLong(one_line(f"the prompt is too long: {said}"))
     return CallFailed(one_line(f"the request is refused: {said}"))
+
+
+def unexpected(error: Exception) -> CallFailed:
+    """An error that nobody foresaw, of one reply, as CallFailed."""
+    said = f"{type(error).__name__}: {error}"
+    return CallFailed(one_line(f"the reply cannot be read: {said}"))
 
 
 def refused_setting(error: Exception) -> str | None:
