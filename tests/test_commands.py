@@ -32,13 +32,13 @@ def given(*arguments: str) -> list[str]:
 def test_every_flag_is_a_setting():
     assert given(
         "--max-samples", "9", "--oracle-fraction", "0.5", "--target-labels", "40",
-        "--base-model", "gpt-4.1-mini",
-        "--oracle-model", "openai/gpt-4.1", "--proxy-model", "gpt-4.1-nano",
+        "--base-model", "gpt-5.4-mini",
+        "--oracle-model", "openai/gpt-6.1-sol", "--proxy-model", "gpt-6-luna",
         "--target-models", "a", "server/meta-llama/Llama-3.1-8B:free", "--temperature", "0.4",
         "--top-p", "1", "--seed", "7", "--max-cost", "20", "--batch", "-S", "folds=10",
     ) == [
-        "max_samples=9", "oracle_fraction=0.5", "target_labels=40", "base_model=gpt-4.1-mini",
-        "oracle_model=openai/gpt-4.1", "proxy_model=gpt-4.1-nano",
+        "max_samples=9", "oracle_fraction=0.5", "target_labels=40", "base_model=gpt-5.4-mini",
+        "oracle_model=openai/gpt-6.1-sol", "proxy_model=gpt-6-luna",
         "target_models=[a,'server/meta-llama/Llama-3.1-8B:free']", "temperature=0.4", "top_p=1.0",
         "seed=7", "max_cost_usd=20.0", "batch=true", "folds=10",
     ]  # fmt: skip
@@ -113,7 +113,7 @@ def test_wrong_settings_stop_it_before_anything_runs(repo):
 
 
 def test_a_failed_stage_fails_the_command(repo):
-    output = cje(repo, "run", "--proxy-model", "gpt-4.1-nano", ok=False, OPENAI_API_KEY="")
+    output = cje(repo, "run", "--proxy-model", "gpt-6-luna", ok=False, OPENAI_API_KEY="")
     assert "error: " in output and "OPENAI_API_KEY" in output
     assert "Traceback" not in output and "Run folder" not in output
 

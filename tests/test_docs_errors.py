@@ -147,6 +147,12 @@ provokes("No provider API key found! Please set … in the environment")(
     first_stage(openai_base, **nothing)
 )
 provokes("there is no provider '…'")(first_stage({"base_model": "openia/gpt-4o"}))
+provokes("… was shut down by … on …; take …")(
+    first_stage(
+        {"base_model": "gpt-3.5-turbo", "target_models": "[gpt-3.5-turbo]", "top_p": "null"},
+        **nothing | {"OPENAI_BASE_URL": ""},
+    )
+)
 provokes("… is not defined; did you mean …? Give a defined policy")(
     first_stage({"base_model": "bse"})
 )

@@ -1,7 +1,9 @@
 """The price table, what calls cost by it, and what is said of it before a run and after."""
 
 import re
+import socket
 from datetime import date
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -9,11 +11,14 @@ from rich.console import Console
 
 from cje.commands.cost import print_forecast
 from cje.cost import cost_metrics, priced
+from cje.errors import CJEError
 from cje.forecast import Expected, dollars
-from cje.models.prices import Price, _table, price_date, price_of
+from cje.models.calls import Calls
+from cje.models.prices import Price, price_of, price_source, undated
+from cje.models.requests import Reply, Request
+from cje.models.retired import _ends, require_alive, retirement_of
+from cje.models.store import ReplyStore
 from cje.settings import Prices, parse_settings
-
-LISTED = [f"{provider}/{name}" for provider, table in _table().items() for name in table["models"]]
 
 
 def test_a_call_costs_its_tokens_at_the_price_per_million():
@@ -78,20 +83,89 @@ def test_a_long_prompt_costs_more_on_all_of_its_tokens():
     assert price.cost(100_001, 1000, batch=True) == pytest.approx(price.cost(100_001, 1000) / 2)
 
 
-@pytest.mark.parametrize("model", LISTED)
-def test_every_line_of_the_table_is_a_price(model):
-    price = price_of(model)
-    assert 0 < price.input < price.output < 1000 and price.batch == 0.5
-    if price.long is not None:
-        assert price.long.input > price.input and price.long.output > price.output
-    assert not re.search(r"-\d{8}$", model), "a Claude snapshot falls back to its undated name"
+TEXTS = (
+    "README.md", "params.yaml", "docs/*.md", "data/*/README.md", "examples/*", "scripts/*",
+    "stages/cje/settings.py", "stages/cje/commands/*.py", "stages/cje/models/local*.py",
+)  # fmt: skip
+NAMED = re.compile(r"(?<![\w*-])(?:gpt|claude)-\d?[a-z]*[\w.-]*\d[\w.-]*\b")
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_every_model_that_people_are_told_of_is_sold_and_will_be():
+    files = [path for pattern in TEXTS for path in sorted(ROOT.glob(pattern))]
+    named = {name for path in files for name in NAMED.findall(path.read_text(encoding="utf-8"))}
+    assert {"gpt-5.4-mini", "gpt-6.1-sol", "gpt-6-luna", "claude-haiku-4-5"} <= named
+    assert {name for name in named if price_of(name) is None or retirement_of(name)} == set()
+
+
+def test_the_prices_say_where_they_are_from_and_need_no_network(monkeypatch):
+    def refuse(*given, **named):
+        raise AssertionError("a price was asked of the network")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    words = price_source()
+    assert re.fullmatch(r"genai-prices [\d.]+ \(its newest price is of 2\d{3}-\d\d-\d\d\)", words)
+    assert price_of("gpt-6-luna").input > 0
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
-def test_the_table_says_when_and_where_its_prices_were_seen(provider):
-    assert date(2026, 11, 1) <= price_date(f"{provider}/any") <= date(2026, 11, 25)
-    assert len(_table()[provider]["source"]) > 50
-    assert price_date("sim/base") is None
+def test_every_line_of_the_table_of_ends_has_a_day_and_a_model_that_is_sold(provider):
+    for name, (day, instead) in _ends(provider).items():
+        assert name == undated(name) or name in ("gpt-4o-2024-05-13",)
+        assert date(2024, 1, 1) < day < date(2030, 1, 1)
+        assert price_of(f"{provider}/{instead}") and instead not in _ends(provider)
+
+
+def end(model: str) -> str | None:
+    found = retirement_of(model)
+    return found and found.words
+
+
+@pytest.fixture
+def at_home(monkeypatch):
+    for name in ("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["gpt-3.5-turbo", "openai/gpt-4", "gpt-4-turbo-2024-04-09", "claude-2", "claude-3-opus-latest",
+     "anthropic/claude-3-opus-20240229", "claude-3-5-sonnet-20241022"],
+)  # fmt: skip
+def test_the_names_of_old_guides_end_with_what_to_take_instead(at_home, model):
+    assert re.fullmatch(r"shut down on 202\d-\d\d-\d\d; take [\w.-]+", end(model))
+    with pytest.raises(CJEError, match=f"{model} was shut down by .* on .*; take "):
+        require_alive(model)
+
+
+def test_a_snapshot_may_end_before_its_undated_name(at_home):
+    assert retirement_of("gpt-4o-2024-05-13").day < retirement_of("gpt-4o-2024-08-06").day
+    assert retirement_of("gpt-4o-2024-08-06") == retirement_of("gpt-4o")
+
+
+@pytest.mark.parametrize("model", ["gpt-6-luna", "claude-haiku-4-5", "server/gpt-4", "sim/base"])
+def test_what_has_no_end_is_alive(at_home, model):
+    assert end(model) is None
+    require_alive(model)
+
+
+def test_another_server_decides_itself_what_it_has(monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    assert end("gpt-3.5-turbo") is None and end("claude-2") is not None
+
+
+def test_a_model_that_is_shut_down_ends_the_run_in_a_sentence_unless_its_replies_are_kept(
+    at_home, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    store = ReplyStore(tmp_path / "store", [])
+    calls_of = Calls(parse_settings(PAID), "generate_logs", store)
+    with pytest.raises(CJEError, match=r"^openai/gpt-3\.5-turbo was shut down by OpenAI on"):
+        calls_of.require_ready(["gpt-3.5-turbo"])
+    kept = Request(kind="answer", model="openai/gpt-3.5-turbo", messages=(("user", "Why?"),))
+    store.keep(kept, Reply(text="So.", prompt_tokens=1, completion_tokens=1), 0.1)
+    calls_of.require_ready(["gpt-3.5-turbo"])
 
 
 PAID = {
@@ -121,8 +195,8 @@ def said(tmp_path, monkeypatch):
 
 def test_the_forecast_names_unknown_prices_and_the_check_of_the_estimates(said):
     words = said()
-    assert words.count("unknown price") == 5 + 2  # rows and sums
-    sums = "2,000 calls to make: at least $0.6830, without openai/gpt-9, openai/gpt-9-mini of"
+    assert words.count("unknown price") == 5 + 3  # rows and sums
+    sums = "2,000 calls to make: at least $0.6830, without openai/gpt-9 (unknown price; give it in"
     assert sums in words
     assert "the check of the estimates is 200 of them: at least $0.0000, without" in words
     assert "(oracle_samples: auto; with 0 there is no check)" in words
@@ -134,6 +208,13 @@ def test_the_forecast_sums_what_has_a_price_and_leaves_out_the_check_where_there
     words = said(prices=prices, oracle_samples=0)
     assert "unknown" not in words and "at least" not in words and "the check of" not in words
     assert "1,800 calls to make: $0.8809" in words
+
+
+def test_the_forecast_says_which_models_are_shut_down_and_which_will_be(at_home, said):
+    words = said(oracle_model="gpt-4", proxy_model="gpt-4o-mini")
+    assert "openai/gpt-4 200 0" in words and words.count("shut down on 2026-10-23") == 4
+    assert "openai/gpt-4 (shut down on 2026-10-23; take gpt-6.1-sol)" in words
+    assert "openai/gpt-4o-mini shuts down on 2027-01-14; take gpt-6-luna" in words
 
 
 def test_a_free_oracle_has_no_rule_of_thumb(said):

@@ -184,7 +184,7 @@ def test_settings_are_frozen():
         (
             {"target_models": ["bettr"]},
             'target_models: "bettr" is not defined; did you mean "better"? '
-            "Give a defined policy (base, better), or a model such as openai/gpt-4o",
+            "Give a defined policy (base, better), or a model such as openai/gpt-5.4-mini",
         ),
         ({"target_models": ["a/ b"]}, 'target_models: "a/ b" is not defined'),
         ({"base_model": "xyz"}, 'base_model: "xyz" is not defined; give a defined policy'),

@@ -15,6 +15,7 @@ from cje.models.backend import Backend
 from cje.models.calls import Calls, Outcome
 from cje.models.prices import price_of
 from cje.models.requests import CallFailed, Reply, Request
+from cje.models.retired import retirement_of
 from cje.settings import Policy, Settings
 from cje.sources import ModelSource, checked_prompts, load_prompts
 
@@ -121,13 +122,13 @@ def forecast(settings: Settings) -> dict[tuple[str, str], Expected]:
 
 
 def dollars(model: str, row: Expected, settings: Settings) -> float | None:
-    """What a row would cost, with calls of its mean length; None where the model's price is not
-    known and there is a call to make."""
+    """What a row would cost, with calls of its mean length; None where there is a call to make, and
+    the model's price is not known or the model has been shut down."""
     count = row.calls - row.kept
     if count == 0:
         return 0.0
-    price = price_of(model, settings.prices)
-    if price is None:
+    price, end = price_of(model, settings.prices), retirement_of(model)
+    if price is None or (end is not None and end.over):
         return None
     batch = settings.batch and "batch" in provider_for(model).can(split_model(model)[1])
     return count * price.cost(row.prompt_tokens / count, row.completion_tokens / count, batch)

@@ -33,7 +33,7 @@ MAX_LINES = 5  # of an error message
 MODEL_REFERENCE = re.compile(
     r"[^/\s]+/[^/\s](\S*\S)?|(likelihood/)?local//\S+|(gpt-|claude-|o\d)\S*"
 )
-MODEL_WORDS = "a model: provider/model as in sim/base or openai/gpt-4o, or gpt-*, claude-*, o1-*"
+MODEL_WORDS = "a model: provider/model as in sim/base or openai/gpt-5.4-mini, or gpt-*, claude-*"
 
 Integer = Annotated[int, Strict()]
 Real = Annotated[float, Strict(), Field(allow_inf_nan=False)]
@@ -100,7 +100,7 @@ def policy_name_problem(name: str) -> str | None:
     if any(c.isspace() or not c.isprintable() for c in name):
         return "the name of a policy has no white space or control characters"
     if any(part in ("", ".", "..") for part in name.split("/")):
-        return "a '/' in the name of a policy stands between two names, as in openai/gpt-4o"
+        return "a '/' in the name of a policy stands between two names, as in openai/gpt-5.4-mini"
     return None
 
 
@@ -482,5 +482,5 @@ def _check_policy(name: str, policies: Mapping[str, PolicyEntry] | None) -> None
     defined = ", ".join(policies) or "none"
     raise ValueError(
         f"{show_value(name)} is not defined{hint} a defined policy ({defined}), "
-        "or a model such as openai/gpt-4o"
+        "or a model such as openai/gpt-5.4-mini"
     )

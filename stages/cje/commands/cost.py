@@ -29,7 +29,8 @@ def print_forecast(settings: Settings, console: Console) -> None:
     of thumb where the oracle is paid."""
     from cje.forecast import dollars, forecast, rule_of_thumb
     from cje.models import ASKED, split_model
-    from cje.models.prices import price_date
+    from cje.models.prices import SELLERS, price_source
+    from cje.models.retired import retirement_of
 
     rows = forecast(settings)
     table = new_table(
@@ -44,7 +45,7 @@ def print_forecast(settings: Settings, console: Console) -> None:
         cost = costs[stage, model]
         table.add_row(
             stage, model, f"{row.calls:,}", f"{row.kept:,}", f"{row.prompt_tokens:,}",
-            f"{row.completion_tokens:,}", "unknown price" if cost is None else f"{cost:.4f}",
+            f"{row.completion_tokens:,}", without_price(model) if cost is None else f"{cost:.4f}",
         )  # fmt: skip
     console.print(table)
     console.print(f"{to_make(rows):,} calls to make: {sum_words(rows, costs)}", soft_wrap=True)
@@ -62,8 +63,19 @@ def print_forecast(settings: Settings, console: Console) -> None:
             "for the check",
             soft_wrap=True,
         )
-    for day in sorted({str(d) for _, model in rows if (d := price_date(model))}):
-        console.print(f"prices as of {day}", style="dim")
+    for model in sorted({model for (_, model), row in rows.items() if row.calls > row.kept}):
+        if (end := retirement_of(model)) is not None and not end.over:
+            console.print(f"{model} {end.words}", soft_wrap=True)
+    if any(split_model(model)[0] in SELLERS for _, model in rows):
+        console.print(f"prices: {price_source()}", style="dim", soft_wrap=True)
+
+
+def without_price(model: str) -> str:
+    """Why the calls of a model have no price."""
+    from cje.models.retired import retirement_of
+
+    end = retirement_of(model)
+    return f"shut down on {end.day}" if end is not None and end.over else "unknown price"
 
 
 def to_make(rows: Mapping[tuple[str, str], "Expected"]) -> int:
@@ -79,4 +91,13 @@ def sum_words(
     unknown = dict.fromkeys(model for (stage, model) in rows if costs[stage, model] is None)
     if not unknown:
         return f"${known:.4f}"
-    return f"at least ${known:.4f}, without {', '.join(unknown)} of unknown price; see `prices`"
+    reasons = [f"{model} ({remedied(model)})" for model in unknown]
+    return f"at least ${known:.4f}, without {', '.join(reasons)}"
+
+
+def remedied(model: str) -> str:
+    """Why the calls of a model have no price, and what to do."""
+    from cje.models.retired import retirement_of
+
+    end = retirement_of(model)
+    return end.words if end is not None and end.over else "unknown price; give it in `prices`"

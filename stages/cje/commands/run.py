@@ -43,8 +43,8 @@ QUOTE = re.compile(r"(\\*)('|$)")
 EXAMPLES = """\
 examples:
   cje run --max-samples 100 --oracle-fraction 0.5
-  cje run --base-model gpt-4.1-mini --target-models gpt-4.1 claude-haiku-4-5 \\
-          --oracle-model gpt-4.1 --proxy-model gpt-4.1-nano --top-p 1 --max-cost 20 --dry-run
+  cje run --base-model gpt-5.4-mini --target-models gpt-5.4 claude-haiku-4-5 \\
+          --oracle-model gpt-6.1-sol --proxy-model gpt-6-luna -S top_p=null --max-cost 20 --dry-run
   cje run -S estimator=direct -S policies.cooler.temperature=0.5
 A model is provider/name or a policy that params.yaml defines; docs/models.md has the providers.
 """

@@ -21,6 +21,7 @@ from cje.models import full_name, split_model
 from cje.models.backend import Role, Wire
 from cje.models.completions import mapping
 from cje.models.requests import CallFailed, Reply, Request
+from cje.models.retired import require_alive
 from cje.models.thought import apart
 from cje.models.wire import http_client, json_body, outcome
 from cje.schemas import finish_reason, is_end
@@ -58,6 +59,7 @@ class AnthropicBackend:
             raise CJEError("; ".join(problems))
 
     def ready(self, name: str) -> None:
+        require_alive(f"anthropic/{name}")
         try:
             import anthropic  # noqa: F401
         except ImportError:

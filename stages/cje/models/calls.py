@@ -93,9 +93,9 @@ class Calls:
         names = [model.removeprefix(f"{LIKELIHOOD}/") for model in models]
         asked = {full_name(m): backend_for(m) for m in names if split_model(m)[0] in ASKED}
         new = {m: backend for m, backend in asked.items() if not self.store.knows(m)}
-        require_keys(new.values())
         for model, backend in new.items():
             backend.ready(split_model(model)[1])
+        require_keys(new.values())
 
     def table(self) -> pd.DataFrame:
         """The table calls of this stage."""
@@ -215,7 +215,10 @@ class Calls:
                 f"max_cost_usd: the price of {model} is not known, so no bound can be held; give "
                 f"it in `prices` ({{{model}: {{input: ..., output: ...}}}}), or max_cost_usd: null"
             )
-        self.say(f"the price of {model} is not known: its calls are counted as free")
+        self.say(
+            f"the price of {model} is not known: its calls are counted as free until `prices` "
+            "has it"
+        )
         return Price(0.0, 0.0)
 
     def _stop_where_it_must(

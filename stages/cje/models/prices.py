@@ -1,22 +1,23 @@
-"""What models cost: by the dated table prices.yaml beside this file, and by the settings."""
+"""What models cost: by the package genai-prices, and by the settings.
 
-import re
+The prices are those inside the installed package, which its release dates: nothing is downloaded.
+"""
+
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import cache
-from pathlib import Path
+from importlib.metadata import version
 from typing import Any
-
-from ruamel.yaml import YAML
 
 from cje.models import full_name, split_model
 from cje.settings import Prices
 
-TABLE = Path(__file__).with_name("prices.yaml")
 FREE_PROVIDERS = ("sim", "checks", "local", "server")
+SELLERS = {"openai": "openai", "anthropic": "anthropic"}  # our providers in genai-prices
+BATCH = {"processing": "batch"}
 MILLION = 1_000_000
-SNAPSHOT = re.compile(r"-(\d{4}-\d\d-\d\d|\d{8})$")  # gpt-4o-2024-08-06, claude-...-20251001
+BATCH_SHARE = 0.5  # of the prices in the settings, at OpenAI and Anthropic
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Long:
 class Price:
     """US dollars per million prompt (`input`) and completion (`output`) tokens.
 
-    `batch` multiplies them where a request goes through a batch interface.
+    `batch` multiplies them where a request goes through a batch interface: 1 where no price of that
+    is known.
     """
 
     input: float
@@ -48,35 +50,84 @@ class Price:
 
 
 def price_of(model: str, overrides: Mapping[str, Prices | Mapping] | None = None) -> Price | None:
-    """The price of a model; None where nobody has named one.
+    """The price of a model today; None where nobody has named one.
 
-    A dated snapshot has the price of its undated name, unless it has its own. `overrides` are
-    prices by model, as in the setting `prices`; they go before the table, and may price a server.
-    `server/`, `local/`, `sim/` and `checks/` are free otherwise; a likelihood judge costs what its
-    model does.
+    `overrides` are prices by model, as in the setting `prices`; they go before the package's, hold
+    for dated snapshots of the model, too, and may price a server. `server/`, `local/`, `sim/` and
+    `checks/` are free otherwise; a likelihood judge costs what its model does.
     """
     provider, name = split_model(model)
     if provider == "likelihood":
         return price_of(name, overrides)
-    table = _table().get(provider, {"batch": 1.0, "models": {}})
     own = {full_name(key): value for key, value in (overrides or {}).items()}
-    for known in (name, SNAPSHOT.sub("", name)):
+    for known in (name, undated(name)):
         if (given := own.get(f"{provider}/{known}")) is not None:
             prices = Prices.model_validate(given)
-            return Price(prices.input, prices.output, table["batch"])
-    for known in (name, SNAPSHOT.sub("", name)):
-        if (line := table["models"].get(known)) is not None:
-            long = Long(**line["long"]) if "long" in line else None
-            return Price(line["input"], line["output"], table["batch"], long)
-    return Price(0.0, 0.0) if provider in FREE_PROVIDERS else None
+            batch = BATCH_SHARE if provider in SELLERS else 1.0
+            return Price(prices.input, prices.output, batch)
+    if provider in FREE_PROVIDERS:
+        return Price(0.0, 0.0)
+    return _listed(SELLERS.get(provider, provider), name, datetime.now(UTC).date())
 
 
-def price_date(model: str) -> date | None:
-    """The day on which the table's prices of the model's provider were last seen."""
-    table = _table().get(split_model(model)[0])
-    return table["as_of"] if table else None
+def undated(name: str) -> str:
+    """A model's name without the date of a snapshot: gpt-4o of gpt-4o-2024-08-06."""
+    head, _, tail = name.rpartition("-")
+    if len(tail) == 8 and tail.isdigit():  # claude-haiku-4-5-20251001
+        return head
+    parts = name.rsplit("-", 3)
+    dated = len(parts) == 4 and [len(part) for part in parts[1:]] == [4, 2, 2]
+    return parts[0] if dated and all(part.isdigit() for part in parts[1:]) else name
+
+
+def price_source() -> str:
+    """The package that the prices are from, with its version and the day of its newest price."""
+    today = datetime.now(UTC).date()
+    starts = (
+        getattr(price.constraint, "start_date", None)
+        for seller in _sellers().values()
+        for model in seller.models
+        for price in _dated(model)
+    )
+    newest = max(day for day in starts if day is not None and day <= today)
+    return f"genai-prices {version('genai-prices')} (its newest price is of {newest})"
 
 
 @cache
-def _table() -> dict[str, Any]:
-    return YAML(typ="safe").load(TABLE.read_text(encoding="utf-8"))
+def _sellers() -> dict[str, Any]:
+    from genai_prices.data_snapshot import get_snapshot  # half a second: only where it is wanted
+
+    return {seller.id: seller for seller in get_snapshot().providers}
+
+
+def _dated(model: Any) -> list[Any]:
+    """A model's prices and variants that have a constraint."""
+    prices = model.prices if isinstance(model.prices, list) else []
+    return [price for price in (*prices, *(model.price_variants or ())) if price.constraint]
+
+
+@cache
+def _listed(seller: str, name: str, day: date) -> Price | None:
+    """The package's price of a model that day; None where it has none of texts."""
+    if seller not in _sellers() or (found := _sellers()[seller].find_model(name)) is None:
+        return None
+    moment = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    listed, batch = found.get_prices(moment), found.get_prices(moment, BATCH)
+    if listed.input_mtok is None or listed.output_mtok is None:
+        return None
+    share = _first(batch.input_mtok) / _first(listed.input_mtok)
+    return Price(_first(listed.input_mtok), _first(listed.output_mtok), share, _long(listed))
+
+
+def _first(price: Any) -> float:
+    """The price of a request that is not long."""
+    return float(getattr(price, "base", price))
+
+
+def _long(listed: Any) -> Long | None:
+    """What long requests cost: of several steps the most expensive price, from the first on."""
+    steps, others = (getattr(p, "tiers", ()) for p in (listed.input_mtok, listed.output_mtok))
+    if not steps:
+        return None
+    output = float(others[-1].price) if others else _first(listed.output_mtok)
+    return Long(steps[0].start, float(steps[-1].price), output)
