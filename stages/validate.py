@@ -79,21 +79,26 @@ def validation_metrics(found, verdicts: dict[str, str]) -> dict:
 
 
 def summary_metrics(estimates: pd.DataFrame, verdicts: dict[str, str], found, violations) -> dict:
-    """The few numbers by which experiments are compared; of a refused policy its verdict alone."""
+    """The few numbers by which experiments are compared, and by policy its estimate beside half
+    width and verdict; of a refused one the verdict alone."""
     calibration = json.loads((METRICS / "calibration.json").read_text(encoding="utf-8"))
     error = float(found.results["absolute_error"].mean()) if len(found.results) else None
     kept = estimates[[verdicts[policy] != Verdict.REFUSE for policy in estimates.index]]
-    return {
+    half_width = (kept["ci_high"] - kept["ci_low"]) / 2
+    known = kept[["v_hat"]].assign(half_width=half_width).astype(float).to_dict("index")
+    facts = {
         "best": best_policy(estimates.assign(verdict=pd.Series(verdicts))) or "none",
         "refused": len(estimates) - len(kept),
         "violations": int((violations["severity"] != Severity.NOTE).sum()),
         "error": error,
         "coverage": found.coverage,
         "spearman": calibration.get("spearman"),
-        "v_hat": kept["v_hat"].to_dict(),
-        "half_width": ((kept["ci_high"] - kept["ci_low"]) / 2).to_dict(),
-        "verdict": verdicts,
     }
+    by_policy = {
+        f"policy {policy}" if policy in facts else policy: known.get(policy, {}) | {"verdict": word}
+        for policy, word in verdicts.items()
+    }
+    return facts | by_policy
 
 
 def guard_rail_metrics(violations: pd.DataFrame) -> dict:

@@ -15,6 +15,7 @@ SMALL = {
     "oracle_samples": 60,
     "target_models": "[clone,better,unhelpful]",
 }
+BESIDE = ("v_hat", "half_width", "verdict")  # of a policy, in this order
 PLOTS = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
 TITLES = [spec["title"] for plot in PLOTS if isinstance(plot, dict) for spec in plot.values()]
 FILES = [next(iter(plot)) if isinstance(plot, dict) else plot for plot in PLOTS]
@@ -74,10 +75,17 @@ def test_a_difference_between_two_temperatures_reads_well(repo):
     assert len(lines) <= 7 + 3 * policies and max(map(len, lines)) <= 80
     rows = {line.split()[1]: line.split()[2:] for line in lines[1:]}
     summary = json.loads((repo / "metrics/summary.json").read_text())
-    estimates = json.loads((repo / "metrics/estimates.json").read_text())["results"]
-    for policy, value in summary["v_hat"].items():
-        assert value == estimates[policy]["v_hat"]
-        assert float(rows[f"v_hat.{policy}"][1]) == pytest.approx(value, abs=1e-5)
+    for policy, row in estimates(repo).items():
+        found = summary[policy]
+        assert found["v_hat"] == row["v_hat"]
+        assert found["half_width"] == pytest.approx((row["ci_high"] - row["ci_low"]) / 2, abs=1e-5)
+        assert float(rows[f"{policy}.v_hat"][1]) == pytest.approx(found["v_hat"], abs=1e-5)
+    whole = run("dvc", "metrics", "diff", "--all", cwd=repo).splitlines()[1:]
+    names = [line.split()[1] for line in whole]
+    for policy in summary:
+        if isinstance(summary[policy], dict):
+            first = names.index(f"{policy}.half_width")
+            assert names[first : first + 3] == [f"{policy}.{name}" for name in sorted(BESIDE)]
 
 
 def test_the_summary_says_what_the_other_files_say(repo):
@@ -92,10 +100,12 @@ def test_the_summary_says_what_the_other_files_say(repo):
     assert found["coverage"] == files["validation"]["coverage"]
     assert found["error"] == files["validation"]["mean_absolute_error"]
     assert found["refused"] == sum(row["verdict"] == "refuse" for row in verdicts.values())
-    kept = [p for p, row in verdicts.items() if row["verdict"] != "refuse"]
-    assert list(found["v_hat"]) == list(found["half_width"]) == kept
-    assert found["verdict"] == {p: row["verdict"] for p, row in verdicts.items()}
-    assert found["best"] == max(kept, key=found["v_hat"].get)
+    for policy, row in verdicts.items():
+        assert found[policy]["verdict"] == row["verdict"]
+        whole = list(found[policy]) == ["v_hat", "half_width", "verdict"]
+        assert whole == (row["verdict"] != "refuse") and (whole or len(found[policy]) == 1)
+    kept = {p: found[p]["v_hat"] for p in verdicts if "v_hat" in found[p]}
+    assert found["best"] == max(kept, key=kept.get)
 
 
 @pytest.mark.parametrize("name", ["estimates", "diagnostics", "validation", "cost"])
@@ -104,11 +114,39 @@ def test_any_other_file_of_metrics_is_compared_when_it_is_named(repo, name):
     assert f"metrics/{name}.json" in output and len(output.splitlines()) > 5
 
 
-def test_experiments_fit_a_screen(repo):
+def test_experiments_fit_a_screen_with_what_is_known_of_each_estimate(repo):
     output = run(
         "dvc", "exp", "show", "--only-changed", "--no-pager", "--drop",
-        ".*(parquet|json)|half_width|verdict",
+        "Created|violations|error|spearman|.*[./]", "--keep", "(better|base)[.]",
         cwd=repo, COLUMNS="160",
     )  # fmt: skip
     assert "…" not in output and "cooler" in output and "temperature" in output
     assert max(map(len, output.splitlines())) <= 160
+    head = next(line for line in output.splitlines() if "Experiment" in line).split()
+    shown = [f"{policy}.{name}" for policy in ("better", "base") for name in BESIDE]
+    assert [name for name in head if "." in name] == shown and "clone" not in output
+
+
+def test_another_alpha_shows_in_the_half_widths_and_moves_no_estimate(repo):
+    experiment(repo, temperature=0.4, alpha=0.2)
+    lines = run("dvc", "metrics", "diff", "cooler", "workspace", cwd=repo).splitlines()[1:]
+    rows = {line.split()[1]: line.split()[-1] for line in lines}
+    widths = [rows[f"{policy}.half_width"] for policy in estimates(repo)]
+    assert all(float(change) < 0 for change in widths)
+    assert not any(name.endswith(".v_hat") for name in rows)
+
+
+def test_a_refused_policy_has_a_verdict_and_no_number(repo):
+    experiment(repo, target_labels=0)
+    summary = json.loads((repo / "metrics/summary.json").read_text(encoding="utf-8"))
+    refused = {policy for policy in estimates(repo) if summary[policy] == {"verdict": "refuse"}}
+    assert "unhelpful" in refused and len(refused) == summary["refused"]
+    lines = run("dvc", "metrics", "diff", "cooler", "workspace", cwd=repo).splitlines()
+    rows = {line.split()[1]: line.split()[2:] for line in lines}
+    assert rows["unhelpful.v_hat"][1:] == rows["unhelpful.half_width"][1:] == ["-", "-"]
+    assert rows["unhelpful.verdict"][1] == "refuse"
+
+
+def estimates(repo: Path) -> dict:
+    """The rows of metrics/estimates.json by policy."""
+    return json.loads((repo / "metrics/estimates.json").read_text(encoding="utf-8"))["results"]
