@@ -170,7 +170,7 @@ def test_another_temperature_touches_all_that_sampling_touches(repo):
     found = ran(experiment(repo, temperature=0.4))
     assert found == STAGES[1:-1]  # the simulator makes no calls: their cost is unchanged
     assert metrics(repo, "estimates")["results"]["better"]["v_hat"] != before
-    assert "v_hat.better" in run("dvc", "metrics", "diff", cwd=repo)
+    assert "better.v_hat" in run("dvc", "metrics", "diff", cwd=repo)
 
 
 def test_more_labels_contain_the_fewer(repo):
