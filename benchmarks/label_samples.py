@@ -13,11 +13,16 @@ halves: the prompts are split at random. One half, labelled likewise, gives esti
 the fresh draws of the other half the truth, which is then independent: an interval for the
 difference should cover as often as it says.
 
+Beside this project's estimators stand the labels' mean, the judge's scores as they are, and ppi_py
+(`pip install ppi-python==0.2.3`; left out where it is not installed): prediction-powered inference
+with its lambda tuned, on the policy's own judge scores, their mean where one is missing.
+
 `--write docs/real-run.md` puts the tables there.
 """
 
 import argparse
-from collections.abc import Collection
+import sys
+from collections.abc import Callable, Collection
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -46,7 +51,8 @@ METHODS = {  # whether a method sees labels on the policies' own answers, and it
     "snips": (False, {"estimator": "snips", "weights": "sequence"}),
 }
 JUDGED = ("dr-cpo", "dr-cpo, logs alone")
-ALONE, RAW = "own labels alone", "raw judge"
+ALONE, PEER, RAW = "own labels alone", "ppi_py", "raw judge"
+HERE = str(Path(__file__).resolve().parent)
 COLUMNS = ["question", "method", "policy", "gap", "half", "verdict"]
 
 
@@ -106,11 +112,44 @@ def estimates(
             half = np.hypot((row["ci_high"] - row["ci_low"]) / 2, Z * known[policy])
             gap = row["v_hat"] - truth[policy]
             rows.append((question, method, policy, gap, half, row["verdict"]))
-    for method, column, frame in ((ALONE, "oracle_score", own), (RAW, "judge_raw", draws)):
-        for policy, values in frame.dropna(subset=column).groupby("policy")[column]:
-            half = Z * np.hypot(values.sem(), known[policy])
-            rows.append((question, method, policy, values.mean() - truth[policy], half, "-"))
+    for policy, answers in own.groupby("policy"):
+        labels, scores = answers["oracle_score"].dropna(), answers["judge_raw"].dropna()
+        found = {
+            ALONE: (labels.mean(), Z * labels.sem()),
+            PEER: with_ppi_py(answers),
+            RAW: (scores.mean(), Z * scores.sem()),
+        }
+        for method, estimate in found.items():
+            if estimate is not None:
+                half = np.hypot(estimate[1], Z * known[policy])
+                rows.append((question, method, policy, estimate[0] - truth[policy], half, "-"))
     return rows
+
+
+def with_ppi_py(answers: pd.DataFrame) -> tuple[float, float] | None:
+    """A policy's estimate and half width by ppi_py; None where it is not installed."""
+    if (functions := peer()) is None:
+        return None
+    point, interval = functions
+    judge = answers["judge_raw"].fillna(answers["judge_raw"].mean()).to_numpy()
+    oracle = answers["oracle_score"].to_numpy()
+    labelled = ~np.isnan(oracle)
+    data = (oracle[labelled], judge[labelled], judge[~labelled])
+    low, high = map(np.squeeze, interval(*data, alpha=0.05))
+    return float(np.squeeze(point(*data))), float(high - low) / 2
+
+
+@cache
+def peer() -> tuple[Callable, Callable] | None:
+    """ppi_py's estimate and interval of a mean; None where it is not installed."""
+    here, sys.path[:] = list(sys.path), [path for path in sys.path if path != HERE]
+    try:  # its numba would take the module `coverage` of this folder for another
+        from ppi_py import ppi_mean_ci, ppi_mean_pointestimate
+    except ImportError:
+        return None
+    finally:
+        sys.path[:] = here
+    return ppi_mean_pointestimate, ppi_mean_ci
 
 
 def with_labels(answers: pd.DataFrame, uids: Collection[str]) -> pd.DataFrame:
@@ -153,6 +192,19 @@ def coverage_table(rows: pd.DataFrame) -> list[str]:
     return lines
 
 
+def by_verdict_table(rows: pd.DataFrame) -> list[str]:
+    """Of dr-cpo's intervals, with own labels and without, how many have each verdict and cover."""
+    lines = [f"| verdict | {' | '.join(JUDGED)} |", f"|{'---|' * (len(JUDGED) + 1)}"]
+    for word in Verdict:
+        cells = []
+        for method in JUDGED:
+            own = rows[(rows["method"] == method) & (rows["verdict"] == word)]
+            covered = own["gap"].abs().le(own["half"]).mean()
+            cells.append(f"{len(own):,}, {covered:.1%} covered" if len(own) else "none")
+        lines.append(f"| {word} | {' | '.join(cells)} |")
+    return lines
+
+
 def verdict_table(rows: pd.DataFrame) -> list[str]:
     """How often dr-cpo's estimate was reliable, with caution, refused, with own labels and not."""
     lines = [f"| policy | {' | '.join(JUDGED)} |", f"|{'---|' * (len(JUDGED) + 1)}"]
@@ -187,6 +239,7 @@ def main() -> None:
         own = found[found["question"] == question]
         lines += ["", f"### {title}", "", *table(own), "", "Covered, and mean half width:", ""]
         lines += [*coverage_table(own), "", "Verdicts:", "", *verdict_table(own)]
+        lines += ["", "By verdict:", "", *by_verdict_table(own)]
     text = "\n".join(lines)
     print(text)
     if given.write:

@@ -1,34 +1,29 @@
 """The table of the recorded run, wherever the documentation shows it, has the numbers in git."""
 
-import json
 import re
 
 import pytest
 
+from cje.runs import open_run
 from pipeline import ROOT
 
 ROW = re.compile(
-    r"^(\S+) .*?([\d.]+) +([\d.]+) to ([\d.]+) +(\S+) .*?([\d.]+) (in|out) +(\w+) *$",
+    r"^(\S+) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+) to ([\d.]+) +([\d.]+) (in|out) +(\w+) *$",
     re.MULTILINE,
 )
+SHOWN = ("raw_judge", "calibrated_judge", "v_hat", "ci_low", "ci_high", "oracle_truth")
 PAGES = {"README.md": True, "docs/start.md": False, "docs/first-run.md": True}  # whole or a part
 
 
 def committed() -> dict[str, tuple]:
     """By policy, what the table shows of it."""
-    found, checked = (
-        json.loads((ROOT / f"metrics/{name}.json").read_text(encoding="utf-8"))["results"]
-        for name in ("estimates", "validation")
-    )
     return {
         policy: (
-            *(f"{row[key]:.3f}" for key in ("v_hat", "ci_low", "ci_high")),
-            str(row["labels"]),
-            f"{checked[policy]['oracle_truth']:.3f}",
-            "in" if checked[policy]["covered"] else "out",
-            checked[policy]["verdict"],
+            *(f"{row[key]:.3f}" for key in SHOWN),
+            "in" if row["covered"] else "out",
+            row["verdict"],
         )
-        for policy, row in found.items()
+        for policy, row in open_run(ROOT).estimates.iterrows()
     }
 
 

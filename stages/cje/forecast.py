@@ -68,7 +68,7 @@ class Forecast(Calls):
             if kept is not None:
                 yield kept.reply
             elif request.options and ("probe", "1") in request.options:
-                yield Reply(text="echo")  # taken to be able to score: the dearer case
+                yield Reply(text="echo")  # taken to be able to score: the more expensive case
             else:
                 yield NOT_ASKED
 

@@ -8,11 +8,12 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from cje.console import conclusion, three
+from cje.answer import conclusion
 from cje.errors import CJEError
 from cje.figures import draw_comparisons, draw_estimates
 from cje.runs import Run, check_names, open_run
 from cje.vocabulary import Verdict, WeightKind
+from cje.words import number
 
 FACTS = {  # of diagnostics.json, under the names of the weights' summary
     "weights": "weights", "why": "why", "ess": "ess", "sequence_ess": "exact_ess",
@@ -20,8 +21,8 @@ FACTS = {  # of diagnostics.json, under the names of the weights' summary
     "zero_share": "zero_share", "extreme_share": "extreme_share", "status": "status",
 }  # fmt: skip
 SHOWN = (
-    "v_hat", "se", "ci_low", "ci_high", "evidence", "labels", "verdict", "judge_alone",
-    "oracle_truth", "absolute_error",
+    "v_hat", "se", "ci_low", "ci_high", "evidence", "labels", "verdict", "raw_judge",
+    "calibrated_judge", "oracle_truth", "absolute_error",
 )  # fmt: skip
 ANSWER_COLUMNS = (
     "uid", "policy", "draw", "prompt", "answer", "judge_raw", "calibrated_reward", "oracle_score",
@@ -192,7 +193,7 @@ def html_row(policy: str, row: pd.Series) -> str:
         if name in ("evidence", "labels"):
             cells.append(f"<td>{row[name]}</td>")
             continue
-        words = three(row[name])
+        words = number(row[name])
         struck = row["verdict"] == Verdict.REFUSE and name in ("v_hat", "se", "ci_low", "ci_high")
         cells.append(f"<td>{f'<s>{words}</s>' if struck else words}</td>")
     return f"<tr><th>{escape(policy)}</th>{''.join(cells)}</tr>"

@@ -60,8 +60,9 @@ class Run:
     def estimates(self) -> pd.DataFrame:
         """Indexed by policy, best first and the refused ones last: `v_hat`, `se`, `ci_low`,
         `ci_high`, `method`, `evidence`, `labels` (on its own answers), `weights`, `ess`, `verdict`
-        (the last word, after validation), `judge_alone` (mean calibrated reward of its answers),
-        and where labels that no estimate used tell `oracle_truth`, `se_truth`, `ci_low_truth`,
+        (the last word, after validation), `raw_judge` and `calibrated_judge` (means over its
+        answers of the judge's scores, as they are and as the base's labels calibrate them), and
+        where labels that no estimate used tell `oracle_truth`, `se_truth`, `ci_low_truth`,
         `ci_high_truth`, `truth_labels`, `absolute_error`, `covered`."""
         found = pd.DataFrame.from_dict(self.metrics("estimates")["results"], orient="index")
         checked = pd.DataFrame.from_dict(self.metrics("validation")["results"], orient="index")
@@ -69,8 +70,9 @@ class Run:
         table = found.drop(columns="verdict").join(checked.reindex(columns=list(VALIDATED)))
         rewards = self._rewards
         own = rewards["draw"].eq(LOGGED) == rewards["policy"].eq(self.base)
-        alone = rewards[own].groupby("policy")["calibrated_reward"].mean().round(DIGITS)
-        table = table.join(alone.rename("judge_alone"))
+        judge = rewards[own].groupby("policy")[["judge_raw", "calibrated_reward"]].mean()
+        judge.columns = ["raw_judge", "calibrated_judge"]
+        table = table.join(judge.round(DIGITS))
         refused = table["verdict"].eq(Verdict.REFUSE)
         order = pd.DataFrame({"refused": refused, "value": -table["v_hat"]})
         rows = order.sort_values(["refused", "value"], kind="stable").index
@@ -113,6 +115,31 @@ class Run:
         rows = pd.read_csv(path, keep_default_na=False, dtype={"policy_a": str, "policy_b": str})
         out = rows[["policy_a", "policy_b"]].isin(self.refused).any(axis=1)
         return rows[~out].reset_index(drop=True)
+
+    @cached_property
+    def against_base(self) -> pd.DataFrame:
+        """Indexed by policy, in the order of `estimates`, without the base and the refused ones:
+        `difference` of its estimate and the base's, `ci_low`, `ci_high`, `p_value_corrected`, and
+        `told`: better, worse or same. Empty where the base is refused."""
+        rows = {}
+        for pair in self.comparisons.to_dict("records"):
+            if self.base in (pair["policy_a"], pair["policy_b"]):
+                found = pair if pair["policy_b"] == self.base else turned(pair)
+                apart = found["p_value_corrected"] < self.settings.alpha
+                better = "better" if found["difference"] > 0 else "worse"
+                rows[found["policy_a"]] = found | {"told": better if apart else "same"}
+        columns = ["difference", "ci_low", "ci_high", "p_value_corrected", "told"]
+        table = pd.DataFrame.from_dict(rows, orient="index")
+        names = [policy for policy in self.estimates.index if policy in rows]
+        return table.reindex(index=names, columns=columns)
+
+    @cached_property
+    def label_counts(self) -> dict[str, int]:
+        """How many labels the estimates rest on: `base`, of its logged answers, `others`, and
+        `answers`, of all policies, that could have been labelled."""
+        labels = read_table(self.data / "oracle_labels.parquet", "oracle_labels", ["draw"])["draw"]
+        logged = int((labels == LOGGED).sum())
+        return {"base": logged, "others": len(labels) - logged, "answers": len(self._rewards)}
 
     @property
     def p_values(self) -> pd.DataFrame:
@@ -206,6 +233,18 @@ class Run:
         """Importance weights that the estimates used: logs (uid) by policies, mean 1."""
         rows = read_table(self.data / "weights.parquet", "weights")
         return rows.pivot(index="uid", columns="policy", values="weight")
+
+
+def turned(pair: Mapping[str, Any]) -> dict[str, Any]:
+    """The same comparison the other way round."""
+    return {
+        **pair,
+        "policy_a": pair["policy_b"],
+        "policy_b": pair["policy_a"],
+        "difference": -pair["difference"],
+        "ci_low": -pair["ci_high"],
+        "ci_high": -pair["ci_low"],
+    }
 
 
 def open_run(folder: Path | str | None = None) -> Run:

@@ -5,18 +5,17 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cje.answer import conclusion, distances
 from cje.console import (
     comparisons_table,
-    conclusion,
     estimates_table,
     intervals_table,
-    three,
     truth_table,
     weights_table,
-    who_was_right,
 )
 from cje.runs import RUNS, Run, open_run
 from cje.tables import write_csv
+from cje.words import number
 
 
 def add(commands) -> None:
@@ -39,7 +38,7 @@ def analyze_run(given: argparse.Namespace, console: Console) -> None:
     """Print the tables, and write what was asked for."""
     run = open_run(given.run_dir)
     console.print("Run: this project's last" if run.folder == Path() else f"Run: {run.folder}")
-    console.print(estimates_table(run))
+    console.print(estimates_table(run, console.width))
     console.print(*conclusion(run), sep="\n", style="bold")
     console.print(intervals_table(run))
     console.print(truth_table(run))
@@ -70,7 +69,7 @@ def validation_lines(run: Run) -> list[str]:
         f"{covered} of {len(known)} intervals agree with the truth; "
         f"mean distance {known['absolute_error'].mean():.3f}, largest "
         f"{known['absolute_error'].max():.3f} ({known['absolute_error'].idxmax()})",
-        *who_was_right(run),
+        *distances(run),
     ]
 
 
@@ -79,12 +78,12 @@ def calibration_lines(run: Run) -> list[str]:
     found = run.metrics("calibration")
     rank = found.get("spearman")
     return [
-        f"Spearman correlation (proxy vs oracle): {three(float('nan') if rank is None else rank)}",
-        f"{found['labels']} labels, {found['form']} calibration, R2 {three(found.get('r2'))}, "
-        f"root mean squared error {three(found.get('rmse'))}",
-        f"calibration error {three(found.get('calibration_error'))}; a perfect curve would show "
-        f"{three(found.get('calibration_error_by_chance'))} with as few labels, the judge as it is "
-        f"{three(found.get('calibration_error_raw'))}",
-        f"labels cover judge scores from {three(found.get('score_low'))} to "
-        f"{three(found.get('score_high'))}",
+        f"Spearman correlation (proxy vs oracle): {number(float('nan') if rank is None else rank)}",
+        f"{found['labels']} labels, {found['form']} calibration, R2 {number(found.get('r2'))}, "
+        f"root mean squared error {number(found.get('rmse'))}",
+        f"calibration error {number(found.get('calibration_error'))}; a perfect curve would show "
+        f"{number(found.get('calibration_error_by_chance'))} with as few labels, the judge as it "
+        f"is {number(found.get('calibration_error_raw'))}",
+        f"labels cover judge scores from {number(found.get('score_low'))} to "
+        f"{number(found.get('score_high'))}",
     ]

@@ -30,7 +30,7 @@ FLAGS = {  # flag: setting, its type, what it is
     "--target-labels": ("target_labels", int, "answers of each target that the oracle labels"),
     "--oracle-samples": ("oracle_samples", samples, "prompts whose labels check the estimates"),
     "--base-model": ("base_model", str, "policy that writes the logs"),
-    "--oracle-model": ("oracle_model", str, "the dear judge: taken for the truth"),
+    "--oracle-model": ("oracle_model", str, "the expensive judge: taken for the truth"),
     "--proxy-model": ("proxy_model", str, "the cheap judge: scores every answer"),
     "--target-models": ("target_models", str, "policies to evaluate"),
     "--temperature": ("temperature", float, "of sampling, where a policy has none of its own"),

@@ -17,7 +17,7 @@ from cje.models import backend_for, split_model
 from cje.models.recording import read_recording
 from cje.models.requests import CallFailed, Reply, Request
 
-TOLERANCE = 1e-4  # nats a token
+TOLERANCE = 1e-3  # nats a token; between a GPU and a CPU 1e-4 is usual
 TURNED = 0.05  # of the answers may come out with another token
 
 

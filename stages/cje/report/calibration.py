@@ -7,8 +7,8 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from cje.report.axis import Axis, axis_over
-from cje.report.words import interval, number
 from cje.runs import Run
+from cje.words import interval, number
 
 WIDTH, HEIGHT = 620, 320
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 26, 44

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from cje.report.words import interval, number, p_value
-from cje.runs import Run
+from cje.runs import Run, turned
+from cje.words import interval, number, p_value
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def comparisons(run: Run) -> Comparisons:
     for pair in run.comparisons.to_dict("records"):
         a, b = pair["policy_a"], pair["policy_b"]
         found[a, b] = cell(pair, run.settings.alpha)
-        found[b, a] = cell(reverse(pair), run.settings.alpha)
+        found[b, a] = cell(turned(pair), run.settings.alpha)
     rows = [
         (a, [None if a == b else found.get((a, b), NOT_COMPARED) for b in policies])
         for a in policies
@@ -59,15 +59,6 @@ def comparisons(run: Run) -> Comparisons:
     kinds = [pair.kind for pair in found.values()]
     apart = kinds.count("better")
     return Comparisons(policies, refused, rows, apart, apart + kinds.count("same") // 2)
-
-
-def reverse(pair: dict) -> dict:
-    """The same comparison the other way round."""
-    return pair | {
-        "difference": -pair["difference"],
-        "ci_low": -pair["ci_high"],
-        "ci_high": -pair["ci_low"],
-    }
 
 
 def cell(pair: dict, alpha: float) -> Cell:

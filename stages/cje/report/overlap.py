@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from cje.report.words import UNKNOWN, number, percent
 from cje.runs import Run
 from cje.vocabulary import Status, WeightKind
+from cje.words import UNKNOWN, number, percent
 
 KINDS = {WeightKind.SEQUENCE: "exact", WeightKind.MARGINAL: "learned", WeightKind.NONE: "none"}
 MEANINGS = {

@@ -8,13 +8,13 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from cje import words
 from cje.errors import CJEError, disk_problem
-from cje.report import words
 from cje.report.answers import answers as pack_answers
 from cje.report.calibration import calibration
 from cje.report.comparisons import comparisons
 from cje.report.configuration import policies_shown, settings_shown
-from cje.report.headline import VERDICTS, headline, level, question
+from cje.report.headline import headline, level, question
 from cje.report.overlap import MEANINGS, overlap
 from cje.report.provenance import provenance
 from cje.report.rails import rails
@@ -67,7 +67,7 @@ def render(run: Run, count: int) -> str:
         headline=headline(run),
         question=question(run),
         level=level(run),
-        verdicts=VERDICTS,
+        verdicts=words.VERDICTS,
         ranking=ranking(run),
         calibration=calibration(run),
         overlap=overlap(run),

@@ -7,9 +7,8 @@ import pandas as pd
 
 from cje.report.axis import Axis, axis_over
 from cje.report.redaction import redacted
-from cje.report.words import counted, interval, number
 from cje.runs import Run
-from cje.vocabulary import Evidence
+from cje.words import evidence, interval, number
 
 WIDTH = 340
 MARGIN = 12
@@ -45,7 +44,7 @@ class Ranking:
 def ranking(run: Run) -> Ranking:
     """The table of estimates."""
     table = run.estimates
-    drawn = table[[*DRAWN, "judge_alone"]].to_numpy(float)
+    drawn = table[[*DRAWN, "calibrated_judge"]].to_numpy(float)
     axis = axis_over(drawn.ravel(), MARGIN, WIDTH - MARGIN)
     rows = [standing(run, str(policy), row, axis) for policy, row in table.iterrows()]
     return Ranking(rows, axis, WIDTH, int(table["oracle_truth"].notna().sum()))
@@ -55,7 +54,7 @@ def standing(run: Run, policy: str, row: pd.Series, axis: Axis) -> Standing:
     """A policy's row."""
     marks = {
         name: axis.at(row[name]) if np.isfinite(row[name]) else None
-        for name in (*DRAWN, "judge_alone")
+        for name in (*DRAWN, "calibrated_judge")
     }
     known = pd.notna(row["oracle_truth"])
     truth = f"{number(row['oracle_truth'])} ± {number(row['se_truth'])}" if known else number(None)
@@ -67,21 +66,10 @@ def standing(run: Run, policy: str, row: pd.Series, axis: Axis) -> Standing:
         interval=interval(row["ci_low"], row["ci_high"]),
         truth=truth,
         covered=("inside" if row["covered"] else "outside") if known else "",
-        judge=number(row["judge_alone"]),
+        judge=number(row["calibrated_judge"]),
         evidence=evidence(row),
         marks=marks,
     )
-
-
-def evidence(row: pd.Series) -> str:
-    """What checks the number: `100 own labels`, `exact weights`, both, or `nothing`."""
-    labels = counted(int(row["labels"]), "own label")
-    return {
-        Evidence.LABELS: labels,
-        Evidence.WEIGHTS: "exact weights",
-        Evidence.BOTH: f"{labels}, exact weights",
-        Evidence.NONE: "nothing",
-    }[Evidence(row["evidence"])]
 
 
 def about(run: Run, policy: str) -> str:

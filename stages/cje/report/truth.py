@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass
 
-import pandas as pd
-
-from cje.report.words import counted, number
+from cje.answer import distances
 from cje.runs import Run
 from cje.vocabulary import Verdict
+from cje.words import number
 
 
 @dataclass(frozen=True)
 class Truth:
     """`summary` in sentences; a row a policy with labels that its estimate did not use: policy,
-    labels, truth, estimate, distance, `inside` or `outside`, judge alone, whether it is refused."""
+    labels, truth, estimate, distance, `inside` or `outside`, calibrated judge, whether
+    it is refused."""
 
     summary: list[str]
     rows: list[dict[str, object]]
@@ -27,17 +27,8 @@ def truth(run: Run) -> Truth:
     believed = run.kept.loc[run.kept["oracle_truth"].notna()]
     summary = ["Every policy with such labels is refused."]
     if len(believed):
-        inside = int(believed["covered"].sum())
-        summary = [
-            f"{inside} of {counted(len(believed), 'interval')} of policies that are not refused "
-            "agree with the truth, which is itself measured, within the errors of both."
-        ]
-    alone = (believed["judge_alone"] - believed["oracle_truth"]).abs().mean()
-    error = believed["absolute_error"].mean()
-    if pd.notna(alone):
-        summary.append(
-            f"Mean distance to the truth: estimate {number(error)}, judge alone {number(alone)}."
-        )
+        summary = ["The truth is itself measured: an interval agrees within the errors of both."]
+    summary += distances(run)
     rows = [
         {
             "policy": policy,
@@ -46,7 +37,7 @@ def truth(run: Run) -> Truth:
             "estimate": number(row["v_hat"]),
             "distance": number(row["absolute_error"]),
             "covered": "inside" if row["covered"] else "outside",
-            "judge": number(row["judge_alone"]),
+            "judge": number(row["calibrated_judge"]),
             "refused": row["verdict"] == Verdict.REFUSE,
         }
         for policy, row in known.iterrows()

@@ -4,6 +4,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from cje.vocabulary import Evidence, Verdict
+
+VERDICTS = {
+    Verdict.RELIABLE: "reliable", Verdict.CAUTION: "caution", Verdict.REFUSE: "refused",
+}  # fmt: skip
 UNKNOWN = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 
@@ -28,6 +33,17 @@ def p_value(value: object) -> str:
     if pd.isna(value):
         return "p not known"
     return "p < 0.001" if value < 0.001 else f"p = {value:.{3 if value < 0.1 else 2}f}"
+
+
+def evidence(row: pd.Series) -> str:
+    """What checks the number: `100 own labels`, `exact weights`, both, or `nothing`."""
+    labels = counted(int(row["labels"]), "own label")
+    return {
+        Evidence.LABELS: labels,
+        Evidence.WEIGHTS: "exact weights",
+        Evidence.BOTH: f"{labels} and exact weights",
+        Evidence.NONE: "nothing",
+    }[Evidence(row["evidence"])]
 
 
 def listed(names: Sequence[str], most: int | None = None, last: str = "and") -> str:
