@@ -151,7 +151,8 @@ def test_a_refused_number_is_struck_out_and_in_no_comparison_or_sum(tmp_path):
     assert "What would mend what is refused: strange: log wider." in text
     known = opened(tmp_path / "run")
     error = known.estimates.drop("strange")["absolute_error"].mean()
-    assert f"Mean distance to the truth: estimate {error:.3f}" in text
+    assert "Mean distance to the truth of those that are not refused: raw judge" in text
+    assert f", estimate {error:.3f}. " in text
 
 
 def test_notes_come_last_and_change_nothing(tmp_path):

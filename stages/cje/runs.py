@@ -137,9 +137,10 @@ class Run:
     def label_counts(self) -> dict[str, int]:
         """How many labels the estimates rest on: `base`, of its logged answers, `others`, and
         `answers`, of all policies, that could have been labelled."""
-        labels = read_table(self.data / "oracle_labels.parquet", "oracle_labels", ["draw"])["draw"]
-        logged = int((labels == LOGGED).sum())
-        return {"base": logged, "others": len(labels) - logged, "answers": len(self._rewards)}
+        rewards = self._rewards
+        logged = rewards.loc[rewards["oracle_score"].notna(), "draw"].eq(LOGGED)
+        used = int(logged.sum())
+        return {"base": used, "others": len(logged) - used, "answers": len(rewards)}
 
     @property
     def p_values(self) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from cje.words import VERDICTS, counted, interval, listed
 
 @dataclass(frozen=True)
 class Headline:
-    """A title, sentences under it, and what would mend the estimates that are refused."""
+    """A title, paragraphs under it, and what would mend the estimates that are refused."""
 
     title: str
     sentences: list[str]
@@ -26,15 +26,17 @@ def headline(run: Run) -> Headline:
         words = f"{every} refused: the numbers are below, struck out, each with its reason."
         return Headline(answer.title(run), [words], advice(run))
     row = run.kept.iloc[0]
-    sentences = [
+    first = (
         f"The {level(run)} interval of {run.best_policy} is "
         f"{interval(row['ci_low'], row['ci_high'])}, on a scale from 0 to 1; verdict: "
-        f"{VERDICTS[row['verdict']]}.",
-        *answer.rivals(run),
-        *answer.against_base(run),
-        answer.labels(run),
-        *([answer.refusals(run)] if refused else []),
+        f"{VERDICTS[row['verdict']]}."
+    )
+    paragraphs = [
+        [first, *answer.rivals(run)],
+        answer.against_base(run),
+        [answer.labels(run), *([answer.refusals(run)] if refused else [])],
     ]
+    sentences = [" ".join(sentences) for sentences in paragraphs if sentences]
     return Headline(answer.title(run), sentences, advice(run))
 
 
