@@ -9,6 +9,7 @@ from cje.stage import DATA, METRICS, PLOTS, run
 from cje.stats.analysis import Analysis, estimate
 from cje.stats.checking import check_frames
 from cje.stats.guardrails import finite_facts
+from cje.stats.thresholds import GOOD_ESS
 from cje.tables import read_table, write_csv, write_metrics, write_table
 
 
@@ -86,7 +87,7 @@ def draw_figures(result: Analysis, base: str, settings: Settings) -> None:
     )  # fmt: skip
     plots.weight_dashboard(
         PLOTS / "weights.png", result.importance_weights, result.diagnostics,
-        ess_good=limits["caution_ess"], ess_critical=limits["refuse_ess"],
+        ess_good=max(GOOD_ESS, limits["caution_ess"]), ess_critical=limits["refuse_ess"],
     )  # fmt: skip
     write_csv(plots.estimates_data(table), PLOTS / "estimates.csv")
     write_csv(plots.comparison_data(result.p_values), PLOTS / "comparison_heatmap.csv")

@@ -93,6 +93,9 @@ def test_the_temperatures_side_by_side(repo):
         line = f"$ dvc exp run -S max_samples=60 -S temperature={temperature} -S seed=42"
         assert line in output
     assert "Experiment" in output and "workspace" in output  # the table at the end
+    output = run("sh", "-c", f"{programs} 7 8", cwd=repo, ok=False, **wide)
+    assert "temperature=0.9" in output and "temperature: 7.0 is not allowed" in output
+    assert output.endswith("error: not run, for the reasons above: temperature 7 8\n")
 
 
 def test_wrong_settings_stop_it_before_anything_runs(repo):

@@ -249,7 +249,8 @@ def test_the_forecast_counts_the_labels_of_both_stages(tmp_path, monkeypatch):
     """Nothing is answered yet, so every judgement is counted: none of the sim's, which computes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_API_KEY", "")
-    rows = forecast(parse_settings(SETTINGS | {"oracle_model": "openai/gpt-4.1"}))
+    settings = parse_settings(SETTINGS | {"oracle_model": "openai/gpt-4.1"})
+    rows = forecast(settings, load_prompts(settings))
     calls = {stage: row.calls for (stage, model), row in rows.items() if model == "openai/gpt-4.1"}
     assert 20 + 2 * 30 <= calls["oracle_label"] <= 20 + 3 * 30  # equal answers share a judgement
     assert 3 * 10 <= calls["validate"] <= 4 * 10
@@ -259,9 +260,9 @@ def test_the_rule_of_thumb_counts_them(tmp_path):
     judged = N * 0.0005
     few = parse_settings(SETTINGS)
     labels, checks = 0.01 * (20 + 3 * 30), 0.01 * 4 * 10
-    assert rule_of_thumb(few) == pytest.approx((labels + checks + judged, checks))
+    assert rule_of_thumb(few, N) == pytest.approx((labels + checks + judged, checks))
     many = parse_settings(SETTINGS | {"target_labels": 500, "oracle_samples": 500})
-    assert rule_of_thumb(many) == pytest.approx((0.01 * (20 + 3 * N) + judged, 0))
+    assert rule_of_thumb(many, N) == pytest.approx((0.01 * (20 + 3 * N) + judged, 0))
 
 
 def test_a_paid_oracle_checks_on_a_hundred_prompts_and_a_free_one_on_all(world):

@@ -3,9 +3,11 @@ files that the package cje-eval reads."""
 
 import json
 import math
+import os
 import re
 import shutil
 import tempfile
+import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +32,7 @@ TABLES = (
     "weights", "influence",
 )  # fmt: skip
 IMPOSSIBLE = -1e6  # JSON has no -inf: a log-probability whose weight is 0 whatever the base's is
+CLOCK_SECONDS = 2.0  # between two times that every file system tells apart
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of a ZIP's entries: the same run gives the same bytes
 
 
@@ -53,6 +56,9 @@ def write_run_folder(run: Run, folder: Path) -> Path:
         write_report(run, new / REPORT)
         write_json(results(run, checksums(new)), new / RESULTS)
     write_zip(folder, archive)
+    now = time.time()  # the folder is the newest entry, the ZIP older even where clocks are coarse
+    os.utime(archive, (now - CLOCK_SECONDS, now - CLOCK_SECONDS))
+    os.utime(folder, (now, now))
     return archive
 
 

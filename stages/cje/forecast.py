@@ -17,7 +17,7 @@ from cje.models.prices import price_of
 from cje.models.requests import CallFailed, Reply, Request
 from cje.models.retired import retirement_of
 from cje.settings import Policy, Settings
-from cje.sources import ModelSource, checked_prompts, load_prompts
+from cje.sources import ModelSource, checked_prompts
 
 BYTES_PER_TOKEN = 4  # of common tokenizers on English text
 RUBRIC_TOKENS = 400  # of the shipped rubric around what is judged
@@ -87,14 +87,13 @@ class Forecast(Calls):
         row.add(1, text // BYTES_PER_TOKEN + 1, new[request.kind])
 
 
-def forecast(settings: Settings) -> dict[tuple[str, str], Expected]:
-    """What the models of these settings would be asked, by stage and model; providers that compute
-    are not asked."""
+def forecast(settings: Settings, prompts: pd.DataFrame) -> dict[tuple[str, str], Expected]:
+    """What the models of these settings would be asked for the prompts, by stage and model;
+    providers that compute are not asked."""
     if settings.source == "files":
         return {}
     calls = Forecast(settings)
     source = ModelSource(settings, calls)
-    prompts = load_prompts(settings)
     calls.stage = "generate_logs"
     logs = source.logs(prompts)
     calls.stage = "draw_targets"
@@ -134,10 +133,10 @@ def dollars(model: str, row: Expected, settings: Settings) -> float | None:
     return count * price.cost(row.prompt_tokens / count, row.completion_tokens / count, batch)
 
 
-def rule_of_thumb(settings: Settings) -> tuple[float, float]:
+def rule_of_thumb(settings: Settings, prompts: int) -> tuple[float, float]:
     """Dollars by the Arena Analysis guide, a cent an oracle call and a twentieth a proxy call: of
     the whole run, and of the labels in it that check the estimates."""
-    prompts, targets = settings.max_samples, len(settings.targets)
+    targets = len(settings.targets)
     logged = prompts * settings.oracle_fraction
     drawn = min(settings.target_labels, prompts)
     unused = prompts - max(round(logged), drawn)

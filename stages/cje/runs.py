@@ -21,8 +21,9 @@ from cje.settings import Settings, load_settings
 from cje.stats.guardrails import COLUMNS as VIOLATION_COLUMNS
 from cje.stats.guardrails import PolicyDiagnostics
 from cje.stats.inference import square, unbeaten
+from cje.stats.thresholds import GOOD_ESS
 from cje.tables import LOGGED, read_table
-from cje.vocabulary import Severity, Verdict
+from cje.vocabulary import Severity, Status, Verdict, WeightKind
 
 RUNS = Path("outputs/arena_runs")
 RESULTS = "token_level_cje_results.json"  # what makes a folder a run folder
@@ -159,7 +160,7 @@ class Run:
         first."""
         path = self.folder / "metrics" / "violations.csv"
         found = pd.read_csv(path, keep_default_na=False, dtype=str)[VIOLATION_COLUMNS]
-        gravity = -found["severity"].map(list(Severity).index)
+        gravity = -found["severity"].map(list(Severity).index).astype(int)  # there may be none
         return found.loc[gravity.sort_values(kind="stable").index].reset_index(drop=True)
 
     @property
@@ -174,12 +175,19 @@ class Run:
 
     @property
     def weight_issues(self) -> dict[str, list[str]]:
-        """By policy, the codes of the issues of its weights."""
+        """By policy, the codes of the issues of its weights; `moderate_overlap` where its status
+        is WARNING for its effective sample alone."""
         found = self.issues[self.issues["code"].isin(WEIGHT_CODES)]
-        return {
+        issues = {
             policy: list(found.loc[found["policy"].isin((policy, "")), "code"].unique())
             for policy in self.estimates.index
         }
+        for policy, row in self.diagnostics.iterrows():
+            used = row["weights"] != WeightKind.NONE
+            moderate = row["status"] == Status.WARNING and row["sequence_ess"] < GOOD_ESS
+            if used and moderate and not issues[policy]:
+                issues[policy].append("moderate_overlap")
+        return issues
 
     def figure(self, name: str) -> Path:
         """The PNG of that name: of a run folder at its top, of a project among its plots."""

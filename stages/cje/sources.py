@@ -325,8 +325,20 @@ def load_prompts(settings: Settings, notes: list[str] | None = None) -> pd.DataF
     `prompt`, or conversations as the hub's sets have them.
 
     Of more than `max_samples` a random part is kept, in the file's order. `notes` gets what people
-    should know of the file.
+    should know of the file, and where there are fewer.
     """
+    notes = [] if notes is None else notes
+    prompts = _prompts(settings, notes)
+    if len(prompts) < settings.max_samples:
+        notes.append(
+            f"{settings.prompts}: there are {len(prompts):,} prompts, fewer than max_samples "
+            f"({settings.max_samples:,}): all of them are taken"
+        )
+    return prompts
+
+
+def _prompts(settings: Settings, notes: list[str]) -> pd.DataFrame:
+    """The table prompts, of whatever source."""
     if settings.prompts.startswith(HUB):
         from cje.hub import hub_prompts
 
@@ -347,7 +359,7 @@ def load_prompts(settings: Settings, notes: list[str] | None = None) -> pd.DataF
         raise CJEError(f"{path}: there is no row; every row needs a prompt's text")
     asked = [_prompt_turns(path, line, row) for line, row in rows]
     texts = [turns if isinstance(turns, str) else first_user_text(turns) for turns in asked]
-    if (more := sum(map(says_more, asked))) and notes is not None:
+    if more := sum(map(says_more, asked)):
         notes.append(
             f"{path}: the first user turn is the prompt; {more:,} of {len(asked):,} rows hold "
             "more, later turns or a system message, which is left out"

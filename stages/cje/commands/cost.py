@@ -27,12 +27,17 @@ def show_cost(given: argparse.Namespace, console: Console) -> None:
 def print_forecast(settings: Settings, console: Console) -> None:
     """Calls, tokens and dollars by stage, what of them checks the estimates, and the guide's rule
     of thumb where the oracle is paid."""
+    import pandas as pd
+
     from cje.forecast import dollars, forecast, rule_of_thumb
     from cje.models import ASKED, split_model
     from cje.models.prices import SELLERS, price_source
     from cje.models.retired import retirement_of
+    from cje.sources import load_prompts
 
-    rows = forecast(settings)
+    notes: list[str] = []
+    prompts = load_prompts(settings, notes) if settings.source == "models" else pd.DataFrame()
+    rows = forecast(settings, prompts)
     table = new_table(
         "What this run would cost, with answers at full length",
         {
@@ -48,6 +53,8 @@ def print_forecast(settings: Settings, console: Console) -> None:
             f"{row.completion_tokens:,}", without_price(model) if cost is None else f"{cost:.4f}",
         )  # fmt: skip
     console.print(table)
+    for note in notes:
+        console.print(f"note: {note}", soft_wrap=True)
     console.print(f"{to_make(rows):,} calls to make: {sum_words(rows, costs)}", soft_wrap=True)
     checks = {key: row for key, row in rows.items() if key[0] == "validate"}
     if count := to_make(checks):
@@ -57,7 +64,7 @@ def print_forecast(settings: Settings, console: Console) -> None:
             soft_wrap=True,
         )
     if split_model(settings.oracle_model)[0] in ASKED:
-        thumb, of_checks = rule_of_thumb(settings)
+        thumb, of_checks = rule_of_thumb(settings, len(prompts))
         console.print(
             f"rule of thumb of the Arena Analysis guide: ${thumb:.2f}, of which ${of_checks:.2f} "
             "for the check",

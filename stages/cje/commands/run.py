@@ -103,6 +103,10 @@ def run_pipeline(given: argparse.Namespace, console: Console) -> int:
         print_forecast(settings, console)
         console.print("Nothing was run; leave out --dry-run to run it.")
         return 0
+    if settings.source == "models":
+        from cje.sources import open_source
+
+        open_source(settings, "load_prompts")  # what cannot work is said before anything changes
     if status := run_dvc(command):
         return status
     from cje.commands.export import export_run

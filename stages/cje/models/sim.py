@@ -86,6 +86,7 @@ class SimulatedProvider:
                 "prompt_tokens": [len(text.split()) for text in texts],
                 "completion_tokens": answers.lengths,
                 "token_ids": None,
+                "reasoning": None,
                 "reason": None,
             }
         )

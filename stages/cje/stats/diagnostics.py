@@ -9,6 +9,7 @@ from cje.stats.calibration import spearman
 from cje.stats.estimators import Case, Estimate
 from cje.stats.guardrails import MOSTLY_LOST, PolicyDiagnostics, RunDiagnostics
 from cje.stats.samples import Answers, Samples, answers_there
+from cje.stats.thresholds import GOOD_ESS
 from cje.stats.weights import WeightSummary, off_one, weight_summary
 from cje.vocabulary import EstimatorName, Evidence, Reach, Status, WeightKind
 
@@ -85,12 +86,17 @@ def overlap(
     used: WeightSummary, exact: WeightSummary | None, reach: Reach, limits: Mapping[str, float]
 ) -> Status:
     """The overlap of the logs with the policy at a glance: of exact weights where there are any,
-    used or not, else of those that were used."""
+    used or not, else of those that were used. GOOD takes at least half of the logs as effective
+    sample: less is no reason for a verdict, and worth knowing."""
     summary = used if exact is None else exact
     off = off_one(summary.mean_weight, summary.mean_weight_z)
     if summary.ess < limits["refuse_ess"] or (off < 0 and summary.mean_weight < MOSTLY_LOST):
         return Status.CRITICAL
-    good = exact is not None and reach is Reach.STANDS and summary.ess >= limits["caution_ess"]
+    good = (
+        exact is not None
+        and reach is Reach.STANDS
+        and summary.ess >= max(GOOD_ESS, limits["caution_ess"])
+    )
     return Status.GOOD if good and not off else Status.WARNING
 
 

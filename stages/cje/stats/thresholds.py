@@ -33,4 +33,5 @@ THRESHOLD_LIST = (
     Threshold("max_unparsed", 0.02, "share of missing answers, of judgements without a score"),
     Threshold("min_truth_coverage", 0.8, "share of policies whose interval covers the truth"),
 )
+GOOD_ESS = 0.5  # from here on overlap is GOOD at a glance; no rail, so no setting
 THRESHOLDS = {threshold.name: threshold.default for threshold in THRESHOLD_LIST}
