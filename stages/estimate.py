@@ -3,14 +3,16 @@
 import json
 
 from cje import plots
-from cje.frames import rewarded_frames
+from cje.frames import KEY, rewarded_frames
 from cje.settings import Settings, load_settings
 from cje.stage import DATA, METRICS, PLOTS, run
 from cje.stats.analysis import Analysis, estimate
 from cje.stats.checking import check_frames
 from cje.stats.guardrails import finite_facts
+from cje.stats.inference import against
 from cje.stats.thresholds import GOOD_ESS
-from cje.tables import read_table, write_csv, write_metrics, write_table
+from cje.tables import LOGGED, read_table, write_csv, write_metrics, write_table
+from cje.words import title
 
 
 def main() -> str:
@@ -77,10 +79,19 @@ def write_results(result: Analysis) -> None:
 
 
 def draw_figures(result: Analysis, base: str, settings: Settings) -> None:
-    """Estimates, comparisons and weights, each with its data."""
+    """Estimates, differences, comparisons and weights, each with its data."""
     table, verdicts = result.estimates, result.estimates["verdict"]
+    scores = read_table(DATA / "rewards.parquet", "rewards", [*KEY, "judge_raw"])
+    own = scores["draw"].eq(LOGGED) == scores["policy"].eq(base)
+    table = table.join(scores[own].groupby("policy")["judge_raw"].mean().rename("raw_judge"))
+    found = against(result.comparisons, base, table.index, settings.alpha)
     limits = settings.thresholds
-    plots.estimates(PLOTS / "estimates.png", table, base=base, alpha=settings.alpha)
+    ranked = table.sort_values("v_hat", ascending=False, kind="stable")
+    plots.estimates(
+        PLOTS / "estimates.png", table, base=base, alpha=settings.alpha,
+        title=title(ranked, [p for p in result.best if p != result.best_policy]),
+    )  # fmt: skip
+    plots.differences(PLOTS / "differences.png", found, verdicts, base=base, alpha=settings.alpha)
     plots.comparison_heatmap(
         PLOTS / "comparison_heatmap.png", result.p_values, result.differences, verdicts,
         base=base, alpha=settings.alpha,
@@ -90,6 +101,7 @@ def draw_figures(result: Analysis, base: str, settings: Settings) -> None:
         ess_good=max(GOOD_ESS, limits["caution_ess"]), ess_critical=limits["refuse_ess"],
     )  # fmt: skip
     write_csv(plots.estimates_data(table), PLOTS / "estimates.csv")
+    write_csv(plots.differences_data(found), PLOTS / "differences.csv")
     write_csv(plots.comparison_data(result.p_values), PLOTS / "comparison_heatmap.csv")
     write_csv(plots.weights_data(result.importance_weights), PLOTS / "weights.csv")
 

@@ -137,7 +137,8 @@ def test_results_have_the_form_that_users_know(repo):
     table = (repo / "metrics/violations.csv").read_text(encoding="utf-8").splitlines()
     assert table[0] == "policy,code,severity,message,remedy"
     assert len(table) == rails["violations"] + 1
-    for name in ("calibration_curve", "estimates", "comparison_heatmap", "weights"):
+    figures = ("calibration_curve", "estimates", "differences", "comparison_heatmap", "weights")
+    for name in figures:
         assert (repo / f"plots/{name}.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -31,6 +31,20 @@ def squares(count=4):
     return p_values, differences, verdicts
 
 
+def pairs_with_the_base(count=3):
+    """Differences from the policy `base`, and verdicts with a refused one."""
+    found = pd.DataFrame(
+        {
+            "difference": [0.1, 0.02, -0.2], "ci_low": [0.05, -0.03, -0.25],
+            "ci_high": [0.15, 0.07, -0.15], "p_value_corrected": [0.001, 0.4, 0.0],
+            "told": ["better", "same", "worse"],
+        },
+        index=NAMES[:3],
+    ).iloc[:count]  # fmt: skip
+    verdicts = pd.Series({**dict.fromkeys(NAMES[:count], "reliable"), "d": "refuse"})
+    return found, pd.concat([verdicts, pd.Series({"base": "reliable"})])
+
+
 def weights(count=4):
     rng = np.random.default_rng(0)
     by_policy = {name: rng.exponential(size=300) for name in NAMES[: count - 1]}
@@ -67,6 +81,14 @@ FIGURES = {
     "estimates with the base": lambda path: plots.estimates(path, table(), base="d"),
     "one estimate": lambda path: plots.estimates(path, table(1)),
     "only refused": lambda path: plots.estimates(path, table().iloc[2:]),
+    "estimates and the raw judge": lambda path: plots.estimates(
+        path, table().assign(raw_judge=[0.72, 0.9, 0.1, np.nan]), title="No clear winner"
+    ),
+    "differences": lambda path: plots.differences(path, *pairs_with_the_base(), base="base"),
+    "no differences": lambda path: plots.differences(path, *pairs_with_the_base(0), base="base"),
+    "learned weights": lambda path: plots.weight_dashboard(
+        path, weights()[0], weights()[1].assign(weights="marginal", ess=0.9)
+    ),
     "comparisons": lambda path: plots.comparison_heatmap(path, *squares()),
     "comparisons with the base": lambda path: plots.comparison_heatmap(
         path, *squares(), base="better"
@@ -129,6 +151,28 @@ def test_a_refused_policy_has_no_number_in_the_heat_map(monkeypatch, tmp_path):
     assert "1 of 1 pair of policies told apart (Holm-corrected p < 0.05)" in words
     assert words.count("refused") == 10 + 1 and not any("n/a" in text for text in words)
     assert "better (base)" in words and "d (refused)" in words
+
+
+def test_the_differences_say_what_the_comparisons_allow(monkeypatch, tmp_path):
+    found, verdicts = pairs_with_the_base()
+    words = words_of(monkeypatch, tmp_path, plots.differences, found, verdicts, base="base")
+    assert "better is ahead of base by 0.100" in words
+    assert words.count("refused") == 1 and "+0.100  [+0.050, +0.150]" in words
+    same = found.assign(told="same")
+    words = words_of(monkeypatch, tmp_path, plots.differences, same, verdicts, base="base")
+    assert "No policy is ahead of base beyond chance" in words
+
+
+def test_a_refused_policy_does_not_stretch_the_axis(monkeypatch, tmp_path):
+    from matplotlib.axes import Axes
+
+    limits = []
+    monkeypatch.setattr(Axes, "get_xlim", lambda self: limits.append(self.viewLim.intervalx) or
+                        tuple(self.viewLim.intervalx))  # fmt: skip
+    rows = table(3).assign(ci_low=[0.65, 0.55, -0.2], ci_high=[0.75, 0.65, 1.2])
+    plots.estimates(tmp_path / "figure.png", rows)
+    low, high = limits[0]
+    assert 0.5 < low < 0.55 and 0.75 < high < 0.8
 
 
 def test_the_best_estimate_is_none_that_is_refused(monkeypatch, tmp_path):

@@ -368,7 +368,7 @@ def luminance(colour: tuple[int, int, int]) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-@pytest.mark.parametrize("name", ["GREEN", "ORANGE", "RED"])
+@pytest.mark.parametrize("name", ["BLUE", "GREEN", "ORANGE", "RED", "GREY"])
 def test_colours_read_on_dark_and_on_light(name):
     value = luminance(Color.parse(getattr(screen_words, name)).get_truecolor())
     assert 1.05 / (value + 0.05) > 3 and (value + 0.05) / 0.05 > 3

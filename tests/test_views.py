@@ -42,7 +42,7 @@ def test_one_page_shows_every_plot_under_its_title(repo, tmp_path):
     assert [spec["title"]["text"] for spec in vega_specs(page)] == TITLES
     assert "<DVC_METRIC" not in page
     images = re.findall(r'<img[^>]*src="([^"]+)"', page)
-    assert len(images) == 4 and all((tmp_path / image).stat().st_size > 10_000 for image in images)
+    assert len(images) == 5 and all((tmp_path / image).stat().st_size > 10_000 for image in images)
     assert "could not be loaded without a network" in page
 
 

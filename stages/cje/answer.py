@@ -1,9 +1,8 @@
 """The answer to the run's question in plain words, for the screen, the report and the notebook."""
 
-import pandas as pd
-
+from cje import words
 from cje.runs import Run
-from cje.vocabulary import Severity, Verdict
+from cje.vocabulary import Severity
 from cje.words import counted, interval, listed, number
 
 NAMED = 6  # names at most in a sentence
@@ -11,22 +10,7 @@ NAMED = 6  # names at most in a sentence
 
 def title(run: Run) -> str:
     """Which policy is best, as far as it can be told."""
-    if run.best_policy is None:
-        return "No estimate may be believed"
-    row, others = run.kept.iloc[0], len(run.kept) - 1
-    value, care = number(row["v_hat"]), with_care(row)
-    if not others:
-        return f"{run.best_policy} is worth {value}{care}"
-    if not run.rivals:
-        return f"{run.best_policy} is the best, at {value}{care}"
-    if len(run.rivals) == others:
-        return f"No clear winner: {run.best_policy} has the highest estimate, {value}"
-    return f"{run.best_policy} has the highest estimate, {value}, and rivals within chance"
-
-
-def with_care(row: pd.Series) -> str:
-    """A word of caution where the verdict asks for it."""
-    return ", to be taken with caution" if row["verdict"] == Verdict.CAUTION else ""
+    return words.title(run.estimates, run.rivals)
 
 
 def rivals(run: Run) -> list[str]:
@@ -102,10 +86,10 @@ def distances(run: Run) -> list[str]:
             ("estimate", "v_hat"),
         )
     }  # fmt: skip
-    words = ", ".join(f"{name} {number(value)}" for name, value in means.items())
+    told = ", ".join(f"{name} {number(value)}" for name, value in means.items())
     whose = " of those that are not refused" if run.refused else ""
     return [
-        f"Mean distance to the truth{whose}: {words}. "
+        f"Mean distance to the truth{whose}: {told}. "
         f"{int(known['covered'].astype(bool).sum())} of {len(known)} intervals agree with it."
     ]
 

@@ -22,7 +22,8 @@ from cje.vocabulary import Severity, Status, Verdict, WeightKind
 from cje.words import VERDICTS, evidence, interval, listed, number, p_value, percent
 
 GREEN, ORANGE, RED = "color(28)", "color(166)", "color(160)"
-VERDICT_STYLES = {Verdict.RELIABLE: GREEN, Verdict.CAUTION: ORANGE, Verdict.REFUSE: f"bold {RED}"}
+BLUE, GREY = "color(26)", "color(245)"
+VERDICT_STYLES = {Verdict.RELIABLE: BLUE, Verdict.CAUTION: ORANGE, Verdict.REFUSE: f"bold {GREY}"}
 STATUS_STYLES = {Status.GOOD: GREEN, Status.WARNING: ORANGE, Status.CRITICAL: f"bold {RED}"}
 SEVERITY_STYLES = {Severity.WARNING: ORANGE, Severity.CRITICAL: RED}
 MEANINGS = {rail.code: rail.meaning for rail in RAILS}

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from cje.errors import CJEError
-from cje.figures import draw_comparisons, draw_estimates
+from cje.figures import draw_comparisons, draw_differences, draw_estimates
 from cje.provenance import checksums, git_state, versions
 from cje.report import write_report
 from cje.runs import LOCK, RESULTS, Run
@@ -89,6 +89,7 @@ def copy_run(run: Run, folder: Path) -> None:
     for name in FIGURES:
         shutil.copyfile(run.figure(name), folder / f"{name}.png")
     draw_estimates(run, folder / "estimates.png")
+    draw_differences(run, folder / "differences.png")
     draw_comparisons(run, folder / "comparison_heatmap.png")
     for name in TABLES:
         shutil.copyfile(run.data / f"{name}.parquet", folder / "data" / f"{name}.parquet")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from cje import plots
+from cje.answer import title
 from cje.runs import Run
 
 
@@ -10,7 +11,16 @@ def draw_estimates(run: Run, path: Path) -> None:
     """Draw a run's estimates with the oracle's truth, which the stage's figure does not know."""
     columns = {"oracle_truth": "oracle_truth", "ci_low_truth": "ci_low", "ci_high_truth": "ci_high"}
     truth = run.estimates[list(columns)].dropna().rename(columns=columns)
-    plots.estimates(path, run.estimates, truth, base=run.base, alpha=run.settings.alpha)
+    plots.estimates(
+        path, run.estimates, truth, base=run.base, alpha=run.settings.alpha, title=title(run)
+    )
+
+
+def draw_differences(run: Run, path: Path) -> None:
+    """Draw every policy against the base policy."""
+    plots.differences(
+        path, run.against_base, run.estimates["verdict"], base=run.base, alpha=run.settings.alpha
+    )
 
 
 def draw_comparisons(run: Run, path: Path) -> None:

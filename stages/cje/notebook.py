@@ -29,7 +29,7 @@ ANSWER_COLUMNS = (
     "validation_score", "finish_reason", "completion_tokens",
 )  # fmt: skip
 VERDICT_COLOURS = {
-    Verdict.RELIABLE: "#007a33", Verdict.CAUTION: "#b35900", Verdict.REFUSE: "#c0272d",
+    Verdict.RELIABLE: "#0b5a9c", Verdict.CAUTION: "#984600", Verdict.REFUSE: "#66625b",
 }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from cje.frames import KEY, unit_labels
 from cje.settings import Settings, load_settings
 from cje.stats.guardrails import COLUMNS as VIOLATION_COLUMNS
 from cje.stats.guardrails import PolicyDiagnostics
-from cje.stats.inference import square, unbeaten
+from cje.stats.inference import against, square, unbeaten
 from cje.stats.thresholds import GOOD_ESS
 from cje.tables import LOGGED, read_table
 from cje.vocabulary import Severity, Status, Verdict, WeightKind
@@ -122,17 +122,8 @@ class Run:
         """Indexed by policy, in the order of `estimates`, without the base and the refused ones:
         `difference` of its estimate and the base's, `ci_low`, `ci_high`, `p_value_corrected`, and
         `told`: better, worse or same. Empty where the base is refused."""
-        rows = {}
-        for pair in self.comparisons.to_dict("records"):
-            if self.base in (pair["policy_a"], pair["policy_b"]):
-                found = pair if pair["policy_b"] == self.base else turned(pair)
-                apart = found["p_value_corrected"] < self.settings.alpha
-                better = "better" if found["difference"] > 0 else "worse"
-                rows[found["policy_a"]] = found | {"told": better if apart else "same"}
-        columns = ["difference", "ci_low", "ci_high", "p_value_corrected", "told"]
-        table = pd.DataFrame.from_dict(rows, orient="index")
-        names = [policy for policy in self.estimates.index if policy in rows]
-        return table.reindex(index=names, columns=columns)
+        order = self.estimates.index
+        return against(self.comparisons, self.base, order, self.settings.alpha)
 
     @cached_property
     def label_counts(self) -> dict[str, int]:

@@ -56,3 +56,21 @@ def listed(names: Sequence[str], most: int | None = None, last: str = "and") -> 
 def counted(count: int, noun: str, many: str = "") -> str:
     """A count with its noun: `1 label`, `1,000 labels`."""
     return f"{count:,} {noun if count == 1 else many or noun + 's'}"
+
+
+def title(rows: pd.DataFrame, rivals: Sequence[str]) -> str:
+    """Which policy is best, as far as it can be told: `rows` with `v_hat` and `verdict`, best
+    first; `rivals`: those beside the first that no other beats."""
+    kept = rows[rows["verdict"] != Verdict.REFUSE]
+    if kept.empty:
+        return "No estimate may be believed" if len(rows) else "Estimates"
+    name, value = str(kept.index[0]), number(kept["v_hat"].iloc[0])
+    care = ", to be taken with caution" if kept["verdict"].iloc[0] == Verdict.CAUTION else ""
+    others = len(kept) - 1
+    if not others:
+        return f"{name} is worth {value}{care}"
+    if not rivals:
+        return f"{name} is the best, at {value}{care}"
+    if len(rivals) == others:
+        return f"No clear winner: {name} has the highest estimate, {value}"
+    return f"{name} has the highest estimate, {value}, and rivals within chance"

@@ -1,4 +1,4 @@
-"""The four figures that people show, and the small tables behind them for DVC's templates.
+"""The figures that people show, and the small tables behind them for DVC's templates.
 
 Each figure function takes arrays or frames and a path, and writes one PNG of about 1600 x 1000
 pixels. The same input gives the same bytes, whatever matplotlibrc says; pyplot is never imported.
@@ -6,6 +6,7 @@ pixels. The same input gives the same bytes, whatever matplotlibrc says; pyplot 
 
 from cje.plots.calibration import calibration_curve, calibration_curve_data
 from cje.plots.comparison import comparison_data, comparison_heatmap
+from cje.plots.differences import differences, differences_data
 from cje.plots.estimates import estimates, estimates_data
 from cje.plots.weights import weight_dashboard, weights_data
 
@@ -14,6 +15,8 @@ __all__ = [
     "calibration_curve_data",
     "comparison_data",
     "comparison_heatmap",
+    "differences",
+    "differences_data",
     "estimates",
     "estimates_data",
     "weight_dashboard",

@@ -1,7 +1,6 @@
 """Every policy's estimate with its interval and verdict."""
 
 import os
-from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -17,15 +16,19 @@ from cje.plots.style import (
     counted,
     drawing,
     finite,
+    interval_mark,
     marked,
     message,
     number,
     policy_ticks,
+    reach,
     rounded,
     row_font,
     wrap,
 )
 from cje.vocabulary import Verdict
+
+JUDGE = {"color": INK, "marker": "|", "markerfacecolor": INK}
 
 
 def estimates(
@@ -35,37 +38,45 @@ def estimates(
     *,
     base: str | None = None,
     alpha: float = 0.05,
+    title: str | None = None,
 ) -> None:
     """Every policy's estimate with its interval and verdict, best first and the refused ones last.
 
     `table`: indexed by policy, `v_hat`, `ci_low`, `ci_high` on the utility scale, `verdict`
-    (reliable, caution, refuse). `truth`: indexed by policy, `oracle_truth`, `ci_low`, `ci_high`.
-    `base`: the policy that wrote the logs. A NaN estimate keeps its row. An interval that runs off
-    the chart ends in an arrow.
+    (reliable, caution, refuse), and where it is known `raw_judge`, the judge's mean score. `truth`:
+    indexed by policy, `oracle_truth`, `ci_low`, `ci_high`. `base`: the policy that wrote the logs.
+    `title`: what the verdicts and comparisons allow to say. A NaN estimate keeps its row. The axis
+    is that of the policies that are not refused; what runs off it ends in an arrow.
     """
     rows = table.sort_values("v_hat", ascending=False, kind="stable", na_position="last")
     rows = rows.loc[rows["verdict"].eq(Verdict.REFUSE).sort_values(kind="stable").index]
-    with drawing(path, _estimates_title(rows), _verdict_counts(rows, alpha)) as figure:
+    title = title or _highest(rows)
+    with drawing(path, title, _verdict_counts(rows, alpha)) as figure:
         if rows.empty:
             message(figure, "No policy was estimated.")
             return
         axes = figure.subplots()
         truth = pd.DataFrame() if truth is None else truth.reindex(rows.index).dropna(how="all")
-        ends = [rows[["v_hat", "ci_low", "ci_high"]].to_numpy(float).ravel()]
-        ends.append(truth.select_dtypes("number").to_numpy(float).ravel())
-        ends = finite(np.concatenate(ends))
-        low, high = (max(ends.min(), -0.25), min(ends.max(), 1.25)) if ends.size else (0.0, 1.0)
-        pad = 0.04 * (high - low) if high > low else 0.05
-        axes.set(xlim=(low - pad, high + pad), ylim=(len(rows) - 0.4, -0.6))
+        kept = rows[rows["verdict"] != Verdict.REFUSE]
+        shown = kept if kept["v_hat"].notna().any() else rows
+        ends = [shown[["v_hat", "ci_low", "ci_high"]].to_numpy(float).ravel()]
+        ends.append(truth.reindex(shown.index).select_dtypes("number").to_numpy(float).ravel())
+        low, high = reach(np.concatenate(ends))
+        if "raw_judge" in shown:  # as far as it makes the axis no longer than by a half
+            judges, room = finite(shown["raw_judge"]), (high - low) / 4
+            low, high = reach([low, high], *judges[(judges > low - room) & (judges < high + room)])
+        axes.set(xlim=(low, high), ylim=(len(rows) - 0.4, -0.6))
         size = row_font(len(rows))
         for place, (name, row) in enumerate(rows.iterrows()):
             _estimate_row(axes, place, row, size)
             if name in truth.index:
-                _interval(
+                interval_mark(
                     axes, place + 0.24, truth.loc[name, "oracle_truth"],
                     truth.loc[name, "ci_low"], truth.loc[name, "ci_high"],
                     {"color": GREEN, "marker": "D", "markerfacecolor": GREEN}, 7, 1.4,
                 )  # fmt: skip
+            if np.isfinite(judge := row.get("raw_judge", np.nan)):
+                interval_mark(axes, place - 0.24, judge, judge, judge, JUDGE, 9, 1.4)
         policy_ticks(axes, marked(rows.index, base), size)
         for label, verdict in zip(axes.get_yticklabels(), rows["verdict"], strict=True):
             label.set_color(GREY if verdict == Verdict.REFUSE else INK)
@@ -79,19 +90,24 @@ def estimates(
         if not truth.empty:
             handles.append(Line2D([], [], color=GREEN, marker="D", markersize=7, linewidth=1.4))
             names.append("oracle truth")
+        if "raw_judge" in rows and rows["raw_judge"].notna().any():
+            handles.append(Line2D([], [], linewidth=0, markersize=9, **JUDGE))
+            names.append("raw judge")
         figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=11)
 
 
 def estimates_data(table: pd.DataFrame, truth: pd.DataFrame | None = None) -> pd.DataFrame:
-    """One row a policy: `policy`, `v_hat`, `ci_low`, `ci_high`, `verdict`, and with `truth` its
-    `oracle_truth`; arguments as in `estimates`."""
-    data = table[["v_hat", "ci_low", "ci_high", "verdict"]]
+    """One row a policy: `policy`, `v_hat`, `ci_low`, `ci_high`, `verdict`, where it is known
+    `raw_judge`, and with `truth` its `oracle_truth`; arguments as in `estimates`."""
+    columns = ["v_hat", "ci_low", "ci_high", "verdict", "raw_judge"]
+    data = table[[column for column in columns if column in table]]
     if truth is not None:
         data = data.join(truth["oracle_truth"])
     return rounded(data.rename_axis("policy").reset_index())
 
 
-def _estimates_title(rows: pd.DataFrame) -> str:
+def _highest(rows: pd.DataFrame) -> str:
+    """The title where nothing is known of comparisons."""
     kept = rows[rows["v_hat"].notna() & (rows["verdict"] != Verdict.REFUSE)]
     if kept.empty:
         return "No estimate may be believed" if len(rows) else "Estimates"
@@ -114,32 +130,9 @@ def _estimate_row(axes: Axes, place: int, row: pd.Series, size: float) -> None:
         axes.text(1.02, place, "no estimate", transform=right, fontsize=size, color=GREY)
         return
     style = VERDICT_STYLES[row["verdict"]]
-    _interval(axes, place, row["v_hat"], row["ci_low"], row["ci_high"], style, 10, 2.4)
+    interval_mark(axes, place, row["v_hat"], row["ci_low"], row["ci_high"], style, 10, 2.4)
     numbers = f"{number(row['v_hat'])}  [{number(row['ci_low'])}, {number(row['ci_high'])}]"
     if row["verdict"] == Verdict.REFUSE:
         numbers = "".join(mark + "\N{COMBINING LONG STROKE OVERLAY}" for mark in numbers)
     text = {"transform": right, "fontsize": size, "va": "center", "color": style["color"]}
     axes.text(1.02, place, numbers, **text)
-
-
-def _interval(
-    axes: Axes,
-    place: float,
-    centre: float,
-    low: float,
-    high: float,
-    style: Mapping[str, str],
-    size: float,
-    width: float,
-) -> None:
-    """A mark on its interval; arrow heads where either runs off the chart."""
-    left, right = axes.get_xlim()
-    colour = style["color"]
-    if np.isfinite(low) and np.isfinite(high):
-        axes.hlines(place, max(low, left), min(high, right), color=colour, linewidth=width)
-    ends = [value for value in (centre, low, high) if np.isfinite(value)]
-    for beyond, edge, head in ((min(ends) < left, left, "<"), (max(ends) > right, right, ">")):
-        if beyond:
-            axes.plot(edge, place, head, color=colour, markersize=0.9 * size, clip_on=False)
-    if left <= centre <= right:
-        axes.plot(centre, place, markersize=size, markeredgewidth=2, zorder=3, **style)

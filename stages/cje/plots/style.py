@@ -1,14 +1,15 @@
 """What all figures share: the look, the frame, and words for numbers."""
 
 import os
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -17,7 +18,6 @@ from cje.errors import writing
 from cje.vocabulary import Status, Verdict
 
 STYLE = {
-    "font.family": "DejaVu Sans",
     "font.size": 12,
     "text.parse_math": False,  # a "$" in a policy's name is a character, not mathematics
     "text.color": "#222222",
@@ -38,6 +38,14 @@ STYLE = {
     "ytick.color": "#777777",
     "ytick.labelcolor": "#222222",
 }
+# Letters that the first lacks are taken from the others, as far as they are installed.
+FONTS = (
+    "DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Noto Sans SC",
+    "Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Droid Sans Fallback",
+    "IPAGothic", "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Microsoft YaHei",
+    "Yu Gothic", "Malgun Gothic", "Arial Unicode MS", "Noto Sans Arabic", "Noto Sans Devanagari",
+    "Noto Emoji",
+)  # fmt: skip
 WIDTH, HEIGHT, DPI = 10.0, 6.25, 160  # inches, inches, pixels per inch
 
 # Okabe and Ito's palette: told apart with every common form of colour blindness.
@@ -64,7 +72,7 @@ def drawing(path: str | os.PathLike, title: str, subtitle: str) -> Iterator[Figu
     """A titled figure under the style, written to `path` at the end."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a user's matplotlibrc must not change the bytes
-        matplotlib.rcParams.update(STYLE)
+        matplotlib.rcParams.update(STYLE | {"font.family": installed_fonts()})
         figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, facecolor="white")
         FigureCanvasAgg(figure)
         figure.set_layout_engine("constrained", rect=(0.012, 0.012, 0.976, 0.848), hspace=0.04)
@@ -72,11 +80,16 @@ def drawing(path: str | os.PathLike, title: str, subtitle: str) -> Iterator[Figu
         figure.text(0.02, 0.965, title, fontsize=size, fontweight="bold", va="top")
         figure.text(0.02, 0.905, subtitle, fontsize=12, color="#555555", va="top")
         yield figure
-        # A name may have letters that the font lacks.
-        with writing(path), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        with writing(path):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
+
+
+@cache
+def installed_fonts() -> list[str]:
+    """Those of `FONTS` that are here; DejaVu Sans comes with matplotlib."""
+    here = set(font_manager.get_font_names())
+    return [name for name in FONTS if name in here]
 
 
 def message(figure: Figure, text: str) -> None:
@@ -153,3 +166,35 @@ def ridge(
     heights = np.histogram(values, edges)[0] / max(tallest, 1)
     base = place + 0.36
     axes.stairs(base - 0.8 * heights, edges, baseline=base, fill=True, color=colour, linewidth=0)
+
+
+def interval_mark(
+    axes: Axes,
+    place: float,
+    centre: float,
+    low: float,
+    high: float,
+    style: Mapping[str, str],
+    size: float,
+    width: float,
+) -> None:
+    """A mark on its interval; arrow heads where either runs off the chart."""
+    left, right = axes.get_xlim()
+    colour = style["color"]
+    if np.isfinite(low) and np.isfinite(high):
+        axes.hlines(place, max(low, left), min(high, right), color=colour, linewidth=width)
+    ends = [value for value in (centre, low, high) if np.isfinite(value)]
+    for beyond, edge, head in ((min(ends) < left, left, "<"), (max(ends) > right, right, ">")):
+        if beyond:
+            axes.plot(edge, place, head, color=colour, markersize=0.9 * size, clip_on=False)
+    if left <= centre <= right:
+        axes.plot(centre, place, markersize=size, markeredgewidth=2, zorder=3, **style)
+
+
+def reach(values: np.ndarray, *also: float) -> tuple[float, float]:
+    """The ends of an axis that shows the finite ones of the values, with a margin; 0 to 1 without
+    any."""
+    known = np.concatenate([finite(np.ravel(values)), also])
+    low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
+    pad = 0.04 * (high - low) if high > low else 0.05
+    return float(low - pad), float(high + pad)

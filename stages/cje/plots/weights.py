@@ -24,6 +24,7 @@ from cje.plots.style import (
     row_font,
     wrap,
 )
+from cje.vocabulary import WeightKind
 
 
 def weight_dashboard(
@@ -39,7 +40,8 @@ def weight_dashboard(
     `weights`: policy to the mean-one importance weights that its estimate used, (n,).
     `summary`: indexed by policy, `ess` (share of n), `mean_weight`, `max_share`, `zero_share`,
     `status` (GOOD, WARNING, CRITICAL), `sequence_ess` (of the exact weights, used or not),
-    `is_base` (it wrote the logs). `ess_good`, `ess_critical`: thresholds of the effective sample
+    `is_base` (it wrote the logs), and where it is known `weights`: those that were learned are
+    hatched. `ess_good`, `ess_critical`: thresholds of the effective sample
     size. A policy absent from `weights` uses none: its exact weights are a pale bar.
     """
     weights = {name: finite(weights[name]) for name in summary.index if name in weights}
@@ -110,9 +112,15 @@ def _ess_bars(
             axes.text(100 * max(thresholds) + 2, place, words, **aside)
             continue
         colour = STATUS_COLOURS.get(row["status"], GREY)
-        axes.barh(place, share, height=0.62, color=colour)
-        inside = share > 75
-        words = percent(row["ess"])
+        learned = row.get("weights") == WeightKind.MARGINAL
+        fill = {"facecolor": "white", "edgecolor": colour, "hatch": "////"}
+        axes.barh(place, share, height=0.62, **(fill if learned else {"color": colour}))
+        inside = share > 75 and not learned
+        words = f"{percent(row['ess'])}, learned" if learned else percent(row["ess"])
+        if learned and share > 60:  # beside its own bar it would leave the chart
+            axes.text(97, place, words, ha="right", va="center", fontsize=size, color=INK,
+                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5})  # fmt: skip
+            continue
         axes.text(
             share + (-2 if inside else 2), place, words,
             ha="right" if inside else "left", va="center", fontsize=size,
