@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cje.cli import parser
+from cje.models.recording import recorded_runs
 from cje.settings import load_settings
 from cje.sources import load_prompts
 from cje.stats.diagnostics import NO_WEIGHTS, overlap
@@ -122,6 +123,17 @@ def test_more_samples_than_there_are_prompts_are_said(repo, monkeypatch):
     notes.clear()
     load_prompts(settings.model_copy(update={"max_samples": 1000}), notes)
     assert not any("fewer than" in note for note in notes)
+
+
+def test_a_temperature_that_is_not_recorded_is_told_which_are(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    settings = load_settings()
+    warm = settings.model_copy(update={"temperature": 0.3, "max_samples": 100, "oracle_samples": 7})
+    lines = recorded_runs(warm)
+    assert [re.search(r"model: (.*) \(data/recordings/", line)[1] for line in lines] == [
+        "-S temperature=0.4", "-S temperature=0.7",
+    ]  # fmt: skip
+    assert recorded_runs(settings.model_copy(update={"policies": {}})) == []
 
 
 @pytest.mark.parametrize(

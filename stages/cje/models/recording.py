@@ -12,6 +12,7 @@ import platform
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,6 +34,10 @@ SCHEMA = pa.schema(
     ]
 )
 FOLDER = Path("data/recordings")
+ANSWERS_DEPEND_ON = (
+    "prompts", "language", "max_samples", "seed", "policies", "base_model", "target_models",
+    "temperature", "top_p", "max_tokens", "draws_per_prompt",
+)  # fmt: skip
 MOST_DIFFERENT = 3  # settings in which a run that is named differs
 PACKAGES = ("cje", "openai", "anthropic", "torch", "transformers")
 
@@ -73,18 +78,30 @@ def recordings(folder: Path = FOLDER) -> list[Path]:
 
 
 def recorded_runs(settings: Settings) -> list[str]:
-    """The recorded runs that differ from these settings in a few of them, a line each: what would
-    have to be set to replay it."""
-    now, lines = settings.model_dump(mode="json"), []
+    """The recorded runs whose answers were written under settings that differ from these in a few,
+    a line each: what would have to be set to replay it."""
+    now, lines = _written_under(settings.model_dump(mode="json")), []
     for path in recordings():
-        then = recording_facts(path).get("settings", {})
-        other = {key: then[key] for key in now if key in then and then[key] != now[key]}
-        if 0 < len(other) <= MOST_DIFFERENT and not any(
-            isinstance(v, dict) for v in other.values()
-        ):
+        then = _written_under(recording_facts(path).get("settings", {}))
+        other = {key: then[key] for key in then if then[key] != now.get(key)}
+        if other.get("max_samples", 0) > now["max_samples"]:
+            del other["max_samples"]  # the fewer are among the more
+        if 0 < len(other) <= MOST_DIFFERENT and "policies" not in other:
             words = " ".join(f"-S {key}={json.dumps(value)}" for key, value in other.items())
             lines.append(f"  recorded, and needs no model: {words} ({path})")
     return lines
+
+
+def _written_under(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the settings that answers depend on; what is null counts as absent, so that a
+    recording does not differ by a setting that it did not know."""
+
+    def given(value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {key: given(part) for key, part in value.items() if part is not None}
+
+    return {key: given(settings[key]) for key in ANSWERS_DEPEND_ON if settings.get(key) is not None}
 
 
 def write_recording(
