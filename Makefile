@@ -4,6 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 READY := $(VENV)/ready
+TESTS := $(VENV)/tests
 BROWSER := $(VENV)/browser
 export PATH := $(BIN):$(PATH)
 
@@ -12,13 +13,22 @@ TEMPERATURES := 0.4 0.7  # of the recorded runs; the last is the default
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
+# The packages of a file, counted as they are found; a pipe would hide that pip fails.
+define install
+{ $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
+    --requirement $(1) || touch $(VENV)/failed; } \
+  | awk '/^(Collecting|Requirement already)/ {printf "\r  %d packages found", ++n; fflush()} \
+         /^Installing/ {printf "\r  %d packages found, installing", n; fflush()} END {print ""}'; \
+if test -e $(VENV)/failed; then rm $(VENV)/failed; exit 1; fi
+endef
+
 .PHONY: repro test local recording check-reproduction clean
 
 repro: $(READY)
 	dvc repro
 	@python -m cje.console
 
-test: $(READY) $(BROWSER)
+test: $(TESTS) $(BROWSER)
 	ruff check .
 	ruff format --check .
 	python -m pytest --numprocesses 2 --dist loadfile
@@ -46,13 +56,19 @@ check-reproduction: $(READY)
 $(READY): requirements.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || \
 	  { echo "error: $(PYTHON) is not here; install Python 3.11 or set PYTHON=/path/to/it"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) --requirement requirements.txt
-	$(PIP) --no-deps --no-build-isolation --editable .
+	@echo "Making $(VENV) and installing the packages of requirements.txt, once: about a minute ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(call install,requirements.txt)
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(TESTS): $(READY) requirements-test.txt
+	@echo "Installing the packages of requirements-test.txt, once ..."
+	@$(call install,requirements-test.txt)
 	@touch $@
 
 # The report's tests look at it in a browser: one is installed where none is, once.
-$(BROWSER): $(READY)
+$(BROWSER): $(TESTS)
 	@python tests/browser.py
 	@touch $@
 

@@ -420,7 +420,7 @@ def test_the_analyzer(here):
     assert weights.loc["base", "status"] == "not used"
     assert weights.loc["clone", "ess"] == 1 and weights.loc["clone", "issues"] == "none"
     for picture in (
-        analyzer.plot_weight_diagnostics(), analyzer.plot_estimates(),
+        analyzer.plot_weight_diagnostics(), analyzer.plot_estimates(), analyzer.plot_differences(),
         analyzer.plot_comparisons(), analyzer.plot_calibration(),
     ):  # fmt: skip
         assert picture._repr_png_().startswith(b"\x89PNG")

@@ -10,7 +10,7 @@ import pandas as pd
 
 from cje.answer import conclusion
 from cje.errors import CJEError
-from cje.figures import draw_comparisons, draw_estimates
+from cje.figures import draw_comparisons, draw_differences, draw_estimates
 from cje.runs import Run, check_names, open_run
 from cje.vocabulary import Verdict, WeightKind
 from cje.words import number
@@ -147,6 +147,10 @@ class ArenaAnalyzer:
     def plot_comparisons(self) -> Picture:
         """The Holm-corrected p-values of all pairs that are not refused."""
         return drawn(draw_comparisons, self.run)
+
+    def plot_differences(self) -> Picture:
+        """Every policy against the base policy, with its interval."""
+        return drawn(draw_differences, self.run)
 
     def plot_estimates(self) -> Picture:
         """Every policy's estimate with its interval and verdict, and the oracle's truth."""

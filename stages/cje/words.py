@@ -74,3 +74,18 @@ def title(rows: pd.DataFrame, rivals: Sequence[str]) -> str:
     if len(rivals) == others:
         return f"No clear winner: {name} has the highest estimate, {value}"
     return f"{name} has the highest estimate, {value}, and rivals within chance"
+
+
+def differences_title(rows: pd.DataFrame, base: str, most: int | None = None) -> str:
+    """What the comparisons with the base allow to say: `rows` with `difference` and `told`, best
+    first; names of more than `most` letters are cut."""
+    if rows.empty:
+        return f"Nothing to compare with {base}"
+    better = rows[rows["told"] == "better"]
+    if better.empty:
+        return f"No policy is ahead of {base} beyond chance"
+    name, more = str(better.index[0]), len(better) - 1
+    if most is not None and len(name) > most:
+        name = name[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    first = f"{name} is ahead of {base} by {number(better['difference'].iloc[0])}"
+    return first + (f", and {more} more {'is' if more == 1 else 'are'}" if more else "")

@@ -21,6 +21,7 @@ from cje.plots.style import (
     wrap,
 )
 from cje.vocabulary import Verdict
+from cje.words import differences_title
 
 TOLD_STYLES = {
     "better": {"color": BLUE, "marker": "o", "markerfacecolor": BLUE},
@@ -47,7 +48,8 @@ def differences(
     refused = [name for name in verdicts.index if verdicts[name] == Verdict.REFUSE and name != base]
     words = f"On the same prompts, {100 * (1 - alpha):g} % intervals; told apart where "
     words += f"p < {alpha:g}, Holm-corrected for all pairs"
-    with drawing(path, differences_title(rows, base), words if len(rows) else "") as figure:
+    title = differences_title(rows, wrap(base, 34, 1), 24)
+    with drawing(path, title, words if len(rows) else "") as figure:
         if rows.empty:
             message(figure, f"No policy can be compared with {wrap(base, 40, 1)}.")
             return
@@ -79,19 +81,6 @@ def differences(
         figure.legend(
             handles, [legend[t] for t in seen], loc="outside lower center", ncols=3, fontsize=11
         )
-
-
-def differences_title(rows: pd.DataFrame, base: str) -> str:
-    """What the comparisons with the base allow to say; `rows` best first."""
-    if rows.empty:
-        return f"Nothing to compare with {wrap(base, 34, 1)}"
-    better, name = rows[rows["told"] == "better"], wrap(base, 24, 1)
-    if better.empty:
-        return f"No policy is ahead of {name} beyond chance"
-    first = f"{wrap(str(better.index[0]), 24, 1)} is ahead of {name} by "
-    first += number(better["difference"].iloc[0])
-    more = len(better) - 1
-    return first + (f", and {more} more {'is' if more == 1 else 'are'}" if more else "")
 
 
 def differences_data(table: pd.DataFrame) -> pd.DataFrame:

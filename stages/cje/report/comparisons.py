@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from cje.report.axis import Axis, axis_over
+from cje.report.ranking import MARGIN, WIDTH
 from cje.runs import Run, turned
-from cje.words import interval, number, p_value
+from cje.words import differences_title, interval, number, p_value
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,35 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """A policy less the base: numbers in words, `told` (better, worse, same), and the coordinates
+    of its drawing."""
+
+    policy: str
+    difference: str
+    interval: str
+    p_value: str
+    told: str
+    words: str
+    low: float
+    place: float
+    high: float
+
+
+@dataclass(frozen=True)
+class AgainstBase:
+    """Every policy that is not refused against the base policy, in the order of the ranking; the
+    scale of the drawings, and where 0 is on it."""
+
+    base: str
+    title: str
+    rows: list[Difference]
+    axis: Axis
+    zero: float
+    width: int
+
+
+@dataclass(frozen=True)
 class Comparisons:
     """Policies in the order of the ranking, a row of cells each (None: with itself), and how many
     pairs are told apart of those that may be believed."""
@@ -30,8 +61,10 @@ class Comparisons:
     rows: list[tuple[str, list[Cell | None]]]
     apart: int
     pairs: int
+    against: AgainstBase
 
 
+TOLD = {"better": "better", "worse": "worse", "same": "not told apart"}
 WORDS = {
     "better": "row is better",
     "worse": "row is worse",
@@ -58,7 +91,31 @@ def comparisons(run: Run) -> Comparisons:
     ]
     kinds = [pair.kind for pair in found.values()]
     apart = kinds.count("better")
-    return Comparisons(policies, refused, rows, apart, apart + kinds.count("same") // 2)
+    pairs = apart + kinds.count("same") // 2
+    return Comparisons(policies, refused, rows, apart, pairs, against_base(run))
+
+
+def against_base(run: Run) -> AgainstBase:
+    """The differences from the base policy, drawn on one scale."""
+    table = run.against_base
+    ends = table[["difference", "ci_low", "ci_high"]].to_numpy(float).ravel()
+    axis = axis_over([*ends, 0.0], MARGIN, WIDTH - MARGIN)
+    rows = [
+        Difference(
+            str(policy),
+            number(row["difference"], "+.3f"),
+            interval(row["ci_low"], row["ci_high"], "+.3f"),
+            p_value(row["p_value_corrected"]),
+            row["told"],
+            TOLD[row["told"]],
+            axis.at(row["ci_low"]),
+            axis.at(row["difference"]),
+            axis.at(row["ci_high"]),
+        )
+        for policy, row in table.iterrows()
+    ]
+    title = differences_title(table, run.base)
+    return AgainstBase(run.base, title, rows, axis, axis.at(0.0), WIDTH)
 
 
 def cell(pair: dict, alpha: float) -> Cell:
