@@ -342,7 +342,7 @@ def test_a_policys_own_address_is_called():
         ("html", True, False),
         ("401", False, True),
         ("404", False, True),
-        ("400-temperature", False, True),
+        ("400-temperature", False, False),  # no more than words say so
     ],
 )
 def test_a_fault_becomes_a_failure_in_words_without_the_key(server, fault, again, fatal):

@@ -296,7 +296,8 @@ def test_a_bad_request_names_the_setting_that_is_refused(facts, setting):
     error = error_of(400, **facts)
     assert wire.refused_setting(error) == setting
     failed = wire.failure(error)
-    assert failed.fatal == (setting is not None) and not failed.again
+    assert (failed.fatal or failed.doubtful) == (setting is not None) and not failed.again
+    assert failed.fatal == (setting is not None and facts.get("param") == setting)
 
 
 def test_a_key_that_no_header_holds_is_told_without_it(monkeypatch, server):

@@ -25,6 +25,7 @@ from cje.conversations import (
 )
 from cje.errors import CJEError
 from cje.models import ASKED, COMPUTED, check_model, provider_for, split_model
+from cje.models.asked import AskedProvider
 from cje.models.calls import Calls
 from cje.settings import Judge, Policy, Settings
 from cje.tables import LOGGED, empty_table, prompt_uids, read_table, to_unit, write_table
@@ -132,11 +133,16 @@ class ModelSource:
         """One answer of the base policy to each prompt.
 
         Each policy is tried on the first prompt before, in a call that its draws then need no more:
-        a setting that a model refuses shows before the others are paid for.
+        a setting that a model refuses shows before the others are paid for. A first prompt that
+        fails by itself ends nothing: it counts where the draws are asked for.
         """
         base = self.settings.base
         for policy in self.settings.targets:
-            self._answers(prompts.head(1), policy, 0)
+            provider = provider_for(policy.model, self.calls)
+            if isinstance(provider, AskedProvider):
+                provider.try_out(prompts, policy, seed=self.settings.seed)
+            else:
+                self._answers(prompts.head(1), policy, 0)
         return self._answers(prompts, base, LOGGED).assign(action=base.name)
 
     def draws(self, prompts: pd.DataFrame) -> pd.DataFrame:

@@ -8,6 +8,7 @@ reason.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -15,14 +16,25 @@ import pandas as pd
 from cje.errors import CJEError
 from cje.judging import load_rubric, parse_score, score_schema
 from cje.models import NO_ANSWER, Role, full_name, split_model
+from cje.models.asking import TRIALS
 from cje.models.backend import Backend
 from cje.models.calls import Calls, Outcome
 from cje.models.requests import CallFailed, Reply, Request, Requests
-from cje.settings import Policy
+from cje.settings import Policy, show_value
 
 SAID_NOTHING = "the model refused and said nothing"
 CALLED_A_TOOL = "the model called a tool and gave no answer"
 EMPTY = "the model gave an empty answer, asked once more too"
+FIRST_ANSWERS = 20  # of a policy, after which it is seen whether any is of use
+LEAST_ANSWERS = 5  # that tell
+FIRST_VERDICTS = {"proxy_score": 20}  # of a judge; of the oracle 10
+LEAST_VERDICTS = 3
+REMEDIES = {
+    "cut": "Set a larger max_tokens than {} (for a model that thinks first much larger), or, where "
+    "cut answers are meant, guard_rails.max_truncated: 1.",
+    "refused": "Give other prompts, or another model.",
+    "empty": "Ask the model by hand what it says to one of the prompts.",
+}
 SPENT = "{setting}, {limit}, were spent before the first word of the {what}; set a larger {setting}"
 ANSWER_COLUMNS = (
     "answer", "tokens", "token_logprobs", "sequence_logp", "logprob_kind", "finish_reason",
@@ -53,7 +65,10 @@ class AskedProvider:
     ) -> pd.DataFrame:
         requests = self.answer_requests(prompts, policy, draw=draw, seed=seed)
         rows, empty, missing = [], [], Counter()
-        for place, outcome in enumerate(self._replies(requests, f"{policy.name}: answers")):
+        look = {} if self.backend.in_process else {"first": FIRST_ANSWERS}
+        look |= {"look": lambda found: self._no_answers(found, policy)} if look else {}
+        outcomes = self._replies(requests, f"{policy.name}: answers", **look)
+        for place, outcome in enumerate(outcomes):
             rows.append(self._answer_row(outcome, policy))
             if isinstance(outcome, Reply) and outcome.is_empty:
                 empty.append(place)
@@ -109,10 +124,12 @@ class AskedProvider:
     ) -> pd.DataFrame:
         given = answers[answers["answer"].notna()]
         requests = self._judgements(given, name, score_range, rubric)
-        verdicts, unclear = self._verdicts(requests, name, score_range)
+        verdicts, unclear = self._verdicts(requests, name, score_range, look=True)
         again, _ = self._verdicts([requests[place].again() for place in unclear], name, score_range)
         for place, verdict in zip(unclear, again, strict=True):
             verdicts[place] = verdict
+        if len(verdicts) >= LEAST_VERDICTS and all(score is None for score, _ in verdicts):
+            raise CJEError(_no_verdicts(name, [why for _, why in verdicts], []))
         found = iter(verdicts)
         rows = [next(found) if has else (None, NO_ANSWER) for has in answers["answer"].notna()]
         return _frame(rows, ("score", "reason"))
@@ -153,8 +170,35 @@ class AskedProvider:
             for outcome in self._replies(Requests(len(prompts), make), title)
         ]
 
-    def _replies(self, requests: Sequence[Request], title: str) -> Iterator[Outcome]:
-        return self.calls.replies(requests, self.backend, title)
+    def try_out(self, prompts: pd.DataFrame, policy: Policy, *, seed: int) -> None:
+        """Ask for the first draw to one prompt, and to the next where that may be the prompt's
+        fault. Raises CJEError where the model gives none and another prompt would not help."""
+        requests, failures = self.answer_requests(prompts, policy, draw=0, seed=seed), []
+        for place in range(min(TRIALS, len(requests))):
+            asked = [requests[place]]
+            (outcome,) = self._replies(asked, f"{policy.name}: a first answer", trial=True)
+            if isinstance(outcome, Reply):
+                return
+            failures.append(outcome)
+        if len(failures) == TRIALS and all(failure.doubtful for failure in failures):
+            raise CJEError(f"{policy.model}: {failures[0].reason}")
+
+    def _replies(self, requests: Sequence[Request], title: str, **how) -> Iterator[Outcome]:
+        return self.calls.replies(requests, self.backend, title, **how)
+
+    def _no_answers(self, outcomes: list[Outcome], policy: Policy) -> str | None:
+        """Why a policy's other answers must not be paid for: none of the first is whole."""
+        replies = [outcome for outcome in outcomes if isinstance(outcome, Reply)]
+        cut_is_fine = self.calls.settings.guard_rails.max_truncated >= 1
+        kinds = Counter(_flaw(reply, cut_is_fine) for reply in replies)
+        if None in kinds or len(replies) < LEAST_ANSWERS:
+            return None
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        return (
+            f"{policy.name}: none of its first {len(replies)} answers is of use: {counts}. "
+            f"{REMEDIES[kinds.most_common(1)[0][0]].format(policy.max_tokens)} "
+            f"No others were asked for; these are kept.{_shown(replies)}"
+        )
 
     def _answer_row(self, outcome: Outcome, policy: Policy) -> tuple:
         if isinstance(outcome, CallFailed):
@@ -225,11 +269,25 @@ class AskedProvider:
         return Requests(len(answers), make)
 
     def _verdicts(
-        self, requests: Sequence[Request], name: str, score_range: tuple[float, float]
+        self,
+        requests: Sequence[Request],
+        name: str,
+        score_range: tuple[float, float],
+        look: bool = False,
     ) -> tuple[list[Verdict], list[int]]:
         """What each judgement said, and the places of those whose reply holds no score."""
         verdicts, unclear = [], []
-        for outcome in self._replies(requests, f"{name}: judgements"):
+        first = FIRST_VERDICTS.get(self.calls.stage, 10) if look else 0
+
+        def dead(outcomes: list[Outcome]) -> str | None:
+            found = [_verdict(outcome, score_range) for outcome in outcomes]
+            if len(found) < LEAST_VERDICTS or any(score is not None for score, _ in found):
+                return None
+            replies = [outcome for outcome in outcomes if isinstance(outcome, Reply)]
+            return _no_verdicts(name, [why for _, why in found], replies)
+
+        how = {"first": first, "look": dead} if look else {}
+        for outcome in self._replies(requests, f"{name}: judgements", **how):
             if isinstance(outcome, CallFailed):
                 verdicts.append((None, outcome.reason))
                 continue
@@ -241,6 +299,39 @@ class AskedProvider:
             if verdicts[-1][0] is None:
                 unclear.append(len(verdicts) - 1)
         return verdicts, unclear
+
+
+def _verdict(outcome: Outcome, score_range: tuple[float, float]) -> Verdict:
+    if isinstance(outcome, CallFailed):
+        return None, outcome.reason
+    return parse_score(outcome.text, score_range)
+
+
+def _no_verdicts(name: str, reasons: list[str], replies: list[Reply]) -> str:
+    """Why a judge is asked no more: nothing that it says can be read."""
+    counted = Counter(reasons).most_common(3)
+    lines = [f"\n  {count} x {reason}" for reason, count in counted]
+    said = f"\nThree of its replies:{_shown(replies)}" if replies else ""
+    return (
+        f"{name}: none of its first {len(reasons)} verdicts holds a score; no others were asked "
+        f"for, and these are kept.{''.join(lines)}{said}\nName another judge, or a larger "
+        "judge_max_tokens for one that thinks first"
+    )
+
+
+def _flaw(reply: Reply, cut_is_fine: bool) -> str | None:
+    """What an answer of no use is: cut, refused or empty; None for one of use."""
+    if reply.finish_reason == "length":
+        return None if cut_is_fine and reply.text is not None else "cut"
+    if reply.finish_reason == "refusal":
+        return "refused"
+    return "empty" if reply.text is None or not reply.text.strip() else None
+
+
+def _shown(replies: Iterable[Reply]) -> str:
+    """Three replies, a line each."""
+    three = list(islice(replies, 3))
+    return "".join(f"\n  {show_value(reply.text or '')}" for reply in three)
 
 
 def why_missing(reply: Reply, max_tokens: int) -> str:

@@ -2,11 +2,13 @@
 
 A fixed number of workers takes requests one by one as they are made, so that memory does not grow
 with their number. The first request goes alone: a key, a model or a setting that is wrong shows
-before the others are sent. What another process is asking already is waited for.
+before the others are sent. Where it is about this one prompt, perhaps, the next goes alone, too.
+What another process is asking already is waited for.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 from cje.errors import CJEError
 from cje.models.backend import Backend, Connection, Wire
@@ -19,6 +21,7 @@ from cje.models.wire import unexpected
 
 WAIT_SECONDS = 0.2  # before looking again whether another process has its reply
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 8.0  # seconds before a reply of no use is asked for again
+TRIALS = 3  # doubtful failures in a row that a model which never answered gets
 BYTES_PER_TOKEN = 4  # of a prompt, as rate limits count it
 
 
@@ -47,13 +50,26 @@ class Asking:
         self.last_round = False
         self.stopped: Exception | None = None
         self.notes: list[str] = []
+        self.succeeded = False
+        # After the first so many requests, why the others must not be asked; None: go on.
+        self.first = 0
+        self.check: Callable[[dict[str, CallFailed]], str | None] = lambda failed: None
 
     async def run(self, backend: Backend) -> dict[str, CallFailed]:
         """Ask everything; failures that may pass are asked once more at the end."""
         connection = backend.connect(self.wire)
         try:
             requests = iter(self.requests)
-            await self._pool(connection, [next(requests)])
+            tried = 0
+            while tried < TRIALS and not (self.succeeded or self.over):
+                if not (alone := list(islice(requests, 1))):
+                    break
+                await self._pool(connection, alone)
+                tried += 1
+            if self.first > tried:
+                await self._pool(connection, islice(requests, self.first - tried))
+            if self.first and not self.over and (words := self.check(self.failed)):
+                self.stopped = CJEError(words)
             await self._pool(connection, requests)
             if not self.over:
                 self.last_round = True
@@ -74,6 +90,9 @@ class Asking:
         """Whether no further call is to be made; those in flight are still waited for."""
         if self.stopped is not None or len(self.failed) > self.allowed + self.wire.concurrency:
             return True
+        doubtful = [failure for failure in self.failed.values() if failure.doubtful]
+        if not self.succeeded and len(doubtful) >= TRIALS:
+            doubtful[0].fatal = True
         return any(failure.fatal for failure in self.failed.values())
 
     async def _pool(self, connection: Connection, requests: Iterable[Request]) -> None:
@@ -90,6 +109,7 @@ class Asking:
                 if self.store.holds(request):  # another process was quicker
                     continue
                 await self._ask(connection, request)
+                self.succeeded = self.succeeded or request.key not in self.failed
             except (BudgetSpent, CJEError) as error:
                 self.stopped = self.stopped or CJEError(str(error))
             finally:

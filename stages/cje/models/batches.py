@@ -306,7 +306,7 @@ class _Run:
         failed, self.misses[batch] = failure(error), self.misses.get(batch, 0) + 1
         if getattr(error, "status_code", None) == 404:
             return self.misses[batch] >= ATTEMPTS
-        if failed.fatal or self.misses[batch] >= LOOKS:
+        if failed.fatal or failed.doubtful or self.misses[batch] >= LOOKS:
             raise self._stopped(f"batch {batch}: {failed.reason}")
         return False
 

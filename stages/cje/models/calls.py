@@ -32,6 +32,7 @@ REASONS_SHOWN = 3
 LOST = CallFailed("its reply is damaged; run again, and it is asked anew")
 
 Outcome = Reply | CallFailed
+Look = Callable[[list[Outcome]], str | None]
 
 
 class Calls:
@@ -49,9 +50,18 @@ class Calls:
         self.said: set[str] = set()
 
     def replies(
-        self, requests: Sequence[Request], backend: Backend, title: str
+        self,
+        requests: Sequence[Request],
+        backend: Backend,
+        title: str,
+        *,
+        first: int = 0,
+        look: Look | None = None,
+        trial: bool = False,
     ) -> Iterator[Outcome]:
-        """The outcome of each request, in their order; equal requests are asked once.
+        """The outcome of each request, in their order; equal requests are asked once. Once the
+        `first` requests have their outcomes, `look` may say why no other is to be asked. A `trial`
+        may fail: the same requests count where they are asked for good.
 
         Raises CJEError, with a table of reasons, where more than `max_failed_fraction` fail, where
         no call can succeed, and where the budget is spent.
@@ -66,7 +76,19 @@ class Calls:
         del seen
         missing = Requests(len(places), lambda place: requests[places[place]])
         self.store.count(self.stage, unique - len(missing), len(missing))
-        failed = self._ask(missing, backend, title, unique) if missing else {}
+
+        def check(failed: dict[str, CallFailed]) -> str | None:
+            heads = [requests[place] for place in range(min(first, len(requests)))]
+            return look([self._outcome(request, failed) for request in heads]) if look else None
+
+        ahead = sum(place < first for place in places) if look else 0
+        failed = {}
+        if missing and look and not ahead and (words := check(failed)):
+            raise CJEError(words)  # as the run before found
+        if missing:
+            failed = self._ask(missing, backend, title, unique, ahead, check, trial)
+            if ahead and (words := check(failed)):
+                raise CJEError(words)
         for path, count in self.store.damaged.items():
             self.say(f"{path}: {count} damaged records passed over; their requests are asked again")
         for request in requests:
@@ -79,6 +101,10 @@ class Calls:
             tokens = kept.reply.prompt_tokens, kept.reply.completion_tokens
             self._add_row(request, *tokens, kept.usd, None)
             yield kept.reply
+
+    def _outcome(self, request: Request, failed: dict[str, CallFailed]) -> Outcome:
+        kept = None if request.key in failed else self.store.get(request)
+        return failed.get(request.key, LOST) if kept is None else kept.reply
 
     def say(self, words: str) -> None:
         """Tell the user, once, what was found out."""
@@ -108,9 +134,16 @@ class Calls:
         self.rows[request.key] = (*asked, *found)
 
     def _ask(
-        self, missing: Requests, backend: Backend, title: str, total: int
+        self,
+        missing: Requests,
+        backend: Backend,
+        title: str,
+        total: int,
+        ahead: int,
+        check: Callable[[dict[str, CallFailed]], str | None],
+        trial: bool,
     ) -> dict[str, CallFailed]:
-        """Ask what is missing; the failures by key."""
+        """Ask what is missing, the `ahead` first of it before the `check`; the failures by key."""
         model = missing[0].model
         provider, name = split_model(model)
         require_keys([backend])
@@ -139,10 +172,11 @@ class Calls:
                     or self.settings.tokens_per_minute,
                     allowed=allowed,
                 )  # fmt: skip
+                asking.first, asking.check = ahead, check
                 failed = asyncio.run(asking.run(backend))
                 for words in asking.notes:
                     self.say(words)
-        self._stop_where_it_must(failed, model, allowed, total)
+        self._stop_where_it_must(failed, model, total if trial else allowed, total)
         return failed
 
     def _in_process(

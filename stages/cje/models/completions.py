@@ -163,6 +163,10 @@ class LogprobsSeen:
         """Whether replies without are taken as they are."""
         return model in self._none
 
+    def gives_some(self, model: str) -> bool:
+        """Whether a reply had them."""
+        return model in self._give
+
     def refused(self, model: str) -> None:
         """The model does not take the parameter."""
         self._take_none(model, "refuses to give")

@@ -180,8 +180,13 @@ class OpenAIConnection:
         create = self._client(request.base_url).chat.completions.with_raw_response.create
         try:
             raw = await wires.outcome(create(**arguments), self._errors)
+        except wires.Moderated as failed:
+            if request.kind != "answer":
+                raise
+            return failed.reply
         except wires.SettingRefused as failed:
-            if not asked or failed.setting != "logprobs":
+            known = failed.doubtful and self._logprobs.gives_some(request.model)
+            if not asked or failed.setting != "logprobs" or known:
                 raise
             self._logprobs.refused(request.model)
             return await self.ask(request)

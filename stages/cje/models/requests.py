@@ -180,7 +180,10 @@ REPLY_FIELDS = frozenset(f.name for f in fields(Reply))
 class CallFailed(Exception):
     """A call gave no usable reply. `again`: asking anew may help; `fatal`: no other call of this
     model would fare better (a wrong key, an unknown model, a setting that it refuses);
-    `retried`: the SDK has tried it several times already."""
+    `retried`: the SDK has tried it several times already. `doubtful`: it may be fatal, or be about
+    this one prompt: a model that has not answered yet fails so in a row, or does not."""
+
+    doubtful = False
 
     def __init__(
         self, reason: str, *, again: bool = False, fatal: bool = False, retried: bool = False

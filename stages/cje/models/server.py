@@ -116,6 +116,7 @@ class ServerConnection:
         self._http = wires.http_client(openai.DefaultAsyncHttpxClient, wire)
         self._clients: dict[str, openai.AsyncOpenAI] = {}
         self._logprobs = LogprobsSeen(self.notes)
+        self._taken: dict[tuple[str | None, str], set[str]] = defaultdict(set)
         self._room: dict[tuple[str | None, str], int] = {}  # of a judge's verdict, found out
         self._refused: dict[tuple[str | None, str], set[str]] = defaultdict(set)
 
@@ -139,7 +140,10 @@ class ServerConnection:
             refused.add("logprobs")
         prompt = dict(request.options or ()).get("prompt")
         path = "/chat/completions" if prompt is None else "/completions"
-        body = await self._call(request, path, partial(answer_body, request))
+        try:
+            body = await self._call(request, path, partial(answer_body, request))
+        except wires.Moderated as failed:
+            return failed.reply
         reply = (chat_reply if prompt is None else text_reply)(body, _kind(request, refused))
         if "logprobs" not in refused:
             self._logprobs.see(request.model, reply)
@@ -164,14 +168,17 @@ class ServerConnection:
 
     async def _call(self, request: Request, path: str, build: Build) -> Any:
         """The JSON of the reply to a body, which is built without what the server refuses."""
-        refused = self._refused_by(request)
+        refused, place = self._refused_by(request), (request.base_url, request.model)
         while True:
             body = build(refused)
             try:
-                return await self._post(request, path, body)
+                found = await self._post(request, path, body)
+                self._taken[place].update(body)
+                return found
             except wires.SettingRefused as failed:
                 setting = failed.setting
-                if setting not in OPTIONAL or setting not in body:
+                known = failed.doubtful and setting in self._taken[place]
+                if setting not in OPTIONAL or setting not in body or known:
                     raise
             if setting not in refused:
                 refused.add(setting)

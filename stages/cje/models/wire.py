@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import httpx2
 
 from cje.models.backend import Wire
-from cje.models.requests import CallFailed
+from cje.models.requests import CallFailed, Reply
 
 SHORTEST_KEY = 8  # characters; what is shorter is no secret, and may be part of any text
 REASON_LENGTH = 200  # characters of a reason, at most
@@ -22,6 +22,17 @@ HIDDEN = "***"
 NO_MONEY = re.compile(
     r"insufficient_quota|exceeded your current quota|billing|credit balance|insufficient credit",
     re.IGNORECASE,
+)
+# What providers say in the fields of an error that are for programs.
+MONEY_CODES = frozenset(
+    "insufficient_quota billing_not_active billing_hard_limit_reached billing_error "
+    "insufficient_balance insufficient_credits payment_required".split()
+)
+DENIED_CODES = frozenset("permission_error invalid_api_key authentication_error".split())
+UNKNOWN_CODES = frozenset("model_not_found not_found_error deploymentnotfound".split())
+FILTER_CODES = frozenset(
+    "content_filter content_policy_violation responsibleaipolicyviolation moderation_blocked "
+    "data_inspection_failed moderation".split()
 )
 TOO_LONG = re.compile(
     r"context_length_exceeded|context (length|window|limit|size)|prompt is too long"
@@ -59,17 +70,25 @@ NAMED = re.compile(
 T = TypeVar("T")
 
 
+class Moderated(CallFailed):
+    """The provider's filter, by its own code, does not let the prompt through: a refusal."""
+
+    def __init__(self, reason: str, code: str):
+        super().__init__(reason)
+        self.reply = Reply(finish_reason="refusal", finish_reason_given=code, note=self.reason)
+
+
 class TooLong(CallFailed):
     """The prompt, or prompt and `max_tokens` together, pass what the model can read."""
 
 
 class SettingRefused(CallFailed):
     """The model does not take the parameter `setting`, a key of `SETTINGS`: fatal, unless the call
-    can do without it."""
+    can do without it, and `doubtful` where no more than the words of a message say so."""
 
-    def __init__(self, reason: str, setting: str):
-        super().__init__(reason, fatal=True)
-        self.setting = setting
+    def __init__(self, reason: str, setting: str, doubtful: bool = False):
+        super().__init__(reason, fatal=not doubtful)
+        self.setting, self.doubtful = setting, doubtful
 
 
 def redact(text: str) -> str:
@@ -110,7 +129,7 @@ class _Deadline:
                 response = await super().send(request, **kwargs)
                 if response.status_code == 429:
                     body = await response.aread()
-                    if NO_MONEY.search(body.decode("utf-8", "replace")):
+                    if any(f'"{code}"'.encode() in body for code in MONEY_CODES):
                         response.headers["x-should-retry"] = "false"
                 return response
         except TimeoutError:
@@ -158,7 +177,8 @@ def json_body(content: bytes) -> Any:
 def failure(error: Exception) -> CallFailed:
     """An error of either SDK as CallFailed.
 
-    Fatal: a wrong key, no money, an unknown model, a setting that the model refuses. Of this call
+    Fatal: a wrong key, and by the codes of the error no money, an unknown model, a setting that the
+    model refuses; doubtful, where only the words or a status of 403 or 404 say so. Of this call
     alone: what else the server calls a bad request, as a prompt that is too long. To be asked
     again later, since the SDK has done so already: a busy or broken server or network.
     """
@@ -168,18 +188,24 @@ def failure(error: Exception) -> CallFailed:
     facts = _facts(error)
     said = f"{facts['message']} (HTTP {status})" if facts["message"] else f"HTTP {status}"
     codes = f"{facts['code']} {facts['type']} {facts['message']}"
-    if status == 402 or (status in (400, 403, 429) and NO_MONEY.search(codes)):
-        return CallFailed(one_line(f"the account has no credit left, add some: {said}"), fatal=True)
+    given = {str(facts[name]).casefold() for name in ("code", "type")}
+    if status < 500 and (found := given & FILTER_CODES):
+        return Moderated(one_line(f"the provider's filter refuses the prompt: {said}"), min(found))
+    no_money = status == 402 or given & MONEY_CODES
+    if no_money or (status in (400, 403) and NO_MONEY.search(codes)):
+        words = f"the account has no credit left, add some: {said}"
+        return _doubted(words, certain=bool(no_money))
     if status in (401, 403):
-        return CallFailed(one_line(f"access is denied, check the API key: {said}"), fatal=True)
+        certain = status == 401 or bool(given & DENIED_CODES)
+        return _doubted(f"access is denied, check the API key: {said}", certain)
     if status == 404:
-        return CallFailed(
-            one_line(f"the model or address is unknown, correct it: {said}"), fatal=True
-        )
+        certain = bool(given & UNKNOWN_CODES)
+        return _doubted(f"the model or address is unknown, correct it: {said}", certain)
     setting = refused_setting(error)
     if setting is not None:
         name, remedy = SETTINGS[setting]
-        return SettingRefused(one_line(f"the model refuses {name}; {remedy}: {said}"), setting)
+        words = one_line(f"the model refuses {name}; {remedy}: {said}")
+        return SettingRefused(words, setting, doubtful=facts["param"] != setting)
     if status in (408, 409, 429) or status >= 500:
         slower = "too many requests; set a lower concurrency or requests_per_minute"
         words = slower if status == 429 else "the server failed"
@@ -187,6 +213,12 @@ def failure(error: Exception) -> CallFailed:
     if TOO_LONG.search(codes):
         return TooLong(one_line(f"the prompt is too long: {said}"))
     return CallFailed(one_line(f"the request is refused: {said}"))
+
+
+def _doubted(words: str, certain: bool) -> CallFailed:
+    failed = CallFailed(one_line(words), fatal=certain)
+    failed.doubtful = not certain
+    return failed
 
 
 def unexpected(error: Exception) -> CallFailed:
@@ -245,6 +277,8 @@ def _facts(error: Any) -> dict[str, Any]:
     if not isinstance(body, dict):
         text = body if isinstance(body, str) and not body.lstrip().startswith("<") else ""
         body = {"message": text}
+    if isinstance(body.get("metadata"), dict) and body["metadata"].get("reasons"):  # OpenRouter
+        body = {**body, "code": "moderation"}
     message = body.get("message") or body.get("error") or body.get("detail") or ""
     if isinstance(message, list):  # of FastAPI; its `input` would repeat the prompt
         places = [(".".join(map(str, m.get("loc", []))), m.get("msg")) for m in message]
