@@ -123,6 +123,16 @@ def test_a_hidden_shift_is_covered_or_refused(shift, spread):
         assert coverage_is(believed["covered"].sum(), len(believed), 0.9)
 
 
+def test_the_threshold_that_is_set_says_where_weights_check_nothing():
+    world = frames(3, shifts={"t": 1.0})
+    share = analyzed(world).diagnostics.loc["t", "sequence_ess"]
+    for refuse, verdict in ((share / 2, False), (share * 1.5, True)):
+        limits = {"refuse_ess": refuse, "caution_ess": max(refuse, 0.3)}
+        found = analyzed(world, thresholds=limits)
+        assert (found.estimates.loc["t", "verdict"] == "refuse") is verdict
+        assert ("nothing_checks_it" in set(found.violations["code"])) is verdict
+
+
 def test_an_identical_policy_weighs_exactly_one():
     found = analyzed(frames(3, shifts={"t": 0.0}))
     assert (found.importance_weights["t"] == 1.0).all()

@@ -171,9 +171,7 @@ def estimate(
     replies[base] = reply_facts(logs, unscored)
     for policy in [*samples.targets, base]:
         own = own_label_estimate(samples, policy, predictions[policy])
-        case = Case(
-            samples, policy, fit, own, WeightChoice(weights), float(limits["max_tail_index"])
-        )
+        case = Case(samples, policy, fit, own, WeightChoice(weights), limits)
         found[policy] = ESTIMATORS[EstimatorName(estimator)](case)
         interval = found[policy].interval(alpha)
         rest = {"estimator": EstimatorName(estimator), "identical": False}

@@ -39,7 +39,6 @@ from cje.vocabulary import EstimatorName, Evidence, Reach, WeightChoice, WeightK
 
 FEWEST_LABELS = 10  # own labels below which they check nothing
 STANDS_ESS = 0.2  # sequence weights above this share of the logs carry an estimate by themselves
-FALLS_ESS = 0.05  # below this share they carry nothing
 DIFFERENT = 3.0  # standard errors
 BENDS = 2.0  # standard errors, of a bend that would make an interval too short
 DOUBTFUL_GAP = 2.25  # variances of a gap within which the point stays at the direct estimate
@@ -100,14 +99,15 @@ class Estimate:
 @dataclass(frozen=True)
 class Case:
     """What is known of one policy. `log_ratio` (n,) is None without log-probabilities of the
-    sampling distribution, `own` None without own labels, `draws` None without scored answers."""
+    sampling distribution, `own` None without own labels, `draws` None without scored answers.
+    `limits` are the guard rails' thresholds."""
 
     samples: Samples
     policy: str
     calibration: CrossFit
     own: OwnLabels | None
     choice: WeightChoice
-    max_tail: float
+    limits: Mapping[str, float]
 
     @property
     def draws(self) -> Draws | None:
@@ -155,9 +155,9 @@ class Case:
         if found is None or off or labelled < FEWEST_LABELS or self.choice is WeightChoice.MARGINAL:
             return Reach.NONE
         share = min(found.ess, expected_sample_share(self.log_ratio))
-        if share < FALLS_ESS:
+        if share < self.limits["refuse_ess"]:
             return Reach.NONE
-        fine = max(found.tail_index, self.residual_tail) <= self.max_tail
+        fine = max(found.tail_index, self.residual_tail) <= self.limits["max_tail_index"]
         fine &= abs(self.residual_bend) <= BENDS
         return Reach.STANDS if share >= STANDS_ESS and fine else Reach.WEAK
 
