@@ -133,6 +133,15 @@ def test_the_threshold_that_is_set_says_where_weights_check_nothing():
         assert ("nothing_checks_it" in set(found.violations["code"])) is verdict
 
 
+def test_labels_that_happen_to_miss_the_heavy_answers_count_as_the_log_ratios_promise():
+    verdicts = []
+    for seed in range(12):
+        found = analyzed(frames(seed, 400, shifts={"t": 1.0}, fool=0.04, style="hidden"))
+        verdicts.append(found.estimates.loc["t", "verdict"])
+        assert found.diagnostics.loc["t", "effective_labels"] < 45  # 100 labels of sd 1: 37
+    assert "reliable" not in verdicts
+
+
 def test_an_identical_policy_weighs_exactly_one():
     found = analyzed(frames(3, shifts={"t": 0.0}))
     assert (found.importance_weights["t"] == 1.0).all()

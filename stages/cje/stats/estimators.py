@@ -187,12 +187,15 @@ class Case:
 
     @cached_property
     def log_labels(self) -> float:
-        """Kish's number of labels on the logs, as the exact weights count them."""
+        """Kish's number of labels on the logs as the exact weights count them; not more than the
+        log-ratios promise, as it is largest where the heavy answers happen to be unlabelled."""
         logs = self.samples.logs
         weight = logs.label_weight[logs.labelled]
-        if self.sequence is not None:
-            weight = weight * self.sequence.weight[logs.labelled]
-        return float(weight.sum() ** 2 / (weight @ weight)) if weight.any() else 0.0
+        count = kish(weight)
+        if self.sequence is None:
+            return count
+        promised = count * expected_sample_share(self.log_ratio)
+        return min(kish(weight * self.sequence.weight[logs.labelled]), promised)
 
     def estimate(self, influence: Influence, method: EstimatorName, **changes) -> Estimate:
         """An estimate without evidence, but for the `changes`."""
@@ -347,6 +350,11 @@ ESTIMATORS: Mapping[EstimatorName, Estimator] = {
     estimator.name: estimator
     for estimator in (DrCpo(), Ppi(), Direct(), Ips(), Snips(), CalibratedIps())
 }
+
+
+def kish(weight: np.ndarray) -> float:
+    """Kish's effective number of weighted labels (m,); 0 where none has a weight."""
+    return float(weight.sum() ** 2 / (weight @ weight)) if weight.any() else 0.0
 
 
 def tuned_factor(labels: int) -> float:
