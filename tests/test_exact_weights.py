@@ -99,7 +99,7 @@ def test_labels_of_its_own_carry_a_policy_beyond_the_reach_of_the_logs():
 
 @pytest.mark.parametrize("fool, style", WORLDS[1:])
 def test_where_the_weights_are_weak_the_interval_is_theirs_and_asks_for_caution(fool, style):
-    rows, codes = runs(25, 1.5, fool, style)
+    rows, codes = runs(25, 1.4, fool, style)
     believed = rows[rows["verdict"] != "refuse"]
     assert len(believed) > 20 and set(believed["verdict"]) == {"caution"}
     assert coverage_is(believed["covered"].sum(), len(believed), 0.93)
@@ -123,6 +123,19 @@ def test_a_hidden_shift_is_covered_or_refused(shift, spread):
         assert coverage_is(believed["covered"].sum(), len(believed), 0.9)
 
 
+def test_with_few_labels_on_the_logs_a_shift_is_covered_or_refused():
+    for shift, bend in ((1.0, 0.0), (1.3, 0.0), (1.6, 0.0), (1.3, 0.05)):
+        covered = []
+        for seed in range(30):
+            world = frames(seed, 400, shifts={"t": shift}, fool=0.04, bend=bend, style="hidden")
+            row = analyzed(world).estimates.loc["t"]
+            if row["verdict"] != "refuse":
+                assert row["verdict"] == "caution"
+                covered.append(row["ci_low"] <= truth(shift, 0.04, bend) <= row["ci_high"])
+        if covered:
+            assert coverage_is(sum(covered), len(covered), 0.95)
+
+
 def test_the_threshold_that_is_set_says_where_weights_check_nothing():
     world = frames(3, shifts={"t": 1.0})
     share = analyzed(world).diagnostics.loc["t", "sequence_ess"]
@@ -134,12 +147,9 @@ def test_the_threshold_that_is_set_says_where_weights_check_nothing():
 
 
 def test_labels_that_happen_to_miss_the_heavy_answers_count_as_the_log_ratios_promise():
-    verdicts = []
-    for seed in range(12):
+    for seed in range(5):
         found = analyzed(frames(seed, 400, shifts={"t": 1.0}, fool=0.04, style="hidden"))
-        verdicts.append(found.estimates.loc["t", "verdict"])
-        assert found.diagnostics.loc["t", "effective_labels"] < 45  # 100 labels of sd 1: 37
-    assert "reliable" not in verdicts
+        assert found.diagnostics.loc["t", "effective_labels"] < 45  # 100 labels at sd 1: 37
 
 
 def test_an_identical_policy_weighs_exactly_one():

@@ -38,6 +38,7 @@ from cje.stats.weights import (
 from cje.vocabulary import EstimatorName, Evidence, Reach, WeightChoice, WeightKind
 
 FEWEST_LABELS = 10  # own labels below which they check nothing
+FEWEST_WEIGHTED = 20.0  # labels on the logs, weighted, below which exact weights check nothing
 STANDS_ESS = 0.2  # sequence weights above this share of the logs carry an estimate by themselves
 DIFFERENT = 3.0  # standard errors
 BENDS = 2.0  # standard errors, of a bend that would make an interval too short
@@ -150,9 +151,10 @@ class Case:
     def reach(self) -> Reach:
         """How far the exact weights carry; not at all where learned ones are asked for."""
         found = self.exact_summary
-        labelled = self.samples.logs.labelled.sum()
-        off = found is not None and off_one(found.mean_weight, found.mean_weight_z)
-        if found is None or off or labelled < FEWEST_LABELS or self.choice is WeightChoice.MARGINAL:
+        if found is None or self.choice is WeightChoice.MARGINAL:
+            return Reach.NONE
+        off = off_one(found.mean_weight, found.mean_weight_z)
+        if off or self.log_labels < FEWEST_WEIGHTED:
             return Reach.NONE
         share = min(found.ess, expected_sample_share(self.log_ratio))
         if share < self.limits["refuse_ess"]:
@@ -169,9 +171,17 @@ class Case:
             return None
         logs = self.samples.logs
         if self.draws is None:
-            return correction.weighted_logs(logs, self.sequence.weight, self.sequence.scored)
+            whole = correction.weighted_logs(logs, self.sequence.weight, self.sequence.scored)
+            return whole.inflated(self.missed)
         part = correction.sequence_correction(logs, self.draws, self.sequence, self.log_ratio)
-        return correction.direct(logs, self.draws) + part
+        return correction.direct(logs, self.draws) + part.inflated(self.missed)
+
+    @cached_property
+    def missed(self) -> float:
+        """What a standard error under the exact weights lacks because the heaviest answers happen
+        to be missing: the root of the labels' effective number as it is by what it promised."""
+        seen, promised = self._counted_labels
+        return float(np.sqrt(max(seen / promised, 1.0))) if promised > 0 else 1.0
 
     @cached_property
     def projection(self) -> Influence | None:
@@ -186,16 +196,20 @@ class Case:
         return self.own is not None and self.own.labels >= FEWEST_LABELS
 
     @cached_property
-    def log_labels(self) -> float:
-        """Kish's number of labels on the logs as the exact weights count them; not more than the
-        log-ratios promise, as it is largest where the heavy answers happen to be unlabelled."""
+    def _counted_labels(self) -> tuple[float, float]:
+        """Kish's number of labels on the logs as the exact weights count them, and the number that
+        the log-ratios promise: the first is largest where the heavy answers are missing."""
         logs = self.samples.logs
         weight = logs.label_weight[logs.labelled]
-        count = kish(weight)
         if self.sequence is None:
-            return count
-        promised = count * expected_sample_share(self.log_ratio)
-        return min(kish(weight * self.sequence.weight[logs.labelled]), promised)
+            return kish(weight), kish(weight)
+        counted = kish(weight * self.sequence.weight[logs.labelled])
+        return counted, kish(weight) * expected_sample_share(self.log_ratio)
+
+    @property
+    def log_labels(self) -> float:
+        """The labels on the logs as the exact weights count them, and no more than promised."""
+        return min(self._counted_labels)
 
     def estimate(self, influence: Influence, method: EstimatorName, **changes) -> Estimate:
         """An estimate without evidence, but for the `changes`."""
