@@ -115,13 +115,14 @@ class Reweighted:
     """A target whose answers have a trait z more by sd: the log-weight is sd z - sd^2 / 2. Judge
     and oracle see a common quality; z (or z^2, `quadratic`) raises the judge's score and lowers the
     oracle's by half of `fool` each. The trait shows in the answer's length or in nothing but the
-    log-probabilities. 1,000 prompts, 25 % of the logs labelled, `own` draws."""
+    log-probabilities. 25 % of the logs are labelled, and `own` draws."""
 
     sd: float
     fool: float = 0.0
     style: str = "hidden"
     quadratic: bool = False
     own: int = 0
+    prompts: int = 1000
 
     @property
     def name(self) -> str:
@@ -129,7 +130,8 @@ class Reweighted:
         fooled += ", quadratically" if self.quadratic else ""
         shown = "length" if self.style == "length" else "log-probabilities"
         own = f", {self.own} own labels" if self.own else ""
-        return f"{fooled}; style in {shown}; sd {self.sd:g}{own}"
+        few = f"; {self.prompts} prompts" if self.prompts != 1000 else ""
+        return f"{fooled}; style in {shown}; sd {self.sd:g}{own}{few}"
 
     def answers(self, rng: np.random.Generator, ease: np.ndarray, shift: float):
         """Trait, oracle utility, judge score and length of one answer to each prompt."""
@@ -149,7 +151,7 @@ class Reweighted:
 
     def replicate(self, seed: int) -> list[dict[str, object]]:
         rng = np.random.default_rng(seed)
-        n = 1000
+        n = self.prompts
         ease = rng.normal(size=n)
         z, oracle, judge, length = self.answers(rng, ease, 0.0)
         _, own_oracle, own_judge, own_length = self.answers(rng, ease, self.sd)
@@ -204,6 +206,8 @@ REWEIGHTED = (
       for sd in (0.0, 0.4, 1.0)),
     *(Reweighted(sd, fool) for fool in (0.04, 0.2) for sd in (1.3, 1.6, 2.0, 2.5)),
     *(Reweighted(sd, 0.1, quadratic=True) for sd in (0.4, 1.0)),
+    *(Reweighted(sd, 0.04, prompts=400) for sd in (1.0, 1.3)),
+    Reweighted(1.0, 0.1, quadratic=True, prompts=400),
     *(Reweighted(sd, 0.1, own=50) for sd in (0.4, 1.0, 2.5)),
 )  # fmt: skip
 
@@ -265,11 +269,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--replications", type=int, default=400)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--tables", choices=MARKS, nargs="+", default=list(MARKS))
     parser.add_argument("--write", type=Path, help="a Markdown file with marks for the tables")
     arguments = parser.parse_args()
     count = arguments.replications
     with ProcessPoolExecutor(arguments.processes) as pool:
         for name, table in (("models", models_table), ("reweighted", reweighted_table)):
+            if name not in arguments.tables:
+                continue
             lines = []
             for line in table(count, pool):
                 lines.append(line)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from cje.stats.estimators import BENDS, DIFFERENT, FEWEST_LABELS
+from cje.stats.estimators import BENDS, DIFFERENT, FEWEST_LABELS, FEWEST_WEIGHTED
 from cje.stats.weights import off_one
 from cje.vocabulary import EstimatorName, Evidence, Reach, Severity, Status, Verdict, WeightKind
 
@@ -277,6 +277,11 @@ def _nothing_checks_it(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding
         why = "there are no log-probabilities of the logged answers under it"
     elif d.mean_is_off:
         why = f"its exact weights have mean {d.sequence_mean_weight:.2g}, not 1"
+    elif d.sequence_ess >= limits["refuse_ess"] and d.effective_labels < FEWEST_WEIGHTED:
+        why = (
+            f"weighted to it, the labels on the logs count as {d.effective_labels:.3g}; "
+            f"{FEWEST_WEIGHTED:g} are the least"
+        )
     else:
         why = f"exact weights reach {per_cent(d.sequence_ess)} of the logs"
     labels = "it has no label on its own answers" if not d.labels else f"{d.labels} own labels"
