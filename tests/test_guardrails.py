@@ -76,7 +76,6 @@ CASES = [
     (LABELS, {"labels": 9}, "insufficient_oracle", CRITICAL, None),
     (BASE, {"labels": 29}, "insufficient_oracle", WARNING, {"labels": 30}),
     (EXACT, {"effective_labels": 49.9}, "insufficient_oracle", WARNING, {"effective_labels": 50.0}),
-    (EXACT, {"effective_labels": 9.0}, "insufficient_oracle", CRITICAL, None),
     (LABELS, {"half_width": 0.16}, "wide_interval", WARNING, {"half_width": 0.15}),
     (LABELS, {"half_width": 0.26}, "wide_interval", CRITICAL, None),
     (LABELS, {"label_skew": 0.31}, "skewed_labels", WARNING, {"label_skew": 0.3}),

@@ -304,9 +304,8 @@ def _insufficient_oracle(d: PolicyDiagnostics, limits: Limits) -> Iterator[Findi
             label_answers(d),
         )
     elif d.evidence is Evidence.WEIGHTS and d.effective_labels < limits["min_oracle_labels"]:
-        few = d.effective_labels < FEWEST_LABELS
         yield Finding(
-            Severity.CRITICAL if few else Severity.WARNING,
+            Severity.WARNING,
             f"weighted to it, the labels on the logs count as {d.effective_labels:.3g}; "
             f"{limits['min_oracle_labels']:g} are the least",
             f"raise oracle_fraction, or {label_answers(d)}",
