@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import time
 from collections import Counter
 
@@ -15,6 +16,8 @@ from cje.models.prices import price_of
 from cje.models.progress import CallProgress, duration
 from cje.models.requests import CallFailed, Reply, Request, Requests
 from cje.models.store import ReplyStore
+from cje.models.unusable import ASKED_IN_ALL
+from cje.models.upkeep import forget_unusable
 from cje.settings import parse_settings
 
 MODEL = "openai/gpt-4o"
@@ -274,12 +277,107 @@ def _ask_slowly(folder: str) -> tuple[list[str | None], int]:
     return found, sum(fake.asked.values())
 
 
-def test_a_full_disk_stops_the_run_in_words(tmp_path, monkeypatch):
-    import os
+@pytest.mark.parametrize(
+    ("room", "asked", "words"),
+    [(0, 0, "the reply store cannot be written"), (100, 1, "a reply cannot be kept")],
+)
+def test_a_full_disk_stops_the_run_in_words(tmp_path, monkeypatch, room, asked, words):
+    """Without room for a claim before any call, without room for the reply after the first."""
+    write = os.write
 
-    monkeypatch.setattr(os, "write", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
-    with pytest.raises(CJEError, match=r"a reply cannot be kept \(No space left\).*CJE_STORE"):
-        list(calls(tmp_path).replies(questions(3), FakeBackend(), "t"))
+    def full(descriptor, data):
+        if len(data) > room:
+            raise OSError(28, "No space left")
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", full)
+    fake = FakeBackend()
+    with pytest.raises(CJEError, match=rf"{words} \(No space left\).*CJE_STORE"):
+        list(calls(tmp_path).replies(questions(3), fake, "t"))
+    assert sum(fake.asked.values()) == asked
+    assert not list((tmp_path / "claimed").iterdir())
+
+
+def useless(request, attempt):
+    """Half of the questions get a reply that was paid for and is of no use."""
+    number = int(request.messages[0][1].split()[1].rstrip("?."))
+    return CallFailed("of no use", again=True, billed=True) if number % 2 else reply()
+
+
+def test_replies_of_no_use_are_paid_counted_and_asked_a_few_times_over_all_runs(tmp_path):
+    """Four times in all, however often it is run; their dollars count, and a word asks again."""
+    worst = worst_cost(questions(1)[0], price_of(MODEL))
+    lenient = {"max_failed_fraction": 1.0, "max_cost_usd": 100}
+    asked = Counter()
+    for _ in range(4):
+        fake = FakeBackend(useless)
+        stage = calls(tmp_path, max_retries=1, **lenient)
+        found = texts(stage.replies(questions(6), fake, "t"))
+        assert found == ["yes", None] * 3
+        asked += fake.asked
+        stage.store.members.leave()
+    keys = [request.key for request in questions(6)]
+    assert [asked[key] for key in keys] == [1, ASKED_IN_ALL] * 3
+    table = stage.table()
+    assert table["reason"][1] == "of no use (asked 4 times in all)"
+    assert table["cost_usd"][1] == pytest.approx(ASKED_IN_ALL * worst)
+    assert stage.budget.spent == pytest.approx(table["cost_usd"].sum())
+    assert forget_unusable(tmp_path, really=True) == 3
+    fake = FakeBackend()
+    again = calls(tmp_path, **lenient)
+    assert texts(again.replies(questions(6), fake, "t")) == ["yes"] * 6
+    assert sum(fake.asked.values()) == 3
+
+
+def test_a_reply_after_one_of_no_use_costs_both(tmp_path):
+    def behave(request, attempt):
+        return reply() if attempt > 1 else CallFailed("of no use", again=True, billed=True)
+
+    stage = calls(tmp_path)
+    list(stage.replies(questions(1), FakeBackend(behave), "t"))
+    price, worst = price_of(MODEL), worst_cost(questions(1)[0], price_of(MODEL))
+    assert stage.table()["cost_usd"].tolist() == [pytest.approx(price.cost(100, 10) + worst)]
+    assert stage.budget.spent == pytest.approx(price.cost(100, 10) + worst)
+
+
+def test_calls_wait_for_the_budget_under_every_policy_of_a_stage(tmp_path):
+    """Each group of calls has an event loop of its own; none outlives another's."""
+    worst = worst_cost(questions(1)[0], price_of(MODEL))
+    stage = calls(tmp_path, max_cost_usd=1.0, concurrency=8)
+    each = price_of(MODEL).cost(100, 10)
+    stage.budget.most = 2.5 * worst + 3 * each
+    for start in range(0, 9, 3):  # the bound makes them wait and never stops them
+        fake = FakeBackend(seconds=0.01)
+        assert texts(stage.replies(questions(3, start), fake, "t")) == ["yes"] * 3
+        assert fake.most == 2
+        stage.budget.most += 3 * each
+
+
+def spend_slowly(folder: str, temperature: float, most: float) -> tuple[int, str]:
+    fake = FakeBackend(seconds=0.05)
+    stage = calls(folder, max_cost_usd=most, concurrency=8, temperature=temperature)
+    start = int(temperature * 1000)
+    try:
+        list(stage.replies(questions(40, start), fake, "t"))
+    except CJEError as error:
+        return sum(fake.asked.values()), str(error)
+    return sum(fake.asked.values()), ""
+
+
+@pytest.mark.parametrize("temperatures", [(0.5, 0.5), (0.5, 0.7)])
+def test_processes_at_once_share_one_bound(tmp_path, temperatures):
+    """Of the same settings or of others; what each has in flight counts for the other."""
+    import multiprocessing
+
+    most = round(10.5 * price_of(MODEL).cost(100, 10), 9)
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        jobs = [(str(tmp_path), temperature, most) for temperature in temperatures]
+        found = pool.starmap(spend_slowly, jobs)
+    asked = sum(count for count, _ in found)
+    assert 0 < asked * price_of(MODEL).cost(100, 10) <= most
+    assert all("max_cost_usd" in words for _, words in found)
+    if len(set(temperatures)) == 2:
+        assert any("by runs at the same time" in words for _, words in found)
 
 
 def test_keys_are_named_together_and_only_those_that_are_needed(monkeypatch):

@@ -76,13 +76,15 @@ def test_with_a_fifth_of_the_calls_failing_the_table_is_whole_and_nothing_is_pai
     faults = [*FAULTS, "no-choices"] if model == OPENAI else FAULTS
     server.fault_names[:] = faults
     found = answers(tmp_path / "a", model, 2000, concurrency=64, timeout=3.0)
-    assert found["answer"].notna().all() and found["reason"].isna().all()
+    lost = found["answer"].isna()  # four replies of no use to one request are rare
+    assert lost.sum() <= 3 and found["reason"][lost].str.contains("asked 4 times in all").all()
+    assert found["reason"][~lost].isna().all()
     assert server.paid_twice() == {}
     hit = {name: n for name, n in server.faults.items() if name}
     assert set(hit) == set(faults) and sum(hit.values()) > 400
     server.fault_rate = 0.0
     calm = answers(tmp_path / "b", model, 2000, concurrency=64)
-    pd.testing.assert_frame_equal(found, calm)
+    pd.testing.assert_frame_equal(found[~lost], calm[~lost])
     assert max(server.successes.values()) == 2  # once a store
 
 

@@ -114,6 +114,9 @@ def test_the_address_of_the_request_wins(server, monkeypatch):
     assert reply.text
 
 
+FLAGS = ("again", "fatal", "retried", "billed")
+
+
 @pytest.mark.parametrize(
     ("fault", "words", "flags"),
     [
@@ -126,12 +129,12 @@ def test_the_address_of_the_request_wins(server, monkeypatch):
         ("401", "check the API key", "fatal"),
         ("404", "`gpt-4o` does not exist", "fatal"),
         ("400-temperature", "set temperature: null", "fatal"),
-        ("truncated", "not JSON", "again"),
+        ("truncated", "not JSON", "again billed"),
         ("html", "not JSON", "again"),
-        ("empty", "the reply is empty", "again"),
-        ("no-choices", "the reply has no choices", "again"),
-        ("timeout", "no whole reply in time", "again retried"),
-        ("drip:5", "no whole reply in time", "again retried"),
+        ("empty", "the reply is empty", "again billed"),
+        ("no-choices", "the reply has no choices", "again billed"),
+        ("timeout", "no whole reply in time", "again billed"),
+        ("drip:5", "no whole reply in time", "again billed"),
         ("reset", "no connection", "again retried"),
         ("hangup", "no connection", "again retried"),
         ("reset-body", "no connection", "again retried"),
@@ -143,7 +146,7 @@ def test_a_fault_is_told_in_words_and_no_key(server, fault, words, flags):
     (_, failed), _ = ask(server, good, request(), wire=replace(QUICK, timeout=0.3))
     assert isinstance(failed, CallFailed)
     assert words in failed.reason and len(failed.reason) <= 200
-    assert {f for f in ("again", "fatal", "retried") if getattr(failed, f)} == set(flags.split())
+    assert {f for f in FLAGS if getattr(failed, f)} == set(flags.split())
     assert KEY[:8] not in failed.reason
     assert failed.__cause__ is None and failed.__context__ is None
 

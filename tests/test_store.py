@@ -265,7 +265,7 @@ def test_holdings_and_problems_count_what_is_there(tmp_path):
 def test_pruning_takes_what_is_named_and_what_is_of_no_use_and_only_when_told(tmp_path):
     store = filled(tmp_path, 4)
     store.keep(question(0), answer(0))
-    os.close(store.in_use)
+    store.members.leave()
     drop = {question(3).key}
     path = tmp_path / model_file(MODEL)
     before = path.read_bytes()

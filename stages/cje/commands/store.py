@@ -48,6 +48,10 @@ def add(commands) -> None:
     less.add_argument("--model", action="append", default=[], help="those of this model")
     less.add_argument("--before", metavar="YYYY-MM-DD", help="those from before this day")
     less.add_argument("--unused", action="store_true", help="those the last run does not rest on")
+    less.add_argument(
+        "--failed", action="store_true",
+        help="the notes of replies that were of no use: their requests are asked again",
+    )  # fmt: skip
     less.add_argument("--yes", action="store_true", help="do it; else only say what would go")
     less.set_defaults(run=prune_store)
 
@@ -161,7 +165,7 @@ def ask_recordings(checked: list[Path], count: int, console: Console) -> list[st
 
 def prune_store(given: argparse.Namespace, console: Console) -> None:
     """Take replies out of the store."""
-    from cje.models.upkeep import prune
+    from cje.models.upkeep import forget_unusable, prune
 
     used = run_keys() if given.unused else frozenset()
 
@@ -176,8 +180,13 @@ def prune_store(given: argparse.Namespace, console: Console) -> None:
             reasons.append(record.key not in used)
         return bool(reasons) and all(reasons)
 
-    gone, size = prune(store_folder(), drop, given.yes)
     words = "removed" if given.yes else "would go; say --yes to remove them"
+    if given.failed:
+        requests = forget_unusable(store_folder(), given.yes)
+        console.print(f"{requests:,} requests with replies of no use: their notes {words}")
+        if not (given.model or given.before or given.unused):
+            return
+    gone, size = prune(store_folder(), drop, given.yes)
     console.print(f"{gone:,} records, {size_words(size)}: {words}")
 
 

@@ -19,11 +19,10 @@ from typing import Any
 from cje.errors import CJEError
 from cje.models import full_name, split_model
 from cje.models.backend import Role, Wire
-from cje.models.completions import mapping
-from cje.models.requests import CallFailed, Reply, Request
+from cje.models.requests import CallFailed, Reply, Request, billed
 from cje.models.retired import require_alive
 from cje.models.thought import apart
-from cje.models.wire import http_client, json_body, outcome
+from cje.models.wire import http_client, json_body, outcome, time_outs
 from cje.schemas import finish_reason, is_end
 from cje.settings import Policy
 
@@ -119,7 +118,7 @@ class AnthropicConnection:
         self.client = AsyncAnthropic(
             api_key=os.environ.get("ANTHROPIC_API_KEY", "").strip(),
             max_retries=wire.max_retries,
-            timeout=wire.timeout,
+            timeout=time_outs(wire),
             http_client=client,
         )
 
@@ -182,6 +181,13 @@ def message_arguments(request: Request) -> dict[str, Any]:
 
 def parse_message(request: Request, message: Any) -> Reply:
     """The reply in the JSON of a message; raises CallFailed where it holds none."""
+    usage = message.get("usage") if isinstance(message, Mapping) else None
+    usage = usage if isinstance(usage, Mapping) else {}
+    with billed(_prompt_tokens(usage), usage.get("output_tokens")):
+        return _parsed(request, message, usage)
+
+
+def _parsed(request: Request, message: Any, usage: Mapping[str, Any]) -> Reply:
     content = message.get("content") if isinstance(message, Mapping) else None
     if not isinstance(content, list):
         raise CallFailed("the reply is not a message", again=True)
@@ -198,7 +204,6 @@ def parse_message(request: Request, message: Any) -> Reply:
         words = f"the reply stopped without an end (stop_reason {str(said)[:40]})"
         raise CallFailed(words, again=True)
     text, marked = apart(text)
-    usage = mapping(message.get("usage"))
     return Reply(
         text=text if text.strip() else None,
         finish_reason=reason,

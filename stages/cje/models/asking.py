@@ -13,6 +13,7 @@ from itertools import islice
 from cje.errors import CJEError
 from cje.models.backend import Backend, Connection, Wire
 from cje.models.budget import Budget, BudgetSpent, prompt_bound, worst_cost
+from cje.models.keeping import Keeper
 from cje.models.pace import Pace
 from cje.models.prices import Price
 from cje.models.requests import CallFailed, Reply, Request
@@ -33,7 +34,7 @@ class Asking:
         requests: Sequence[Request],
         store: ReplyStore,
         budget: Budget,
-        keep: Callable[[Request, Reply | CallFailed], None],
+        keep: Keeper,
         price: Price,
         wire: Wire,
         *,
@@ -117,20 +118,15 @@ class Asking:
 
     async def _ask(self, connection: Connection, request: Request) -> None:
         """One request until it has a reply, or has failed for good."""
-        worst = worst_cost(request, self.price)
-        await self.budget.reserve(worst)
-        try:
-            outcome = await self._attempts(connection, request)
-            if isinstance(outcome, CallFailed):
-                self.failed[request.key] = outcome
-                if outcome.again and not self.last_round:
-                    self.again.append(request)
-                    return
-            else:
-                self.failed.pop(request.key, None)
-            self.keep(request, outcome)
-        finally:
-            await self.budget.release(worst)
+        outcome = await self._attempts(connection, request)
+        if isinstance(outcome, Reply):
+            self.failed.pop(request.key, None)
+            return
+        self.failed[request.key] = outcome
+        if outcome.again and not self.last_round:
+            self.again.append(request)
+            return
+        self.keep(request, outcome)
 
     async def _attempts(self, connection: Connection, request: Request) -> Reply | CallFailed:
         """Replies that make no sense are asked again here; what a network does, by the SDK."""
@@ -140,14 +136,27 @@ class Asking:
             await self.call_pace.take()
             tokens = prompt_bound(request) / BYTES_PER_TOKEN + (request.max_tokens or 0)
             await self.token_pace.take(tokens)
-            try:
-                return await connection.ask(request)
-            except CallFailed as failure:
-                outcome = failure
-            except CJEError:
-                raise
-            except Exception as error:  # whatever a server sends: one call, in its words
-                outcome = unexpected(error)
+            outcome = await self._attempt(connection, request)
+            if isinstance(outcome, Reply):
+                return outcome
             if outcome.fatal or outcome.retried or not outcome.again or self.over:
                 break
         return outcome
+
+    async def _attempt(self, connection: Connection, request: Request) -> Reply | CallFailed:
+        """One call, within the budget; a reply of no use is noted, and is paid for like any."""
+        worst = worst_cost(request, self.price)
+        await self.budget.reserve(worst)
+        try:
+            try:
+                reply = await connection.ask(request)
+            except CallFailed as failed:
+                return self.keep.bill(request, failed)
+            except CJEError:
+                raise
+            except Exception as error:  # whatever a server sends: one call, in its words
+                return self.keep.bill(request, unexpected(error))
+            self.keep(request, reply)
+            return reply
+        finally:
+            self.budget.release(worst)

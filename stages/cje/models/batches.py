@@ -15,7 +15,6 @@ requests and is in no note, and when it has ended, its results tell. Processes s
 is changed under its lock only, and whoever comes first collects.
 """
 
-import fcntl
 import json
 import os
 import time
@@ -30,6 +29,7 @@ from typing import Any
 
 from cje.errors import CJEError, writing
 from cje.models.batch_wires import WIRES, BatchWire
+from cje.models.locks import Lock
 from cje.models.requests import FORMAT, CallFailed, Reply, Request
 from cje.models.wire import failure
 
@@ -54,19 +54,21 @@ def run_batches(
     wait: float = POLL_SECONDS,
     progress: Callable[[int, int], None] | None = None,
     held: Callable[[Request], bool] = lambda request: False,
+    bill: Callable[[Request, CallFailed], CallFailed] = lambda request, failed: failed,
 ) -> Failures:
     """Have the requests answered in batches of `provider`; returns those that were not.
 
     What is in a batch already, of this run or one before it, is waited for; the rest is submitted.
     `keep` gets every reply the moment that it is read, and each wanted failure; also the replies of
     such a batch that nobody wants any more, since they are paid for, unless `held` says that there
-    is one. What another process collected meanwhile is neither kept nor returned. `wait`: seconds
+    is one. `bill` gets every failure that a batch brought, before it is noted, and gives what it
+    comes to. What another process collected meanwhile is neither kept nor returned. `wait`: seconds
     between two looks, at most. `progress` is told the requests done and in all, of the batches that
     are waited for.
 
     Raises CJEError where no batch can be looked at; nothing is lost then: run again.
     """
-    return _Run(provider, Journal(journal), keep, wait, progress, held).run(requests)
+    return _Run(provider, Journal(journal), keep, wait, progress, held, bill).run(requests)
 
 
 @dataclass
@@ -104,8 +106,7 @@ class Journal:
     def locked(self) -> Iterator[None]:
         """Nobody else changes the journal meanwhile; it is read anew."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.with_suffix(".lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with Lock(self.path.with_suffix(".lock")):
             self.refresh()
             yield
 
@@ -167,9 +168,9 @@ class Journal:
 class _Run:
     """One call of `run_batches`."""
 
-    def __init__(self, provider, journal, keep, wait, progress, held):
+    def __init__(self, provider, journal, keep, wait, progress, held, bill):
         self.provider, self.journal, self.keep, self.wait = provider, journal, keep, wait
-        self.progress, self.held = progress, held
+        self.progress, self.held, self.bill = progress, held, bill
         self.wires: dict[str | None, BatchWire] = {}
         self.wanted: dict[str, Request] = {}
         self.failures: Failures = []
@@ -333,7 +334,7 @@ class _Run:
                     if request is None:
                         continue
                     if isinstance(outcome, CallFailed):
-                        failed[key] = outcome
+                        failed[key] = self.bill(request, outcome)
                     elif self.wanted.pop(key, None) is not None or not self.held(request):
                         self.keep(request, outcome)
                 break

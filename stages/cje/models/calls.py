@@ -19,12 +19,14 @@ from cje.errors import CJEError
 from cje.models import ASKED, LIKELIHOOD, backend_for, full_name, split_model
 from cje.models.asking import WAIT_SECONDS, Asking
 from cje.models.backend import Backend, Batcher, Wire
-from cje.models.budget import Budget, experiment_name, reply_cost, worst_cost
+from cje.models.budget import Budget, BudgetSpent, experiment_name, worst_cost
+from cje.models.keeping import Keeper
 from cje.models.prices import Price, price_of
 from cje.models.progress import CallProgress
 from cje.models.recording import recorded_runs, recordings
 from cje.models.requests import CallFailed, Reply, Request, Requests
 from cje.models.store import ReplyStore, store_folder
+from cje.models.unusable import ASKED_IN_ALL
 from cje.settings import Settings
 
 CLAIMED_AT_ONCE = 1024  # requests that a model in process is asked in one go
@@ -44,8 +46,7 @@ class Calls:
     def __init__(self, settings: Settings, stage: str, store: ReplyStore | None = None):
         self.settings, self.stage = settings, stage
         self.store = store or ReplyStore(store_folder(), recordings())
-        ledger = self.store.folder / "spent" / experiment_name(settings)
-        self.budget = Budget(settings.max_cost_usd, ledger)
+        self.budget = Budget(settings.max_cost_usd, self.store, experiment_name(settings))
         self.rows: dict[str, tuple] = {}
         self.said: set[str] = set()
 
@@ -95,7 +96,8 @@ class Calls:
             kept = None if request.key in failed else self.store.get(request)
             if kept is None:
                 failure = failed.get(request.key, LOST)
-                self._add_row(request, None, None, None, failure.reason)
+                paid = self.store.found_unusable(request).usd
+                self._add_row(request, None, None, paid or None, failure.reason)
                 yield failure
                 continue
             tokens = kept.reply.prompt_tokens, kept.reply.completion_tokens
@@ -145,6 +147,43 @@ class Calls:
     ) -> dict[str, CallFailed]:
         """Ask what is missing, the `ahead` first of it before the `check`; the failures by key."""
         model = missing[0].model
+        given_up = self._given_up(missing)
+        if given_up:
+            places = [i for i, request in enumerate(missing) if request.key not in given_up]
+            wanted, missing = missing, Requests(len(places), lambda i: wanted[places[i]])
+            looked_at, ahead = ahead, sum(place < ahead for place in places)
+            self.say(
+                f"{model}: {len(given_up):,} calls are not made: {ASKED_IN_ALL} replies to each "
+                "were paid for and of no use; `cje store prune --failed` has them asked again"
+            )
+            if missing and looked_at and not ahead and (words := check(given_up)):
+                raise CJEError(words)  # as the run before found
+        allowed = int(self.settings.max_failed_fraction * total)
+        failed = {}
+        if missing:
+            failed = self._ask_now(
+                missing, backend, title, total, allowed, ahead, lambda new: check(new | given_up)
+            )
+        failed |= given_up
+        self._stop_where_it_must(failed, model, total if trial else allowed, total)
+        return failed
+
+    def _given_up(self, missing: Requests) -> dict[str, CallFailed]:
+        """What is not asked any more, by key."""
+        found = ((request.key, self.store.found_unusable(request)) for request in missing)
+        return {key: unusable.failure for key, unusable in found if unusable.final}
+
+    def _ask_now(
+        self,
+        missing: Requests,
+        backend: Backend,
+        title: str,
+        total: int,
+        allowed: int,
+        ahead: int,
+        check: Callable[[dict[str, CallFailed]], str | None],
+    ) -> dict[str, CallFailed]:
+        model = missing[0].model
         provider, name = split_model(model)
         require_keys([backend])
         try:
@@ -153,12 +192,12 @@ class Calls:
             words = f"{title}: {len(missing):,} of {total:,} replies of {model} are not recorded"
             raise CJEError("\n".join([words, *recorded_runs(self.settings), str(error)])) from None
         price = self._price(model)
+        self.budget.open()
         limits = self.settings.limits.get(provider)
         concurrency = (limits and limits.concurrency) or self.settings.concurrency
         wire = Wire(self.settings.timeout, self.settings.max_retries, concurrency)
-        allowed = int(self.settings.max_failed_fraction * total)
         with CallProgress(title, total, total - len(missing)) as progress:
-            keep = _Keeper(self.store, self.budget, price, progress)
+            keep = Keeper(self.store, self.budget, price, progress)
             if self.settings.batch and "batch" in backend.can(name):
                 failed = self._in_batches(missing, provider, keep, price)
             elif backend.in_process:
@@ -176,7 +215,6 @@ class Calls:
                 failed = asyncio.run(asking.run(backend))
                 for words in asking.notes:
                     self.say(words)
-        self._stop_where_it_must(failed, model, total if trial else allowed, total)
         return failed
 
     def _in_process(
@@ -206,7 +244,7 @@ class Calls:
         return failed
 
     def _in_batches(
-        self, missing: Requests, provider: str, keep: "_Keeper", price: Price
+        self, missing: Requests, provider: str, keep: Keeper, price: Price
     ) -> dict[str, CallFailed]:
         """The provider's batch interface, at half the price, as much at once as the budget lets;
         what failed in a way that may pass goes into one more batch."""
@@ -218,15 +256,17 @@ class Calls:
         left, asked = list(missing), set()
         while left:
             worst = [worst_cost(request, price, batch=True) for request in left]
-            room, count = 0.0, 0
-            while count < len(left) and self.budget.fits(room + worst[count]):
-                room, count = room + worst[count], count + 1
-            if count == 0:
-                raise CJEError(self.budget.words(worst[0]))
-            group, left = left[:count], left[count:]
-            for request, failure in run_batches(
-                group, provider, journal, keep, held=self._held_now
-            ):
+            count = len(left) if self._fits(sum(worst), wait=False) else 0
+            while count < len(left) and self._fits(worst[count], wait=count == 0):
+                count += 1
+            group, left, room = left[:count], left[count:], sum(worst[:count])
+            try:
+                failures = run_batches(
+                    group, provider, journal, keep, held=self._held_now, bill=keep.bill
+                )
+            finally:
+                self.budget.release(room)
+            for request, failure in failures:
                 failed[request.key] = failure
                 if failure.again and request.key not in asked:
                     left.append(request)
@@ -235,6 +275,21 @@ class Calls:
                 if self._held_now(request):
                     failed.pop(request.key, None)
         return failed
+
+    def _fits(self, dollars: float, wait: bool) -> bool:
+        """Whether the dollars were set aside. With `wait` they are, once other calls have left room
+        for them; raises CJEError where none is in flight and they do not fit."""
+        while True:
+            try:
+                if self.budget.take(dollars):
+                    return True
+            except BudgetSpent as error:
+                if wait:
+                    raise CJEError(str(error)) from None
+                return False
+            if not wait:
+                return False
+            time.sleep(WAIT_SECONDS)
 
     def _held_now(self, request: Request) -> bool:
         self.store.refresh(request.model)
@@ -271,23 +326,6 @@ class Calls:
         share = self.settings.max_failed_fraction
         head = f"{model}: {len(failed):,} of {total:,} calls failed (max_failed_fraction {share:g})"
         raise CJEError("\n".join([head, *shown[: REASONS_SHOWN + 1], words]))
-
-
-class _Keeper:
-    """What is done with each reply as it comes: kept, paid, counted."""
-
-    def __init__(self, store: ReplyStore, budget: Budget, price: Price, progress: CallProgress):
-        self.store, self.budget, self.price, self.progress = store, budget, price, progress
-        self.batch = False
-
-    def __call__(self, request: Request, outcome: Outcome) -> None:
-        if isinstance(outcome, CallFailed):
-            self.progress.step(failed=True)
-            return
-        usd = reply_cost(request, outcome, self.price, self.batch)
-        self.store.keep(request, outcome, usd)
-        self.budget.pay(usd)
-        self.progress.step(usd)
 
 
 def require_keys(backends: Iterable[Backend]) -> None:

@@ -3,9 +3,10 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
-from cje.models.requests import CallFailed, Reply, Request
+from cje.models.requests import CallFailed, Reply, Request, billed
 from cje.models.thought import NOT_TOLD_APART, answer_tokens, apart
 from cje.schemas import VERY_UNLIKELY, finish_reason, is_end
 
@@ -145,6 +146,13 @@ def support_logprobs(values: Sequence[Any], count: int) -> list[float]:
     """The same of a given text, where the model's least value means outside its support: -inf."""
     checked = checked_logprobs(values, count)
     return [-math.inf if value == VERY_UNLIKELY else value for value in checked]
+
+
+def billed_reply(body: Any) -> AbstractContextManager[None]:
+    """What fails inside, of the JSON of a reply, was paid for: with the tokens that it tells."""
+    usage = body.get("usage") if isinstance(body, Mapping) else None
+    usage = usage if isinstance(usage, Mapping) else {}
+    return billed(usage.get("prompt_tokens"), usage.get("completion_tokens"))
 
 
 class LogprobsSeen:

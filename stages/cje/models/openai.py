@@ -14,7 +14,7 @@ from typing import Any
 from cje.errors import CJEError
 from cje.models import wire as wires
 from cje.models.backend import Role, Wire, policy_messages
-from cje.models.completions import LogprobsSeen, chat_reply, logprob_kind
+from cje.models.completions import LogprobsSeen, billed_reply, chat_reply, logprob_kind
 from cje.models.requests import Reply, Request
 from cje.models.retired import require_alive
 from cje.settings import Policy
@@ -145,7 +145,8 @@ def parse_completion(request: Request, completion: Any) -> Reply:
 
     `token_logprobs` is None where the reply has none.
     """
-    return chat_reply(completion, logprob_kind(request), logprobs=request.kind == "answer")
+    with billed_reply(completion):
+        return chat_reply(completion, logprob_kind(request), logprobs=request.kind == "answer")
 
 
 def _family(name: str) -> str:
@@ -190,9 +191,11 @@ class OpenAIConnection:
                 raise
             self._logprobs.refused(request.model)
             return await self.ask(request)
-        reply = parse_completion(request, wires.json_body(raw.http_response.content))
-        if asked:
-            self._logprobs.see(request.model, reply)
+        body = wires.json_body(raw.http_response.content)
+        with billed_reply(body):
+            reply = parse_completion(request, body)
+            if asked:
+                self._logprobs.see(request.model, reply)
         return reply
 
     async def close(self) -> None:
@@ -205,7 +208,7 @@ class OpenAIConnection:
             self._clients[base_url] = openai.AsyncOpenAI(
                 api_key=os.environ.get("OPENAI_API_KEY", "").strip(),
                 base_url=base_url,
-                timeout=self._wire.timeout,
+                timeout=wires.time_outs(self._wire),
                 max_retries=self._wire.max_retries,
                 http_client=self._http,
             )

@@ -8,7 +8,8 @@ the environment sets) cannot change what is asked.
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral
 from typing import Any, Literal
@@ -180,17 +181,44 @@ REPLY_FIELDS = frozenset(f.name for f in fields(Reply))
 class CallFailed(Exception):
     """A call gave no usable reply. `again`: asking anew may help; `fatal`: no other call of this
     model would fare better (a wrong key, an unknown model, a setting that it refuses);
-    `retried`: the SDK has tried it several times already. `doubtful`: it may be fatal, or be about
-    this one prompt: a model that has not answered yet fails so in a row, or does not."""
+    `retried`: the SDK has tried it several times already; `billed`: there was a reply, or may have
+    been one, and it was paid for, `prompt_tokens` and `completion_tokens` where they are known.
+    `doubtful`: it may be fatal, or be about this one prompt: a model that has not answered yet
+    fails so in a row, or does not."""
 
     doubtful = False
 
     def __init__(
-        self, reason: str, *, again: bool = False, fatal: bool = False, retried: bool = False
+        self,
+        reason: str,
+        *,
+        again: bool = False,
+        fatal: bool = False,
+        retried: bool = False,
+        billed: bool = False,
     ):
         reason = _whole(reason)
         super().__init__(reason)
         self.reason, self.again, self.fatal, self.retried = reason, again, fatal, retried
+        self.billed = billed
+        self.prompt_tokens: int | None = None
+        self.completion_tokens: int | None = None
+
+
+@contextmanager
+def billed(prompt_tokens: Any, completion_tokens: Any) -> Iterator[None]:
+    """What fails inside, of a reply that came, was paid for all the same."""
+    try:
+        yield
+    except CallFailed as failed:
+        failed.billed = True
+        if _is_count(prompt_tokens) and _is_count(completion_tokens):
+            failed.prompt_tokens, failed.completion_tokens = prompt_tokens, completion_tokens
+        raise
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
 
 
 def request_key(canonical: str) -> str:

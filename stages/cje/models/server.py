@@ -21,9 +21,9 @@ from cje.errors import CJEError
 from cje.models import teacher
 from cje.models import wire as wires
 from cje.models.backend import Role, Wire, policy_messages
-from cje.models.completions import Kind, LogprobsSeen, chat_reply, text_reply
+from cje.models.completions import Kind, LogprobsSeen, billed_reply, chat_reply, text_reply
 from cje.models.openai import REASON_TOKENS, THOUGHT_TOKENS, json_schema
-from cje.models.requests import Reply, Request
+from cje.models.requests import CallFailed, Reply, Request
 from cje.models.templates import render_prompt
 from cje.settings import Policy
 
@@ -125,11 +125,10 @@ class ServerConnection:
             return await self._answer(request)
         if request.kind == "judgement":
             return await self._judgement(request)
-        post = partial(self._scoring_post, request)
         if "probe" in dict(request.options or ()):
+            post = partial(self._scoring_post, request)
             return await teacher.find_way(request, self._answer, post)
-        reply = await teacher.score(request, post)
-        return replace(reply, logprob_kind=_kind(request, self._refused_by(request)))
+        return await self._score(request)
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -144,10 +143,28 @@ class ServerConnection:
             body = await self._call(request, path, partial(answer_body, request))
         except wires.Moderated as failed:
             return failed.reply
-        reply = (chat_reply if prompt is None else text_reply)(body, _kind(request, refused))
-        if "logprobs" not in refused:
-            self._logprobs.see(request.model, reply)
+        with billed_reply(body):
+            reply = (chat_reply if prompt is None else text_reply)(body, _kind(request, refused))
+            if "logprobs" not in refused:
+                self._logprobs.see(request.model, reply)
         return reply
+
+    async def _score(self, request: Request) -> Reply:
+        answered = False  # whether the last call was
+
+        async def post(path: str, body: dict[str, Any]) -> Any:
+            nonlocal answered
+            answered = False
+            found = await self._scoring_post(request, path, body)
+            answered = True
+            return found
+
+        try:
+            reply = await teacher.score(request, post)
+        except CallFailed as failed:
+            failed.billed = failed.billed or answered
+            raise
+        return replace(reply, logprob_kind=_kind(request, self._refused_by(request)))
 
     async def _judgement(self, request: Request) -> Reply:
         """A verdict, in less room where a model cannot read prompt and `max_tokens` together."""
@@ -163,7 +180,8 @@ class ServerConnection:
                 refused = failed
                 continue
             self._room[place] = room
-            return chat_reply(body, logprobs=False)
+            with billed_reply(body):
+                return chat_reply(body, logprobs=False)
         raise refused
 
     async def _call(self, request: Request, path: str, build: Build) -> Any:
@@ -212,7 +230,7 @@ class ServerConnection:
             self._clients[address] = openai.AsyncOpenAI(
                 api_key=os.environ.get("SERVER_API_KEY", "").strip() or "none",
                 base_url=address,
-                timeout=self._wire.timeout,
+                timeout=wires.time_outs(self._wire),
                 max_retries=self._wire.max_retries,
                 http_client=self._http,
             )

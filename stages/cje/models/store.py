@@ -7,27 +7,30 @@ changed:
 
 `sum` is the 8-byte blake2b of what follows it. A line that does not match its sum, half-written or
 damaged, is reported, passed over, and its request asked again; of two good ones the first counts.
-Processes share the folder: an append holds a lock on its file, and a key that is being asked is
-claimed by a lock on one byte of the file `claims`, which the system drops with the process, however
-that ends.
+Processes share the folder: an append holds the lock of the store, and a key that is being asked is
+claimed in the name of its process, which counts for as long as that lives, however it ends
+(`cje.models.locks`). Replies that were paid for and are of no use are counted in `unusable.jsonl`.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import re
 import time
+import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cje.errors import CJEError
+from cje.models.locks import Claims, Lock, Members
 from cje.models.recording import Recording
-from cje.models.requests import Reply, Request, request_key
+from cje.models.requests import CallFailed, Reply, Request, request_key
+from cje.models.unusable import Unusable, UnusableReplies
 
 HEAD = re.compile(rb'\{"sum":"([0-9a-f]{16})",("key":"([0-9a-f]{32})",.*\})\n', re.DOTALL)
+APPENDING = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
 SYNC_SECONDS = 1.0  # between two writes to the disk itself; the system has each reply at once
 
 
@@ -87,7 +90,7 @@ class ModelReplies:
     file: object = None
 
     def refresh(self) -> None:
-        """Read what has been appended since, by whomever."""
+        """Read the whole lines that have been appended since, by whomever."""
         try:
             size = self.path.stat().st_size
         except (FileNotFoundError, NotADirectoryError):
@@ -95,9 +98,10 @@ class ModelReplies:
         if size == self.end:
             return
         with self.path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH)  # nobody is in the middle of a line
             file.seek(self.end)
             for line in file:
+                if not line.endswith(b"\n"):  # being written, or left so by a killed process
+                    break
                 key = line_key(line)
                 if key is not None:
                     self.places.setdefault(key, self.end)
@@ -116,14 +120,16 @@ class ModelReplies:
         return parse_line(self.file.readline())
 
     def append(self, line: bytes) -> int:
-        """Write the line at the end; returns the descriptor, for a later fsync."""
+        """Write the line at the end; returns the descriptor, for a later fsync. The caller holds
+        the store's lock."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        descriptor = os.open(self.path, APPENDING, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             size = os.fstat(descriptor).st_size
-            if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                line = b"\n" + line  # ends what another process, killed, left half-written
+            if size:
+                os.lseek(descriptor, size - 1, os.SEEK_SET)
+                if os.read(descriptor, 1) != b"\n":
+                    line = b"\n" + line  # ends what another process, killed, left half-written
             written = os.write(descriptor, line)
             if written < len(line):
                 os.ftruncate(descriptor, size)
@@ -145,9 +151,12 @@ class ReplyStore:
         self.folder = Path(folder)
         self.recordings = [Recording(path) for path in recordings]
         self.models: dict[str, ModelReplies] = {}
-        self.claims: int | None = None
-        self.in_use: int | None = None
+        self.mutex = Lock(self.folder / "lock")
+        self.members = Members(self.folder / "runs")
+        self.claims = Claims(self.folder / "claimed", self.members, self.mutex)
+        self.unusable = UnusableReplies(self.folder / "unusable.jsonl")
         self.synced_at = time.monotonic()
+        weakref.finalize(self, self.members.leave)
 
     def get(self, request: Request) -> Kept | None:
         """The reply that is kept for the request, and what it cost; None where there is none."""
@@ -177,9 +186,10 @@ class ReplyStore:
     def keep(self, request: Request, reply: Reply, usd: float = 0.0) -> None:
         """Keep a reply: it is on file when this returns."""
         line = record_line(request, reply, usd)
-        self._lock_use()
+        self.join()
         try:
-            descriptor = self._model(request.model).append(line)
+            with self.mutex:
+                descriptor = self._model(request.model).append(line)
         except OSError as error:
             raise CJEError(
                 f"{self.folder}: a reply cannot be kept ({error.strerror}); make room or set "
@@ -191,6 +201,19 @@ class ReplyStore:
             self.synced_at = now
         os.close(descriptor)
         self._model(request.model).refresh()
+
+    def note_unusable(self, request: Request, failure: CallFailed, usd: float) -> None:
+        """Note a reply that was paid for and is of no use."""
+        self.join()
+        try:
+            with self.mutex:
+                self.unusable.note(request, failure, usd)
+        except OSError as error:
+            raise self._closed(error) from None
+
+    def found_unusable(self, request: Request) -> Unusable:
+        """The replies to the request that were of no use, in all runs so far."""
+        return self.unusable.of(request.key)
 
     def count(self, stage: str, hits: int, asked: int) -> None:
         """Note how many wanted replies were kept already, and how many must be asked for."""
@@ -210,15 +233,30 @@ class ReplyStore:
     def claim(self, request: Request) -> bool:
         """Whether this process, and no other, may ask this request now. True also where it holds
         the claim already."""
+        self.join()
         try:
-            fcntl.lockf(self._claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _byte(request))
-        except (BlockingIOError, PermissionError):
-            return False
-        return True
+            return self.claims.take(request.key)
+        except OSError as error:
+            raise self._closed(error) from None
 
     def release(self, request: Request) -> None:
         """Give a claim back."""
-        fcntl.lockf(self._claims(), fcntl.LOCK_UN, 1, _byte(request))
+        self.claims.give_back(request.key)
+
+    def join(self) -> None:
+        """Be one of the processes that use the store, so that nobody prunes it meanwhile."""
+        if self.members.joined:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            ignore = self.folder / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n", encoding="utf-8")
+            with self.mutex:
+                if self.members.join():
+                    self.claims.clear()
+        except OSError as error:
+            raise self._closed(error) from None
 
     @property
     def damaged(self) -> dict[Path, int]:
@@ -230,29 +268,6 @@ class ReplyStore:
             self.models[model] = ModelReplies(self.folder / model_file(model))
             self.models[model].refresh()
         return self.models[model]
-
-    def _claims(self) -> int:
-        if self.claims is None:
-            self._lock_use()
-            try:
-                self.claims = os.open(self.folder / "claims", os.O_RDWR | os.O_CREAT, 0o666)
-            except OSError as error:
-                raise self._closed(error) from None
-        return self.claims
-
-    def _lock_use(self) -> None:
-        """Hold the store's shared lock, so that nobody prunes it meanwhile."""
-        if self.in_use is not None:
-            return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            ignore = self.folder / ".gitignore"
-            if not ignore.exists():
-                ignore.write_text("*\n", encoding="utf-8")
-            self.in_use = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
-            fcntl.flock(self.in_use, fcntl.LOCK_SH)
-        except OSError as error:
-            raise self._closed(error) from None
 
     def _closed(self, error: OSError) -> CJEError:
         return CJEError(
@@ -319,7 +334,3 @@ def read_records(path: Path) -> Iterator[Record | None]:
 
 def _sum(body: bytes) -> bytes:
     return hashlib.blake2b(body, digest_size=8).hexdigest().encode()
-
-
-def _byte(request: Request) -> int:
-    return int(request.key[:15], 16)

@@ -1,6 +1,5 @@
 """Upkeep of the reply store: what it holds, whether it is sound, recordings, and less of it."""
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cje.errors import CJEError
+from cje.models.locks import Lock, Members
 from cje.models.recording import (
     read_recording,
     recording_problems,
@@ -16,7 +16,7 @@ from cje.models.recording import (
     write_recording,
 )
 from cje.models.requests import request_key
-from cje.models.store import ModelReplies, Record, line_of, model_file, read_records
+from cje.models.store import ModelReplies, Record, ReplyStore, line_of, model_file, read_records
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,17 @@ def import_replies(folder: Path, recording: Path) -> tuple[int, int]:
     """Add a recording's replies to the store; returns how many were new, and how many it had."""
     if problems := recording_problems(recording):
         raise CJEError("\n".join([*problems[:3], f"{len(problems)} problems; nothing was added"]))
-    new, models = 0, {}
+    new, models, store = 0, {}, ReplyStore(folder)
     rows = read_recording(recording).to_pylist()
+    store.join()
     for row in rows:
         model = row.pop("model")
         if model not in models:
             models[model] = ModelReplies(folder / model_file(model))
             models[model].refresh()
         if bytes.fromhex(row["key"]) not in models[model].places:
-            os.close(models[model].append(line_of(Record(**row))))
+            with store.mutex:
+                os.close(models[model].append(line_of(Record(**row))))
             new += 1
     return new, len(rows) - new
 
@@ -123,16 +125,25 @@ def prune(folder: Path, drop: Callable[[Record], bool], really: bool) -> tuple[i
     return gone, size
 
 
+def forget_unusable(folder: Path, really: bool) -> int:
+    """Remove the notes of replies that were of no use, where `really`; returns of how many requests
+    there were any. Raises CJEError while a run uses the store."""
+    with _alone(folder):
+        notes = ReplyStore(folder).unusable
+        count = len(notes)
+        if really:
+            notes.path.unlink(missing_ok=True)
+    return count
+
+
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the store's lock alone."""
     if not folder.is_dir():
         raise CJEError(f"{folder}: there is no reply store yet")
-    with (folder / "lock").open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CJEError(f"{folder}: a run uses the store; wait for its end") from None
+    with Lock(folder / "lock"):
+        if Members(folder / "runs").others():
+            raise CJEError(f"{folder}: a run uses the store; wait for its end")
         yield
 
 

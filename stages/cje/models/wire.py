@@ -19,6 +19,8 @@ from cje.models.requests import CallFailed, Reply
 SHORTEST_KEY = 8  # characters; what is shorter is no secret, and may be part of any text
 REASON_LENGTH = 200  # characters of a reason, at most
 HIDDEN = "***"
+CONNECT_SECONDS = 15.0
+TOO_LATE = "x-cje-too-late"  # header of an answer that stands for none in time
 NO_MONEY = re.compile(
     r"insufficient_quota|exceeded your current quota|billing|credit balance|insufficient credit",
     re.IGNORECASE,
@@ -117,7 +119,8 @@ def one_line(text: str) -> str:
 class _Deadline:
     """Before an httpx2 client: one attempt, head and body, takes `deadline` seconds at most.
 
-    httpx2's own time-outs are per read, so that a body which drips a byte a second never ends.
+    httpx2's own time-outs are per read, so that a body which drips a byte a second never ends. What
+    comes too late is status 408 with the header `TOO_LATE`.
     A 429 of an account without credit is marked, so that the SDK does not ask again for minutes.
     """
 
@@ -133,8 +136,9 @@ class _Deadline:
                         response.headers["x-should-retry"] = "false"
                 return response
         except TimeoutError:
-            words = f"no whole reply within {self.deadline:g} s"
-        raise httpx2.ReadTimeout(words, request=request)
+            # The SDK would ask again of itself, and each attempt may be paid for.
+            marks = {"x-should-retry": "false", TOO_LATE: "1"}
+            return httpx2.Response(408, headers=marks, request=request)
 
 
 def http_client(default: type[httpx2.AsyncClient], wire: Wire) -> httpx2.AsyncClient:
@@ -144,7 +148,12 @@ def http_client(default: type[httpx2.AsyncClient], wire: Wire) -> httpx2.AsyncCl
     limits = httpx2.Limits(
         max_connections=wire.concurrency, max_keepalive_connections=wire.concurrency
     )
-    return made(timeout=httpx2.Timeout(wire.timeout), limits=limits)
+    return made(timeout=time_outs(wire), limits=limits)
+
+
+def time_outs(wire: Wire) -> httpx2.Timeout:
+    """For an SDK's `timeout=`: to find the server; the whole attempt has its own deadline."""
+    return httpx2.Timeout(None, connect=min(wire.timeout / 2, CONNECT_SECONDS))
 
 
 async def outcome(call: Awaitable[T], errors: type[Exception]) -> T:
@@ -162,7 +171,8 @@ async def outcome(call: Awaitable[T], errors: type[Exception]) -> T:
 
 
 def json_body(content: bytes) -> Any:
-    """The JSON of a reply's body; raises CallFailed, to be asked again, for anything else."""
+    """The JSON of a reply's body; raises CallFailed, to be asked again, for anything else. A page
+    of a proxy is no reply that anybody is paid for; one that broke off is."""
     try:
         return json.loads(content)
     except ValueError:
@@ -171,7 +181,8 @@ def json_body(content: bytes) -> Any:
         words = "the reply is JSON that is nested too deep"
     if content.lstrip().startswith(b"<"):
         words = "the reply is not JSON but a web page, of a proxy perhaps; check the address"
-    raise CallFailed(words, again=True)
+        raise CallFailed(words, again=True)
+    raise CallFailed(words, again=True, billed=True)
 
 
 def failure(error: Exception) -> CallFailed:
@@ -185,6 +196,9 @@ def failure(error: Exception) -> CallFailed:
     status = getattr(error, "status_code", None)
     if status is None:
         return _no_status(error)
+    if TOO_LATE in getattr(getattr(error, "response", None), "headers", ()):
+        words = "no whole reply in time; a longer `timeout` may help"
+        return CallFailed(words, again=True, billed=True)
     facts = _facts(error)
     said = f"{facts['message']} (HTTP {status})" if facts["message"] else f"HTTP {status}"
     codes = f"{facts['code']} {facts['type']} {facts['message']}"

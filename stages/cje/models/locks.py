@@ -1,0 +1,214 @@
+"""Locks between processes, on every system, dropped by the system when their holder ends.
+
+A killed process must never block another one, so that no file's mere existence is a lock: a `Lock`
+is one of the operating system, and what else a process marks as its own bears the name of its
+`Member`, which counts for as long as the member's own lock is held.
+"""
+
+import contextlib
+import errno
+import os
+import time
+import uuid
+from pathlib import Path
+
+from filelock import SoftFileLock, Timeout, lock_descriptor, unlock_descriptor
+
+POLL_SECONDS = 0.002  # between two tries at a lock that another process holds
+
+
+class Lock:
+    """A lock on the file `path`, which is made if it is missing and stays; also a context manager.
+
+    Not re-entrant. Where the system has no native locks, a marker beside the file with the process
+    number of its holder stands in, and a marker whose process is gone is passed over.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self._descriptor: int | None = None
+        self._process: int | None = None
+        self._soft: SoftFileLock | None = None
+
+    def acquire(self, blocking: bool = True) -> bool:
+        """Whether the lock is held now; waits for it, unless `blocking` is False."""
+        if self._process != os.getpid():  # a fork shares the descriptor, and so the lock
+            self._open()
+        if self._soft is None:
+            try:
+                return lock_descriptor(
+                    self._descriptor, blocking=blocking, poll_interval=POLL_SECONDS
+                )
+            except OSError as error:
+                if error.errno != errno.ENOSYS:
+                    raise
+                self._soft = SoftFileLock(f"{self.path}.held", poll_interval=POLL_SECONDS)
+        try:
+            self._soft.acquire(blocking=blocking)
+        except Timeout:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._soft is None:
+            unlock_descriptor(self._descriptor)
+        else:
+            self._soft.release()
+
+    def close(self) -> None:
+        """Give the lock back, if it is held, and close the file."""
+        if self._soft is not None:
+            self._soft.release(force=True)
+        if self._descriptor is not None and self._process == os.getpid():
+            os.close(self._descriptor)
+        self._descriptor = self._process = self._soft = None
+
+    def __enter__(self) -> "Lock":
+        self.acquire()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+    def _open(self) -> None:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+        self._descriptor = os.open(self.path, flags, 0o666)
+        self._process, self._soft = os.getpid(), None
+
+
+class Members:
+    """The processes that use the folder at present, this one among them once it has joined.
+
+    Each holds the lock `<name>.lock` of its own under `folder` and may keep one line of text beside
+    it. Changes are made under `mutex`, which the caller holds where a method says so.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+        self.name: str | None = None
+        self._own: Lock | None = None
+        self._process: int | None = None
+
+    @property
+    def joined(self) -> bool:
+        return self.name is not None and self._process == os.getpid()
+
+    def join(self) -> bool:
+        """Be one of them from now on; the caller holds the mutex. Whether a dead one was found,
+        whose marks may still be about."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        before = sum(1 for _ in self.folder.glob("*.lock"))
+        alive = len(self.others())
+        self.name, self._process = uuid.uuid4().hex, os.getpid()
+        self._own = Lock(self.folder / f"{self.name}.lock")
+        self._own.acquire()
+        return alive < before
+
+    def others(self) -> list[str]:
+        """The names of the other living members; what the dead left is removed. The caller holds
+        the mutex."""
+        names = (path.stem for path in self.folder.glob("*.lock"))
+        return [name for name in names if name != self.name and self.alive(name)]
+
+    def alive(self, name: str) -> bool:
+        """Whether the member's process still runs; what a dead one left is removed. The caller
+        holds the mutex."""
+        if self.joined and name == self.name:
+            return True
+        path = self.folder / f"{name}.lock"
+        if not path.exists():
+            return False
+        lock = Lock(path)
+        held = not lock.acquire(blocking=False)
+        lock.close()
+        if not held:
+            for left in (path, self.folder / f"{name}.says"):
+                with contextlib.suppress(OSError):
+                    left.unlink()
+        return held
+
+    def say(self, line: str) -> None:
+        """Replace the line that this member keeps; the caller holds the mutex."""
+        (self.folder / f"{self.name}.says").write_text(line, encoding="utf-8")
+
+    def said(self, name: str) -> str:
+        """The line that a member keeps; empty where it keeps none."""
+        try:
+            return (self.folder / f"{name}.says").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
+
+    def leave(self) -> None:
+        """Be none of them any more."""
+        if self.joined:
+            self._own.close()
+            for kind in ("lock", "says"):
+                with contextlib.suppress(OSError):
+                    (self.folder / f"{self.name}.{kind}").unlink()
+        self.name = self._own = None
+
+
+class Claims:
+    """Keys of which one member at a time may work, a small file each under `folder`."""
+
+    UNWRITTEN_SECONDS = 60.0  # after which a claim without a name is one of a killed process
+
+    def __init__(self, folder: Path, members: Members, mutex: Lock):
+        self.folder, self.members, self.mutex = Path(folder), members, mutex
+        self.held: set[str] = set()
+
+    def take(self, key: str) -> bool:
+        """Whether this member has the key now, or had it before."""
+        if key in self.held:
+            return True
+        path = self.folder / key
+        if not self._make(path):
+            with self.mutex:
+                if not self._is_left(path):
+                    return False
+                path.unlink(missing_ok=True)
+                if not self._make(path):  # another process was quicker
+                    return False
+        self.held.add(key)
+        return True
+
+    def give_back(self, key: str) -> None:
+        """Let others have the key."""
+        if key in self.held:
+            self.held.discard(key)
+            (self.folder / key).unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove what the dead left; the caller holds the mutex."""
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+            if self._is_left(path):
+                path.unlink(missing_ok=True)
+
+    def _make(self, path: Path) -> bool:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        try:
+            descriptor = os.open(path, flags, 0o666)
+        except FileNotFoundError:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return self._make(path)
+        except FileExistsError:
+            return False
+        try:
+            os.write(descriptor, self.members.name.encode("ascii"))
+        except OSError:  # a full disk
+            os.close(descriptor)
+            path.unlink()
+            raise
+        os.close(descriptor)
+        return True
+
+    def _is_left(self, path: Path) -> bool:
+        """Whether nobody who lives has the claim; the caller holds the mutex."""
+        try:
+            name = path.read_text(encoding="ascii")
+            if not name:
+                return time.time() - path.stat().st_mtime > self.UNWRITTEN_SECONDS
+        except FileNotFoundError:
+            return True
+        return not self.members.alive(name)
