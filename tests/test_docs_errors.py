@@ -229,6 +229,13 @@ provokes("max_cost_usd: the price of … is not known, so no bound can be held")
 )
 
 
+@provokes("… calls are not made: 4 replies to each were paid for and of no use")
+def asked_often(folder: Path) -> str:
+    asked("empty")(folder)
+    shutil.rmtree(folder / "data")
+    return asked("empty")(folder)
+
+
 @provokes("no connection to …, check the address and the network")
 def without_server(folder: Path) -> str:
     shutil.copytree(prompts(), folder / "data")

@@ -178,11 +178,11 @@ class Budget:
 
     def words(self, dollars: float) -> str:
         """Why the run stops here."""
-        own = self.ledgers.paid(self.experiment)
-        others = self.spent - own
-        beside = f" and ${others:.4f} by runs at the same time" if others >= 0.00005 else ""
+        spent = self.spent
+        others = spent - self.ledgers.paid(self.experiment)
+        of_them = f" (${others:.4f} by runs at the same time)" if others >= 0.00005 else ""
         return (
-            f"max_cost_usd: ${self.most:g}: ${own:.4f} are spent{beside}, and the next call could "
+            f"max_cost_usd: ${self.most:g}: ${spent:.4f} are spent{of_them} and the next call could "
             f"cost ${dollars:.4f}; all replies so far are kept. Raise max_cost_usd and run again"
         )
 
