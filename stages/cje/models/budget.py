@@ -182,8 +182,9 @@ class Budget:
         others = spent - self.ledgers.paid(self.experiment)
         of_them = f" (${others:.4f} by runs at the same time)" if others >= 0.00005 else ""
         return (
-            f"max_cost_usd: ${self.most:g}: ${spent:.4f} are spent{of_them} and the next call could "
-            f"cost ${dollars:.4f}; all replies so far are kept. Raise max_cost_usd and run again"
+            f"max_cost_usd: ${self.most:g}: ${spent:.4f} are spent{of_them} and the next call "
+            f"could cost ${dollars:.4f}; all replies so far are kept. Raise max_cost_usd and run "
+            "again"
         )
 
     def _others(self) -> list[tuple[str, float]]:
