@@ -329,6 +329,24 @@ def test_replies_of_no_use_are_paid_counted_and_asked_a_few_times_over_all_runs(
     assert sum(fake.asked.values()) == 3
 
 
+@pytest.mark.parametrize(("first", "asked"), [(1, 0), (2, 1)])
+def test_what_is_not_asked_any_more_is_among_the_first_looked_at(tmp_path, first, asked):
+    """Question 1 was asked four times in all: the look sees its reason, and is not put off."""
+    lenient = {"max_failed_fraction": 1.0, "max_cost_usd": 100}
+    stage = calls(tmp_path, max_retries=ASKED_IN_ALL - 1, **lenient)
+    list(stage.replies(questions(1, 1), FakeBackend(useless), "t"))
+    seen, fake = [], FakeBackend()
+
+    def look(outcomes):
+        seen[:] = [getattr(outcome, "reason", "a reply") for outcome in outcomes]
+        return "no more"
+
+    with pytest.raises(CJEError, match="no more"):
+        list(calls(tmp_path, **lenient).replies(questions(9, 1), fake, "t", first=first, look=look))
+    assert seen == ["of no use (asked 4 times in all)", "a reply"][:first]
+    assert sum(fake.asked.values()) == asked
+
+
 def test_a_reply_after_one_of_no_use_costs_both(tmp_path):
     def behave(request, attempt):
         return reply() if attempt > 1 else CallFailed("of no use", again=True, billed=True)
