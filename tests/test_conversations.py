@@ -96,7 +96,9 @@ def test_a_file_of_conversations_is_read_as_the_hubs(tmp_path, monkeypatch):
     assert found["cluster"].fillna("").tolist() == ["", "c1", "", "", "c2", ""]
     assert notes == [
         "data/prompts/mine.jsonl: the first user turn is the prompt; 2 of 6 rows hold more, "
-        "later turns or a system message, which is left out"
+        "later turns or a system message, which is left out",
+        "data/prompts/mine.jsonl: there are 6 prompts, fewer than max_samples (1,000): all of them "
+        "are taken",
     ]
     assert not prompts(tmp_path, rows[2:], notes=(none := [])).empty and none == []
 

@@ -38,22 +38,23 @@ def test_the_arena_sample_as_it_is(tmp_path):
     raw = [json.loads(x) for x in (arena_sample() / "logged_data.jsonl").open(encoding="utf-8")]
     assert got.logs["uid"].tolist() == [row["metadata"]["prompt_id"] for row in raw]
     assert got.logs["answer"].tolist() == [row["response"] for row in raw]
-    assert got.logs["sequence_logp"].tolist() == [row["base_policy_logprob"] for row in raw]
+    logged = [row["base_policy_logprob"] for row in raw]
+    assert got.logs["sequence_logp"].tolist() == pytest.approx(logged, rel=1e-9)
     assert set(got.logs["action"]) == {"base"}
 
     logps = got.target_logps.set_index(["policy", "uid"])["sequence_logp"]
     for policy in ("clone", "parallel_universe_prompt", "unhelpful"):
         expected = [row["target_policy_logprobs"][policy] for row in raw]
-        assert logps[policy].tolist() == expected
+        assert logps[policy].tolist() == pytest.approx(expected, rel=1e-9)
     assert logps["base"].tolist() == got.logs["sequence_logp"].tolist()
 
     judged = got.proxy_scores[got.proxy_scores["draw"] == LOGGED]
-    assert judged["judge_raw"].tolist() == [row["judge_score"] for row in raw]
+    assert judged["judge_raw"].tolist() == pytest.approx([row["judge_score"] for row in raw])
     assert len(got.proxy_scores) == 5000
     assert len(got.draws) == 4000
     labelled = [row["oracle_label"] for row in raw if "oracle_label" in row]
     on_logs = got.oracle_labels["draw"] == LOGGED
-    assert got.oracle_labels[on_logs]["oracle_score"].tolist() == labelled
+    assert got.oracle_labels[on_logs]["oracle_score"].tolist() == pytest.approx(labelled)
     assert got.oracle_labels[on_logs]["oracle_prob"].unique().tolist() == [0.48]
     by_policy = got.oracle_labels[~on_logs].groupby("policy")["oracle_prob"]
     assert by_policy.size().to_dict() == {"base": 480, "parallel_universe_prompt": 50}

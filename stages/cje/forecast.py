@@ -7,6 +7,7 @@ is counted as one of an answer at full length.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -58,8 +59,9 @@ class Forecast(Calls):
         """A forecast finds nothing out."""
 
     def replies(
-        self, requests: Sequence[Request], backend: Backend, title: str
+        self, requests: Sequence[Request], backend: Backend, title: str, **how: Any
     ) -> Iterator[Outcome]:
+        """What is kept of each request; `how` the others would be asked changes no count."""
         for request in requests:
             kept = self.store.get(request)
             if request.key not in self.seen:

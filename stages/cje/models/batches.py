@@ -7,7 +7,7 @@ that a batch is never lost and never submitted twice:
     {"submitted":<tag>,"ids":[<batch>]}
     {"found":<tag>,"ids":[<batch that it may be>, ...]}
     {"void":<tag>,"why":<words>}
-    {"collected":<tag>,"failed":{<key>:[<reason>,<again>,<fatal>], ...}}
+    {"collected":<tag>,"failed":{<key>:[<reason>,<again>,<fatal>,<doubtful>], ...}}
 
 An intent without a batch, after a kill, is looked for. An OpenAI batch holds the tag as metadata;
 Anthropic's hold nothing of ours: there it may be any batch that was made after `after`, has as many
@@ -158,11 +158,18 @@ class Journal:
                 entry.over, entry.fields = True, []
                 if what == "collected":
                     entry.failed = {
-                        key: CallFailed(reason, again=again, fatal=fatal)
-                        for key, (reason, again, fatal) in note["failed"].items()
+                        key: failed_again(reason, again, fatal, *doubtful)
+                        for key, (reason, again, fatal, *doubtful) in note["failed"].items()
                     }
         except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
             return  # damaged: an id that is lost so is looked for, as after a kill
+
+
+def failed_again(reason: str, again: bool, fatal: bool, doubtful: bool = False) -> CallFailed:
+    """A failure as a note of the journal has it; notes of older versions have no `doubtful`."""
+    failed = CallFailed(reason, again=again, fatal=fatal)
+    failed.doubtful = doubtful
+    return failed
 
 
 class _Run:
@@ -348,7 +355,7 @@ class _Run:
                 raise self._stopped(f"the results of batch {batch}: {reason}")
             time.sleep(BACKOFF_SECONDS * 2**attempt)
         failed |= {key: CallFailed(NO_RESULT, again=True) for key in left}
-        words = {key: [f.reason, f.again, f.fatal] for key, f in failed.items()}
+        words = {key: [f.reason, f.again, f.fatal, f.doubtful] for key, f in failed.items()}
         self.journal.note(collected=entry.tag, failed=words)
 
     def _settle(self, entry: Entry) -> None:
