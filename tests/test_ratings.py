@@ -24,7 +24,7 @@ def test_labels_on_draws_are_the_policys_own_and_validation_checks_them(tmp_path
     assert rows_of(got.oracle_labels) == [["p1", "base", LOGGED, 1, 1], ["p1", "clone", 0, 0.5, 1]]
     assert rows_of(got.validation_labels) == [["p3", "clone", 0, 0.25, 1]]  # p1's counts once
     assert got.oracle_labels["oracle_prob"].tolist() == pytest.approx([1 / 3, 1 / 3])
-    assert got.validation_labels["oracle_prob"].tolist() == [1 / 3]
+    assert got.validation_labels["oracle_prob"].tolist() == pytest.approx([1 / 3])
     labels = ("oracle_labels", "draw_labels", "validation_labels")
     assert [got.summary[name] for name in labels] == [1, 1, 1]
 

@@ -47,6 +47,8 @@ class Expected:
 class Forecast(Calls):
     """Counts what would be asked, and asks nothing; `rows` are by stage and model."""
 
+    asks = False
+
     def __init__(self, settings: Settings):
         super().__init__(settings, "forecast")
         self.expected: dict[tuple[str, str], Expected] = {}

@@ -40,8 +40,11 @@ Look = Callable[[list[Outcome]], str | None]
 class Calls:
     """All calls of one stage, made as the settings say.
 
-    `rows` are those of table calls: each request that the stage's tables rest on, once.
+    `rows` are those of table calls: each request that the stage's tables rest on, once. `asks` is
+    False where nothing is asked, as in a forecast.
     """
+
+    asks = True
 
     def __init__(self, settings: Settings, stage: str, store: ReplyStore | None = None):
         self.settings, self.stage = settings, stage
