@@ -128,7 +128,8 @@ class AskedProvider:
         again, _ = self._verdicts([requests[place].again() for place in unclear], name, score_range)
         for place, verdict in zip(unclear, again, strict=True):
             verdicts[place] = verdict
-        if self.calls.asks and len(verdicts) >= LEAST_VERDICTS and all(score is None for score, _ in verdicts):
+        told = self.calls.asks and len(verdicts) >= LEAST_VERDICTS
+        if told and all(score is None for score, _ in verdicts):
             raise CJEError(_no_verdicts(name, [why for _, why in verdicts], []))
         found = iter(verdicts)
         rows = [next(found) if has else (None, NO_ANSWER) for has in answers["answer"].notna()]
