@@ -303,9 +303,18 @@ def test_a_file_that_may_not_be_so_large(writable):
 @pytest.mark.parametrize(
     "before, words",
     [
-        (FULL, "the reply store cannot be written (No space left on device); make room or set"),
-        (SMALL_DISK, "a reply cannot be kept (No space left on device); make room or set"),
-        (READ_ONLY, "the reply store cannot be written (Read-only file system); make room or set"),
+        (FULL, ["the reply store cannot be written (No space left on device); make room or set"]),
+        (
+            SMALL_DISK,
+            [  # whichever is written when the room is gone: a reply, or a call's share of
+                "a reply cannot be kept (No space left on device); make room or set",  # the bound
+                "the reply store cannot be written (No space left on device); make room or set",
+            ],
+        ),
+        (
+            READ_ONLY,
+            ["the reply store cannot be written (Read-only file system); make room or set"],
+        ),
     ],
     ids=["full", "filled", "read-only"],
 )
@@ -314,7 +323,7 @@ def test_a_reply_store_that_cannot_be_written(folder, asking, mounts, before, wo
     (folder / "store").mkdir()
     with Loopback() as server:
         found = error_of(stage(folder, "generate_logs", server.url, before.format("store")))
-    assert found.startswith(f"{folder / 'store'}: {words} CJE_STORE to ")
+    assert any(found.startswith(f"{folder / 'store'}: {one} CJE_STORE to ") for one in words)
 
 
 def test_a_table_that_was_cut_short(writable):
