@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import cje
+from cje.stats.estimators import kish
 from worlds import coverage_is, frames, truth
 
 RUNS = 25
@@ -121,6 +122,11 @@ def test_a_hidden_shift_is_covered_or_refused(shift, spread):
     believed = rows[rows["verdict"] != "refuse"]
     if len(believed):
         assert coverage_is(believed["covered"].sum(), len(believed), 0.9)
+
+
+def test_labels_of_tiny_weights_are_counted_as_any_others():
+    assert kish(np.full(5, 1e-200)) == pytest.approx(5)
+    assert kish(np.zeros(3)) == kish(np.zeros(0)) == 0
 
 
 def test_with_few_labels_on_the_logs_a_shift_is_covered_or_refused():

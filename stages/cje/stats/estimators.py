@@ -28,6 +28,7 @@ from cje.stats.weights import (
     MarginalWeights,
     SequenceWeights,
     WeightSummary,
+    effective_sample_share,
     expected_sample_share,
     marginal_features,
     marginal_weights,
@@ -148,6 +149,11 @@ class Case:
         return correction.residual_bend(self.samples.logs, self.log_ratio)
 
     @cached_property
+    def promised_share(self) -> float:
+        """The effective sample, as a share of the logs, that the log-ratios promise."""
+        return expected_sample_share(self.log_ratio)
+
+    @cached_property
     def reach(self) -> Reach:
         """How far the exact weights carry; not at all where learned ones are asked for."""
         found = self.exact_summary
@@ -156,7 +162,7 @@ class Case:
         off = off_one(found.mean_weight, found.mean_weight_z)
         if off or self.log_labels < FEWEST_WEIGHTED:
             return Reach.NONE
-        share = min(found.ess, expected_sample_share(self.log_ratio))
+        share = min(found.ess, self.promised_share)
         if share < self.limits["refuse_ess"]:
             return Reach.NONE
         fine = max(found.tail_index, self.residual_tail) <= self.limits["max_tail_index"]
@@ -204,7 +210,7 @@ class Case:
         if self.sequence is None:
             return kish(weight), kish(weight)
         counted = kish(weight * self.sequence.weight[logs.labelled])
-        return counted, kish(weight) * expected_sample_share(self.log_ratio)
+        return counted, kish(weight) * self.promised_share
 
     @property
     def log_labels(self) -> float:
@@ -368,7 +374,7 @@ ESTIMATORS: Mapping[EstimatorName, Estimator] = {
 
 def kish(weight: np.ndarray) -> float:
     """Kish's effective number of weighted labels (m,); 0 where none has a weight."""
-    return float(weight.sum() ** 2 / (weight @ weight)) if weight.any() else 0.0
+    return effective_sample_share(weight) * len(weight)
 
 
 def tuned_factor(labels: int) -> float:
