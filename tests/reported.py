@@ -81,9 +81,14 @@ def write_run(
         oracle_score=np.where(seen, label, np.nan),
     )  # fmt: skip
     save("rewards", scored)
+    reasons = keys.assign(reason=[f"The judge saw {place}." for place in range(len(keys))])
+    save("proxy_scores", reasons.assign(judge_raw=judged))
+    labelled = keys.assign(reason="The oracle says why.", oracle_score=5.0, oracle_prob=1.0)
+    save("oracle_labels", labelled[seen])
     spare = scored["oracle_score"].isna() & scored["uid"].isin(uids[::2])
     held_out = scored[spare & labels][["uid", "policy", "draw"]]
-    save("validation_labels", held_out.assign(oracle_score=5.0, oracle_prob=1.0))
+    checking = held_out.assign(reason="A check.", oracle_score=5.0, oracle_prob=1.0)
+    save("validation_labels", checking)
     targets = []
     for place, policy in enumerate(policies if logps else ()):
         for uid, base in zip(uids, logs["token_logprobs"], strict=True):

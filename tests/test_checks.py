@@ -542,7 +542,16 @@ def test_the_judge_gives_the_share_of_checks_or_all_of_them_on_the_range():
     assert judge(frame)["score"].tolist() == [1.0, 0.5, 0.0, 0.0]
     assert judge(frame, "all", (1.0, 10.0))["score"].tolist() == [10.0, 1.0, 1.0, 1.0]
     assert judge(frame, "share", (0.0, 10.0))["score"].tolist() == [10.0, 5.0, 0.0, 0.0]
-    assert judge(frame)["reason"].isna().all()
+    assert judge(frame)["reason"].tolist() == [
+        "All 2 checks hold.",
+        "1 of 2 checks fails: Do not use commas.",
+        '2 of 2 checks fail: Include "budget". Do not use commas.',
+        '2 of 2 checks fail: Include "budget". Do not use commas.',
+    ]
+    assert judge(frame, "form")["reason"].tolist()[:2] == [
+        "The one check holds.",
+        "The one check fails: Do not use commas.",
+    ]
 
 
 def test_an_answer_without_checks_or_no_answer_has_no_score_but_a_reason():
@@ -555,7 +564,7 @@ def test_an_answer_without_checks_or_no_answer_has_no_score_but_a_reason():
         "there is no answer",
         "the prompt has no checks",
     ]
-    assert scores["reason"].isna().tolist() == [False] * 4 + [True]
+    assert scores["reason"].tolist()[4].endswith('fails: Include "budget".')
     assert list(scores.columns) == ["score", "reason"]
 
 

@@ -85,7 +85,27 @@ HIDDEN_TEXTS = {
     ],
 )
 def test_a_score_on_the_scale_is_found(text, score):
-    assert parse_score(text, TEN) == (score, None)
+    assert parse_score(text, TEN)[0] == score
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"reason": " It adds wrongly. ", "score": 7}', "It adds wrongly."),
+        ('{"score": 4, "reason": "two\nlines"} I hope that this helps.', "two\nlines"),
+        ('{"score": 5} and once more {"score": 5, "reason": "clear"}', "clear"),
+        ('{"reason": "caf\\u00e9 \\ud83d\\ude00 \\ud800", "score": 2}', "café \N{GRINNING FACE} ?"),
+        ('{"score": 5}', None),
+        ('{"reason": "", "score": 5}', None),
+        ('{"reason": null, "score": 5}', None),
+        ('{"reason": ["a", "b"], "score": 5}', None),
+        ('{"reason": "a", "reason": "b", "score": 5}', None),
+    ],
+)
+def test_the_reason_is_kept_with_its_score(text, reason):
+    score, words = parse_score(text, TEN)
+    assert score is not None and words == reason
+    assert words is None or words.encode("utf-8")
 
 
 @pytest.mark.parametrize(
@@ -149,7 +169,7 @@ def test_what_is_no_score_is_none_with_a_reason(text, words):
 
 
 def test_tenths_are_of_the_scales_high_end():
-    assert parse_score('{"score": "4/5"}', (1, 5)) == (4.0, None)
+    assert parse_score('{"score": "4/5"}', (1, 5))[0] == 4.0
     assert parse_score('{"score": "4/10"}', (1, 5))[0] is None
     assert parse_score('{"score": "0/5"}', (1, 5))[0] is None
 
@@ -166,7 +186,7 @@ def test_reading_never_raises_and_never_leaves_the_scale(text, scale):
     low, high = scale[0], scale[0] + scale[1]
     for reply in (text, '{"score": ' + text + "}", f'{{"score": {json.dumps(text)}}}'):
         score, reason = parse_score(reply, (low, high))
-        assert (score is None) == (reason is not None)
+        assert score is not None or reason
         assert score is None or low <= score <= high
 
 
@@ -193,8 +213,8 @@ def test_whatever_json_a_judge_gives_only_its_own_score_counts(value):
 def test_a_score_comes_back_as_it_was_given(value, reason):
     for ascii_only in (True, False):
         reply = json.dumps({"reason": reason, "score": value}, ensure_ascii=ascii_only)
-        assert parse_score(reply, TEN) == (value, None)
-        assert parse_score(f"```json\n{reply}\n```", TEN) == (value, None)
+        assert parse_score(reply, TEN) == (value, reason.strip() or None)
+        assert parse_score(f"```json\n{reply}\n```", TEN) == (value, reason.strip() or None)
 
 
 def test_the_schema_is_canonical_and_states_the_scale():

@@ -90,6 +90,8 @@ def test_every_call_is_in_the_metrics_and_none_was_made_twice(repo, server):
     assert 0 < found["usd"] < 1
     logs = read_table(repo / "data/logs.parquet", "logs")
     assert logs["token_logprobs"].notna().all() and set(logs["logprob_kind"]) == {"raw"}
+    for name in ("proxy_scores", "oracle_labels", "validation_labels"):  # paid for with the score
+        assert read_table(repo / f"data/{name}.parquet", name)["reason"].str.len().gt(0).all()
     results = json.loads((repo / "metrics/estimates.json").read_text(encoding="utf-8"))["results"]
     assert results["openai/gpt-4o"]["weights"] == "none"
 

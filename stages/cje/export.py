@@ -28,8 +28,8 @@ from cje.runs import LOCK, RESULTS, Run
 LOG, REPORT = "stochastic_log.jsonl", "report.html"
 FIGURES = ("calibration_curve", "weights")  # beside those that validation may change
 TABLES = (
-    "prompts", "logs", "draws", "target_logps", "rewards", "oracle_labels", "validation_labels",
-    "weights", "influence",
+    "prompts", "logs", "draws", "target_logps", "proxy_scores", "rewards", "oracle_labels",
+    "validation_labels", "weights", "influence",
 )  # fmt: skip
 IMPOSSIBLE = -1e6  # JSON has no -inf: a log-probability whose weight is 0 whatever the base's is
 CLOCK_SECONDS = 2.0  # between two times that every file system tells apart

@@ -458,7 +458,7 @@ def _target_logp(row: Row, policy: str) -> Row:
 
 def _labels(rows: list[Row], among: list[Row]) -> list[Row]:
     """The labelled rows, with the probability that they had to be among a policy's answers."""
-    found = [row for row in rows if row["oracle_score"] is not None]
+    found = [row | {"reason": None} for row in rows if row["oracle_score"] is not None]
     answers = sum(row["answer"] is not None for row in among)
     return [
         row if row["oracle_prob"] is not None else row | {"oracle_prob": len(found) / answers}

@@ -26,7 +26,7 @@ SHOWN = (
 )  # fmt: skip
 ANSWER_COLUMNS = (
     "uid", "policy", "draw", "prompt", "answer", "judge_raw", "calibrated_reward", "oracle_score",
-    "validation_score", "finish_reason", "completion_tokens",
+    "validation_score", "judge_reason", "oracle_reason", "finish_reason", "completion_tokens",
 )  # fmt: skip
 VERDICT_COLOURS = {
     Verdict.RELIABLE: "#0b5a9c", Verdict.CAUTION: "#984600", Verdict.REFUSE: "#66625b",
@@ -109,7 +109,8 @@ class ArenaAnalyzer:
         """The answers of a policy, logged ones (of the base policy) and fresh ones, with scores:
         `uid`, `policy`, `draw` (-1: logged), `prompt`, `answer`, `judge_raw`, `calibrated_reward`,
         `oracle_score` (the label that estimates use; NaN where there is none), `validation_score`
-        (the label that checks them), `finish_reason`, `completion_tokens`; of logged ones also
+        (the label that checks them), `judge_reason` and `oracle_reason` (why their scores are what
+        they are), `finish_reason`, `completion_tokens`; of logged ones also
         `weight_<policy>`, the importance weights that the estimates used. Without a policy, all of
         them. Raises CJEError for an unknown policy."""
         logged = self.run.logs[list(ANSWER_COLUMNS)]

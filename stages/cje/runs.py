@@ -203,7 +203,9 @@ class Run:
     @cached_property
     def logs(self) -> pd.DataFrame:
         """Table logs with `fold`, `judge_raw`, `calibrated_reward`, `oracle_score` (the label that
-        estimates use) and `validation_score` (the label that checks them)."""
+        estimates use), `validation_score` (the label that checks them), `judge_reason` (why the
+        judge's score is what it is, or why there is none) and `oracle_reason` (the same of either
+        label)."""
         logs = read_table(self.data / "logs.parquet", "logs").assign(draw=LOGGED)
         return self._scored(logs.rename(columns={"action": "policy"}))
 
@@ -217,7 +219,22 @@ class Run:
         labels = unit_labels(path, "validation_labels", self.settings)
         labels = labels.rename(columns={"oracle_score": "validation_score"})
         rows = answers.merge(self._rewards, how="left", on=KEY)
-        return rows.merge(labels[[*KEY, "validation_score"]], how="left", on=KEY)
+        rows = rows.merge(labels[[*KEY, "validation_score"]], how="left", on=KEY)
+        judged, labelled = self._score_reasons
+        return rows.merge(judged, how="left", on=KEY).merge(labelled, how="left", on=KEY)
+
+    @cached_property
+    def _score_reasons(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """By answer, `judge_reason` and `oracle_reason`."""
+        found = {
+            name: read_table(self.data / f"{name}.parquet", name, [*KEY, "reason"])
+            for name in ("proxy_scores", "oracle_labels", "validation_labels")
+        }
+        # Where an answer has a label of both kinds, the one that the estimate uses.
+        labels = pd.concat([found["oracle_labels"], found["validation_labels"]])
+        labels = labels.drop_duplicates(KEY).rename(columns={"reason": "oracle_reason"})
+        judged = found["proxy_scores"].rename(columns={"reason": "judge_reason"})
+        return judged, labels
 
     @cached_property
     def _rewards(self) -> pd.DataFrame:

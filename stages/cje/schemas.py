@@ -130,7 +130,8 @@ _JUDGE_RAW = Column("judge_raw", REAL, null=True, rule=UNIT, own_scale=True)
 _LOGPROB_KIND = Column("logprob_kind", null=True, choices=LOGPROB_KINDS)
 _PROMPT_TOKENS = Column("prompt_tokens", INTEGER, null=True, rule=COUNT)
 _COMPLETION_TOKENS = Column("completion_tokens", INTEGER, null=True, rule=COUNT)
-_REASON = Column("reason", null=True)  # why an answer, a score or a reply is null
+_REASON = Column("reason", null=True)  # why an answer or a reply is null
+_SCORE_REASON = Column("reason", null=True)  # why a score is what it is, or why there is none
 _ANSWER = Column("answer", null=True)
 _REFERENCE = Column("reference", null=True)  # an answer that a judge may compare with
 _CLUSTER = Column("cluster", null=True, optional=True)  # what it shares with other prompts
@@ -138,6 +139,7 @@ _LABEL = (
     Column("oracle_score", REAL, rule=FINITE, own_scale=True),
     Column("oracle_prob", REAL, rule=PROBABILITY, own_scale=True),
     Column("raters", INTEGER, null=True, optional=True, rule=COUNTED),  # whose mean the score is
+    Column("reason", null=True, optional=True),  # why the score is what it is
 )
 _REPLY = (
     Column("tokens", pa.list_(TEXT), null=True),
@@ -182,7 +184,7 @@ TABLES = {
         stage="draw_targets",
     ),
     "proxy_scores": Table(
-        (_UID, _POLICY, _ANY_ANSWER, _JUDGE_RAW, _REASON),
+        (_UID, _POLICY, _ANY_ANSWER, _JUDGE_RAW, _SCORE_REASON),
         key=_KEY,
         stage="proxy_score",
     ),

@@ -262,7 +262,8 @@ class ModelSource:
         the oracle could not give is left out, and the others of its policy stand for it."""
         chosen = chosen[chosen["answer"].notna()].reset_index(drop=True)
         scores = self._judge(prompts, chosen, self.settings.oracle)
-        labels = chosen.assign(oracle_score=scores["score"].to_numpy(dtype=float))
+        found = {"oracle_score": scores["score"].to_numpy(dtype=float)}
+        labels = chosen.assign(**found, reason=scores["reason"].to_numpy())
         groups = labels.groupby(["policy", "draw"])["oracle_score"]
         given = groups.transform(lambda scores: scores.notna().mean())
         labels["oracle_prob"] *= given

@@ -19,8 +19,8 @@ from cje.checks.specification import parse_checks, write_checks
 from cje.checks.text import Answer
 from cje.errors import CJEError
 
-__all__ = ["Check", "check_packages", "counted", "describe", "parse_checks", "passes", "utility",
-           "write_checks"]  # fmt: skip
+__all__ = ["Check", "check_packages", "counted", "describe", "failed", "parse_checks", "passes",
+           "share", "utility", "write_checks"]  # fmt: skip
 
 RULES = ("share", "all", "form")
 Rule = Literal["share", "all", "form"]
@@ -37,6 +37,12 @@ def counted(checks: Sequence[Check], rule: Rule) -> list[Check]:
     return [check for check in checks if rule != "form" or check.of_form]
 
 
+def failed(checks: Sequence[Check], answer: str) -> list[Check]:
+    """Those of the checks that the answer fails; all of them where nothing is seen in it."""
+    read = Answer(answer)
+    return [check for check in checks if read.blank or not holds(check, read)]
+
+
 def utility(checks: Sequence[Check], answer: str, rule: Rule) -> float:
     """The answer's utility on [0, 1] by the rule: `share` of the checks passed, `all` of them, or
     the share of those of `form`, blind to what the text says.
@@ -49,9 +55,12 @@ def utility(checks: Sequence[Check], answer: str, rule: Rule) -> float:
     checks = counted(checks, rule)
     if not checks:
         raise CJEError("an answer has no utility without checks")
-    read = Answer(answer)
-    passed = 0 if read.blank else sum(holds(check, read) for check in checks)
-    return float(passed == len(checks)) if rule == "all" else passed / len(checks)
+    return share(len(checks) - len(failed(checks, answer)), len(checks), rule)
+
+
+def share(passed: int, count: int, rule: Rule) -> float:
+    """The utility of an answer that passes so many of the checks that the rule looks at."""
+    return float(passed == count) if rule == "all" else passed / count
 
 
 def check_packages(checks: Sequence[Check]) -> None:

@@ -45,7 +45,8 @@ def score_schema(score_range: ScoreRange) -> str:
 
 
 def parse_score(text: str | None, score_range: ScoreRange) -> tuple[float | None, str | None]:
-    """The score in a judge's reply and None, or None and why there is none.
+    """The score in a judge's reply and its reason, None where it gave none in words; or None and
+    why there is no score.
 
     A verdict is a JSON object with a `score` on the scale, ends included: the whole reply, or the
     only such object in it (in a fence, among prose, after the thought of a model that thinks
@@ -67,7 +68,7 @@ def parse_score(text: str | None, score_range: ScoreRange) -> tuple[float | None
             return None, problem
     if len({score for score, _ in scores}) > 1:
         return None, "the judge gave several scores that differ"
-    return scores[0]
+    return scores[0][0], next(filter(None, map(_reason, verdicts)), None)
 
 
 def plain_number(value: float) -> int | float:
@@ -96,6 +97,14 @@ def _verdicts(text: str) -> tuple[list[dict], str | None]:
         if "score" in value:
             found.append(value)
     return found, None
+
+
+def _reason(verdict: dict) -> str | None:
+    """The words of a verdict on its score; half a surrogate pair becomes a question mark."""
+    words = verdict.get("reason")
+    if not isinstance(words, str):
+        return None
+    return words.encode("utf-8", "replace").decode("utf-8").strip() or None
 
 
 def _score(value: Any, score_range: ScoreRange) -> tuple[float | None, str | None]:

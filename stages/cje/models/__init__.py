@@ -57,8 +57,9 @@ class Provider(Protocol):
         seed: int,
         rubric: str = "default",
     ) -> pd.DataFrame:
-        """`score` on `score_range` (NaN: none) and `reason` (why there is none) of each answer
-        (`prompt`, `answer`, and where the prompt has them `checks`, `reference`), row for row.
+        """`score` on `score_range` (NaN: none) and `reason` (the judge's words on the score, null
+        where it gives none; without a score, why there is none) of each answer (`prompt`,
+        `answer`, and where the prompt has them `checks`, `reference`), row for row.
         `rubric` is what a judge that reads texts is told."""
 
 

@@ -11,7 +11,16 @@ from collections.abc import Collection
 
 import pandas as pd
 
-from cje.checks import RULES, check_packages, counted, parse_checks, utility
+from cje.checks import (
+    RULES,
+    Check,
+    check_packages,
+    counted,
+    describe,
+    failed,
+    parse_checks,
+    share,
+)
 from cje.errors import CJEError
 from cje.models import NO_ANSWER, Role
 from cje.settings import Policy
@@ -53,7 +62,8 @@ class ChecksProvider:
         seed: int,
         rubric: str = "default",
     ) -> pd.DataFrame:
-        """As `Provider.judge`; `answers` has `checks`, too, JSON text or null.
+        """As `Provider.judge`; `answers` has `checks`, too, JSON text or null. The reason of a
+        score names the checks that fail.
 
         Raises CJEError for a judge that does not exist, where the column is missing, and for
         malformed checks, with the row's `uid` where there is one.
@@ -69,11 +79,15 @@ class ChecksProvider:
                 reason = NO_FORM_CHECKS
             else:
                 reason = NO_ANSWER if answer is None else None
-            reasons.append(reason)
             if reason:
                 scores.append(float("nan"))
             else:
-                scores.append(low + (high - low) * utility(parsed[text], answer, name))
+                checks = counted(parsed[text], name)
+                missed = failed(checks, answer)
+                unit = share(len(checks) - len(missed), len(checks), name)
+                scores.append(low + (high - low) * unit)
+                reason = _reason(missed, len(checks))
+            reasons.append(reason)
         frame = pd.DataFrame({"score": pd.Series(scores, dtype="float64")})
         return frame.assign(reason=pd.Series(reasons, dtype=object))
 
@@ -100,6 +114,15 @@ def check_prompts(prompts: pd.DataFrame, rules: Collection[str] = ()) -> int:
     for checks in parsed.values():
         check_packages(checks)
     return sum(text is None for text in _texts(prompts, "checks"))
+
+
+def _reason(missed: list[Check], count: int) -> str:
+    """Why an answer has its score: how many of its checks hold, and those that fail."""
+    if not missed:
+        return "The one check holds." if count == 1 else f"All {count} checks hold."
+    some = "The one check" if count == 1 else f"{len(missed)} of {count} checks"
+    fails = "fails" if len(missed) == 1 else "fail"
+    return f"{some} {fails}: {' '.join(map(describe, missed))}"
 
 
 def _parse(frame: pd.DataFrame) -> dict[str, tuple]:
