@@ -20,6 +20,9 @@ more often than it says. Numbers of labels that leave nothing unlabelled are lef
 `--useless-judge` shuffles the judge scores of every policy among its answers: who then uses them
 must not do worse than who does not.
 
+Where the judge gives no score (in the recorded run, to prompts without a check of form), the other
+methods are given the policy's mean score; CJE is given none.
+
 Each peer runs in an environment of its own, made under ~/.cache/cje-benchmarks; one that cannot be
 made is left out by name. `--write` puts the tables of the design, or of the useless judge, into
 their place on the page.

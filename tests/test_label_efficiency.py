@@ -107,3 +107,14 @@ def test_figures_of_a_method_half_as_far_off():
 def test_holm_leaves_out_what_was_not_tested():
     corrected = holm(np.array([0.01, np.nan, 0.04, 0.03]))
     np.testing.assert_allclose(corrected, [0.03, np.nan, 0.06, 0.06])
+
+
+def test_other_methods_are_given_the_mean_score_where_the_judge_gave_none():
+    whole = small_set()
+    judge = whole.judge.copy()
+    judge[:20, 1] = np.nan
+    gappy = LabelSet(whole.name, whole.policies, judge, whole.oracle)
+    (redraw,) = redraws.task(gappy, 20, 1, "fixed").redraws(0, 1)
+    assert np.isnan(redraw.judge[:20, 1]).all()
+    assert redraw.whole_judge[:20, 1] == pytest.approx(np.full(20, judge[20:, 1].mean()))
+    assert np.isfinite(with_cje.answer(redraw)["ours"]["value"]).all()

@@ -17,7 +17,7 @@ Answers = Mapping[str, Mapping[str, np.ndarray]]  # by method, then by quantity
 class Redraw:
     """One data set as a user has it: n prompts, column 0 the base policy, then T targets.
 
-    `judge` (n, 1 + T); `oracle` (n, 1 + T), NaN where unlabelled; `lengths` (n, 1 + T) of the
+    `judge` (n, 1 + T), NaN where the judge gave no score; `oracle` (n, 1 + T), NaN where unlabelled; `lengths` (n, 1 + T) of the
     answers, or None; `logged_logp` (n,) and `target_logps` (n, T) of the logged answers, or None.
     """
 
@@ -27,6 +27,11 @@ class Redraw:
     lengths: np.ndarray | None
     logged_logp: np.ndarray | None
     target_logps: np.ndarray | None
+
+    @property
+    def whole_judge(self) -> np.ndarray:
+        """The judge scores, a missing one replaced by its policy's mean: for methods that need all."""
+        return np.where(np.isnan(self.judge), np.nanmean(self.judge, axis=0), self.judge)
 
     @property
     def labelled(self) -> np.ndarray:

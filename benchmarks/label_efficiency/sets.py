@@ -15,7 +15,7 @@ BASE = "base"
 class LabelSet:
     """N prompts answered by a base policy (column 0) and T targets, judged and labelled in full.
 
-    `judge`, `oracle` (N, 1 + T); `lengths` of the answers in characters, or None; `logged_logp`
+    `judge` (N, 1 + T), NaN where the judge gave no score, and `oracle`; `lengths` of the answers in characters, or None; `logged_logp`
     (N,) and `target_logps` (N, T), log-probabilities of the logged answers, or None.
     """
 
@@ -55,7 +55,7 @@ def from_scores(name: str, scores: pd.DataFrame) -> LabelSet:
         return wide[list(policies)].to_numpy(float)
 
     judge, oracle = table("judge"), table("oracle")
-    whole = ~np.isnan(judge + oracle).any(axis=1)
+    whole = ~np.isnan(oracle).any(axis=1)
     lengths = table("length")[whole].astype(int) if "length" in scores else None
     return LabelSet(name, policies, judge[whole], oracle[whole], lengths)
 
@@ -72,7 +72,7 @@ def recorded_run() -> LabelSet:
     found = from_scores(RECORDED, scores[["uid", "policy", "judge", "oracle", "length"]])
     uids = np.sort(logs["uid"].to_numpy())
     if len(uids) != len(found.judge):
-        raise SystemExit("The recorded run lacks scores of some answers: run `make repro` anew")
+        raise SystemExit("The recorded run lacks the truth of some answers: run `make repro` again")
     wide = logps.pivot(index="uid", columns="policy", values="sequence_logp")
     return LabelSet(
         name=RECORDED,

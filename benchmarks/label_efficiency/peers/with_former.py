@@ -5,6 +5,8 @@ audited: the estimate from these labels that it gave beside. former_logps: its d
 log-probabilities, where the set has any. direct: its calibrated judge alone, which is refused now.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -18,6 +20,7 @@ AUDITED = ["v_audited", "se_audited", "ci_low_audited", "ci_high_audited"]
 
 def answer(redraw: Redraw) -> Answers:
     targets = redraw.policies[1:]
+    redraw = replace(redraw, judge=redraw.whole_judge)
 
     def default(analysis: cje.Analysis) -> dict[str, np.ndarray]:
         rows = analysis.estimates.loc[list(targets)]

@@ -12,10 +12,11 @@ from label_efficiency.exchange import Answers, Redraw, interval_answer, serve
 
 
 def answer(redraw: Redraw) -> Answers:
-    shared = redraw.judge.mean(axis=1)
+    scores = redraw.whole_judge
+    shared = scores.mean(axis=1)
     found: dict[str, list[tuple[float, ...]]] = {"glide": [], "glide_two": []}
-    for column in range(1, redraw.judge.shape[1]):
-        judge, oracle = redraw.judge[:, column], redraw.oracle[:, column]
+    for column in range(1, scores.shape[1]):
+        judge, oracle = scores[:, column], redraw.oracle[:, column]
         found["glide"].append(numbers(PPIMeanEstimator(), oracle, judge))
         both = np.column_stack([judge, shared])
         found["glide_two"].append(numbers(MultiPPIMeanEstimator(), oracle, both))

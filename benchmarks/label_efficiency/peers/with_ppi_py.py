@@ -10,9 +10,9 @@ Z = 1.959963984540054  # of its normal interval: ppi_py gives no standard error
 
 def answer(redraw: Redraw) -> Answers:
     labelled = ~np.isnan(redraw.oracle[:, 1])
-    found = []
-    for column in range(1, redraw.judge.shape[1]):
-        judge, oracle = redraw.judge[:, column], redraw.oracle[:, column]
+    scores, found = redraw.whole_judge, []
+    for column in range(1, scores.shape[1]):
+        judge, oracle = scores[:, column], redraw.oracle[:, column]
         data = (oracle[labelled], judge[labelled], judge[~labelled])
         value = np.squeeze(ppi_mean_pointestimate(*data))
         low, high = map(np.squeeze, ppi_mean_ci(*data, alpha=0.05))
