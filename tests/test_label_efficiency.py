@@ -111,7 +111,7 @@ def test_holm_leaves_out_what_was_not_tested():
 
 def test_other_methods_are_given_the_mean_score_where_the_judge_gave_none():
     whole = small_set()
-    judge = whole.judge.copy()
+    judge = np.clip(whole.judge, 0, 1)
     judge[:20, 1] = np.nan
     gappy = LabelSet(whole.name, whole.policies, judge, whole.oracle)
     (redraw,) = redraws.task(gappy, 20, 1, "fixed").redraws(0, 1)

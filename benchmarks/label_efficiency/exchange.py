@@ -17,8 +17,9 @@ Answers = Mapping[str, Mapping[str, np.ndarray]]  # by method, then by quantity
 class Redraw:
     """One data set as a user has it: n prompts, column 0 the base policy, then T targets.
 
-    `judge` (n, 1 + T), NaN where the judge gave no score; `oracle` (n, 1 + T), NaN where unlabelled; `lengths` (n, 1 + T) of the
-    answers, or None; `logged_logp` (n,) and `target_logps` (n, T) of the logged answers, or None.
+    `judge` (n, 1 + T), NaN where the judge gave no score; `oracle` (n, 1 + T), NaN where
+    unlabelled; `lengths` (n, 1 + T) of the answers, or None; `logged_logp` (n,) and `target_logps`
+    (n, T) of the logged answers, or None.
     """
 
     policies: tuple[str, ...]
@@ -30,7 +31,7 @@ class Redraw:
 
     @property
     def whole_judge(self) -> np.ndarray:
-        """The judge scores, a missing one replaced by its policy's mean: for methods that need all."""
+        """The judge scores, the policy's mean where one is missing: for methods that need all."""
         return np.where(np.isnan(self.judge), np.nanmean(self.judge, axis=0), self.judge)
 
     @property

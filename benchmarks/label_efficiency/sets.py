@@ -15,8 +15,9 @@ BASE = "base"
 class LabelSet:
     """N prompts answered by a base policy (column 0) and T targets, judged and labelled in full.
 
-    `judge` (N, 1 + T), NaN where the judge gave no score, and `oracle`; `lengths` of the answers in characters, or None; `logged_logp`
-    (N,) and `target_logps` (N, T), log-probabilities of the logged answers, or None.
+    `judge` (N, 1 + T), NaN where the judge gave no score, and `oracle`; `lengths` of the answers in
+    characters, or None; `logged_logp` (N,) and `target_logps` (N, T), log-probabilities of the
+    logged answers, or None.
     """
 
     name: str
