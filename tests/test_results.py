@@ -234,7 +234,7 @@ def test_the_run_folder_has_what_the_guide_promises(copy):
     assert len(results["p_values_corrected"]) == len(found.comparisons) == 6
     assert len(results["guard_rail_violations"]) == len(found.violations)
     assert results["settings"]["max_samples"] == 120
-    assert {"python", "cje", "numpy", "pandas", "dvc"} <= set(results["versions"])
+    assert {"python", "cje-pipeline", "numpy", "pandas", "dvc"} <= set(results["versions"])
     names = ("calibration_curve.png", "comparison_heatmap.png", "params.yaml", "report.html")
     for name in names:
         assert name in results["checksums"]

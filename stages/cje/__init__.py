@@ -4,7 +4,8 @@ import os
 import sys
 
 INTERRUPTED = "interrupted: the replies so far are kept, run again to go on"
-__all__ = ["Analysis", "CJEError", "analyze"]
+__all__ = ["Analysis", "CJEError", "__version__", "analyze"]
+DISTRIBUTION = "cje-pipeline"  # `cje` and `cje-eval` are other projects' names on the package index
 
 
 def __getattr__(name: str):
@@ -17,6 +18,10 @@ def __getattr__(name: str):
         from cje.errors import CJEError
 
         return CJEError
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version(DISTRIBUTION)
     raise AttributeError(f"module 'cje' has no attribute '{name}'")
 
 

@@ -39,7 +39,7 @@ ANSWERS_DEPEND_ON = (
     "temperature", "top_p", "max_tokens", "draws_per_prompt",
 )  # fmt: skip
 MOST_DIFFERENT = 3  # settings in which a run that is named differs
-PACKAGES = ("cje", "openai", "anthropic", "torch", "transformers")
+PACKAGES = ("cje-pipeline", "openai", "anthropic", "torch", "transformers")
 
 
 class Recording:
