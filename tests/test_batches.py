@@ -11,6 +11,7 @@ from cje.models.anthropic import BACKEND as ANTHROPIC
 from cje.models.batches import Journal, request_from, run_batches
 from cje.models.openai import BACKEND as OPENAI
 from cje.models.requests import CallFailed, Reply, Request
+from cje.models.upkeep import live_batches
 from cje.settings import Policy
 from loopback import Loopback
 from loopback_batches import Batch
@@ -166,8 +167,39 @@ def test_an_address_of_its_own_is_its_own_batch(server, bench):
 
 def test_progress_is_told_while_it_waits(server, bench):
     server.batches.polls, told = 4, []
-    bench.run(bench.requests("a", "b"), progress=lambda done, total: told.append((done, total)))
-    assert len(told) >= 4 and told[-1] == (2, 2)
+    bench.run(bench.requests("a", "b"), progress=told.append)
+    assert len(told) >= 4 and (told[-1].done, told[-1].total, told[-1].failed) == (2, 2, 0)
+    states = {"openai": ("in_progress", "completed"), "anthropic": ("in_progress", "ended")}
+    assert (told[0].state, told[-1].state) == states[bench.provider]
+    (batch,) = made(server)
+    assert {seen.batch for seen in told} == {batch.id} and told[-1].made.startswith("2026-")
+    assert Journal(bench.path).seen(batch.id) == told[-1]
+
+
+def test_an_interrupt_names_the_batch_and_the_store_says_how_far_it_is(server, bench, monkeypatch):
+    server.batches.polls = 4
+
+    def interrupt(seen):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        bench.run(bench.requests("a", "b"), progress=interrupt)
+    (batch,) = made(server)
+    words = str(stopped.value)
+    assert batch.id in words and "dvc repro" in words and "pays nothing twice" in words
+    (live,) = live_batches(bench.path.parents[1])
+    assert (live.id, live.requests, live.problem) == (batch.id, 2, None)
+    assert live.seen.state == "in_progress" and f"batch {batch.id}: in_progress, 0 of" in str(live)
+    server.require_key = "another"
+    (live,) = live_batches(bench.path.parents[1])
+    assert "no look now: access is denied" in str(live) and live.seen is not None
+    monkeypatch.delenv(f"{bench.provider.upper()}_API_KEY")
+    (live,) = live_batches(bench.path.parents[1])
+    assert live.problem == f"{bench.provider.upper()}_API_KEY is not set"
+    monkeypatch.setenv(f"{bench.provider.upper()}_API_KEY", KEYS[bench.provider])
+    server.require_key = None
+    assert bench.run(bench.requests("a", "b")) == [] and len(made(server)) == 1
+    assert live_batches(bench.path.parents[1]) == []
 
 
 def test_the_limits_are_below_those_of_the_providers():
@@ -237,7 +269,7 @@ def test_a_restart_while_waiting_goes_on_waiting(server, bench):
     server.batches.polls = 3
     requests = bench.requests("a", "b")
 
-    def stop(done, total):
+    def stop(seen):
         raise Killed
 
     for _ in range(2):
@@ -265,7 +297,7 @@ def test_a_restart_while_collecting_keeps_each_reply_once(server, bench):
 
 
 def test_what_is_in_a_batch_is_not_submitted_again_and_what_is_not_is(server, bench):
-    def stop(done, total):
+    def stop(seen):
         raise Killed
 
     with pytest.raises(Killed):
@@ -279,7 +311,7 @@ def test_what_is_in_a_batch_is_not_submitted_again_and_what_is_not_is(server, be
 
 
 def test_a_batch_that_nobody_wants_is_left_alone(server, bench):
-    def stop(done, total):
+    def stop(seen):
         raise Killed
 
     with pytest.raises(Killed):
@@ -297,7 +329,7 @@ def journal(bench) -> Journal:
 
 @pytest.mark.parametrize("torn", [b'{"submitted":"', b"\xff\xfe\n", b"[1]\n{}\nnull\n"])
 def test_a_damaged_journal_is_read_past_the_damage(server, bench, torn):
-    def stop(done, total):
+    def stop(seen):
         raise Killed
 
     requests = bench.requests("a", "b")
@@ -310,7 +342,7 @@ def test_a_damaged_journal_is_read_past_the_damage(server, bench, torn):
 
 
 def test_a_lost_note_of_a_batch_is_as_a_kill_before_it(server, bench):
-    def stop(done, total):
+    def stop(seen):
         raise Killed
 
     requests = bench.requests("a", "b")
@@ -475,7 +507,7 @@ def test_results_that_break_off_are_read_again_and_kept_once(server, bench):
 def test_a_batch_that_is_gone_is_made_again(server, bench):
     requests = bench.requests("a", "b")
 
-    def gone(done, total):
+    def gone(seen):
         if len(server.batches.made) == 1 and not bench.path.with_suffix(".gone").exists():
             bench.path.with_suffix(".gone").touch()
             server.batches.made["gone"] = server.batches.made.popitem()[1]
@@ -489,7 +521,7 @@ def test_a_result_that_is_missing_is_a_failure(server, bench):
     requests = bench.requests("a", "b")
     server.batches.polls = 3
 
-    def lose(done, total):
+    def lose(seen):
         (batch,) = made(server)
         if not batch.ended:
             batch.rows[:] = [row for row in batch.rows if row[0] == requests[0].key]

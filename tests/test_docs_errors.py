@@ -24,6 +24,7 @@ import zc.lockfile
 import cje
 from cje.errors import CJEError, disk_problem
 from cje.models.local import BACKEND as LOCAL
+from cje.models.progress import CallProgress
 from cje.runs import open_run
 from cje.tables import read_table, write_csv
 from loopback import Loopback
@@ -280,6 +281,19 @@ def interrupted(folder: Path) -> str:
     variables = {"PYTHONPATH": str(ROOT / "stages"), "PATH": "/usr/bin:/bin"}
     command = [sys.executable, "-c", code]
     return said(subprocess.run(command, capture_output=True, text=True, env=variables))
+
+
+@provokes("interrupted: batch … goes on at …")
+def interrupted_batch(folder: Path) -> str:
+    """Ctrl-C at the first look at a batch."""
+    shutil.copytree(prompts(), folder / "data")
+    settings(folder, **SMALL | ASKING | {"batch": "true"})
+
+    def interrupt(*shown: object) -> None:
+        raise KeyboardInterrupt
+
+    with Loopback() as server, mock.patch.object(CallProgress, "look", interrupt):
+        return here(folder, "generate_logs", server.url)
 
 
 @provokes("Unable to acquire lock. Most likely another DVC process is running")

@@ -85,3 +85,65 @@ def test_a_model_that_fails_doubtfully_from_the_start_gets_three_calls(tmp_path)
     with pytest.raises(CJEError, match="denied"):
         list(calls(tmp_path).replies(questions(60), fake, "t"))
     assert sum(fake.asked.values()) == 3
+
+
+@pytest.fixture
+def sold(monkeypatch):
+    """A provider that sells batches."""
+    with Loopback(batch_polls=2) as running:
+        monkeypatch.setenv("OPENAI_BASE_URL", running.url + "/v1")
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-loopback-key")
+        yield running
+
+
+BOUGHT = {"base_model": "openai/gpt-4o-mini", "target_models": ["openai/gpt-4o"], "batch": True}
+
+
+def bought(folder, count, **changes):
+    made = Calls(parse_settings(BOUGHT | changes), "proxy_score", ReplyStore(folder))
+    answers = prompts(count).assign(answer="An answer.", reference=None)
+    provider = provider_for("openai/gpt-4o-mini", made)
+    return provider.judge(answers, "gpt-4o-mini", score_range=(0.0, 10.0), seed=1)
+
+
+def test_of_a_dead_judge_no_batch_is_paid_and_of_another_one_the_rest(tmp_path, sold):
+    sold.decide = lambda path, body, attempt: "prose"
+    with pytest.raises(CJEError, match="none of its first 20 verdicts"):
+        bought(tmp_path / "dead", 60)
+    assert len(sold.calls) == 20 and not sold.batches.made
+
+    sold.decide = None
+    found = bought(tmp_path / "alive", 60)
+    assert found["score"].notna().all() and len(sold.calls) == 40
+    (batch,) = sold.batches.made.values()
+    assert len(batch.rows) == 40 and not sold.paid_twice()
+    again = bought(tmp_path / "alive", 60)
+    assert again.equals(found) and len(sold.calls) == 40 and len(sold.batches.made) == 1
+
+
+def test_a_batch_that_is_waited_for_is_not_bought_again_one_by_one(tmp_path, sold, monkeypatch):
+    """Such as one of a version that had all requests in it."""
+    from cje.models import asked, calls
+
+    def interrupt(*given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as before:
+        before.setattr(asked, "FIRST_VERDICTS", {"proxy_score": 0})
+        before.setattr(
+            calls.CallProgress, "look", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        with pytest.raises(KeyboardInterrupt, match="batch_000001"):
+            bought(tmp_path, 60)
+    found = bought(tmp_path, 60)
+    assert found["score"].notna().all() and not sold.calls and len(sold.batches.made) == 1
+
+
+def test_a_policy_of_which_every_answer_is_cut_buys_no_batch(tmp_path, sold):
+    settings = parse_settings(BOUGHT | {"temperature": 1.0, "top_p": 1.0, "max_tokens": 1})
+    made = Calls(settings, "generate_logs", ReplyStore(tmp_path))
+    provider = provider_for("openai/gpt-4o-mini", made)
+    provider.try_out(prompts(60), settings.base, seed=1)
+    with pytest.raises(CJEError, match="20 answers is of use: 20 cut"):
+        provider.generate(prompts(60), settings.base, draw=0, seed=1)
+    assert len(sold.calls) == 20 and not sold.batches.made

@@ -24,8 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if (problem := disk_problem(error)) is None and error.filename is None:
             raise
         sys.exit(f"error: {problem or f'{error.filename}: {error.strerror}'}")
-    except KeyboardInterrupt:
-        print(INTERRUPTED, file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(*(stop.args or [INTERRUPTED]), file=sys.stderr)
         sys.exit(130)
 
 

@@ -32,8 +32,8 @@ def run(main: Callable[[], str], title: str) -> None:
         if (problem := disk_problem(error)) is None:
             raise
         sys.exit(f"error: {problem}")
-    except KeyboardInterrupt:
-        print(INTERRUPTED, file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(*(stop.args or [INTERRUPTED]), file=sys.stderr)
         sys.exit(130)
 
 

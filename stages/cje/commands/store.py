@@ -21,11 +21,14 @@ CALL_TABLES = "*_calls.parquet"
 def add(commands) -> None:
     """The command, its actions and their options."""
     store = commands.add_parser(
-        "store", help="the reply store: show, export, import, verify, prune"
+        "store", help="the reply store: show, batches, export, import, verify, prune"
     )
     store.set_defaults(run=show_store)
     actions = store.add_subparsers(metavar="action")
     actions.add_parser("show", help="size and hits, by model").set_defaults(run=show_store)
+    batches = actions.add_parser("batches", help="batches that are not collected, and how far")
+    batches.add_argument("--offline", action="store_true", help="what the last look showed, as is")
+    batches.set_defaults(run=show_batches)
     export = actions.add_parser("export", help="write the replies of the last run as a recording")
     export.add_argument("to", type=Path, help="such as data/recordings/mine.parquet")
     export.add_argument("--all", action="store_true", help="all replies of the store")
@@ -87,6 +90,19 @@ def show_store(given: argparse.Namespace, console: Console) -> None:
         from cje.models.recording import Recording
 
         console.print(f"recording {path}: {len(Recording(path)):,} replies, read before the store")
+
+
+def show_batches(given: argparse.Namespace, console: Console) -> None:
+    """A line a batch that is waited for: its id, state, counts and time at the last look."""
+    from cje.models.upkeep import live_batches
+
+    found = live_batches(store_folder(), look=not given.offline)
+    for batch in found:
+        console.print(str(batch), markup=False, soft_wrap=True)
+    if found:
+        console.print("dvc repro waits for them, collects them and pays nothing twice")
+    else:
+        console.print("no batch is waited for")
 
 
 def hit_counts(folder: Path) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Protocol
 
@@ -38,11 +39,15 @@ Outcome = Reply | CallFailed
 
 @dataclass(frozen=True)
 class Look:
-    """How far a batch is: requests `done` of `total`."""
+    """How far a batch is: its state in the provider's own word, and requests `done` of `total`,
+    `failed` of them. `made` is when the provider says that it was made."""
 
     ended: bool
     done: int
     total: int
+    state: str = ""
+    failed: int = 0
+    made: datetime | None = None
 
 
 class BatchWire(Protocol):
@@ -135,9 +140,11 @@ class OpenAIBatches:
     def look(self, batch: str) -> Look:
         found = self.client.batches.retrieve(batch)
         ended = found.status in ("completed", "failed", "expired", "cancelled")
-        counts = found.request_counts
-        done = counts.completed + counts.failed if counts else 0
-        return Look(ended, done, counts.total if counts else 0)
+        counts, made = found.request_counts, datetime.fromtimestamp(found.created_at, UTC)
+        if counts is None:
+            return Look(ended, 0, 0, found.status, made=made)
+        done = counts.completed + counts.failed
+        return Look(ended, done, counts.total, found.status, counts.failed, made)
 
     def results(
         self, batch: str, requests: Mapping[str, Request]
@@ -220,9 +227,10 @@ class AnthropicBatches:
 
     def look(self, batch: str) -> Look:
         found = self.client.messages.batches.retrieve(batch)
-        total = _total(found.request_counts)
-        done = total - found.request_counts.processing
-        return Look(found.processing_status == "ended", done, total)
+        counts, state = found.request_counts, found.processing_status
+        total, failed = _total(counts), counts.errored + counts.canceled + counts.expired
+        done = total - counts.processing
+        return Look(state == "ended", done, total, state, failed, found.created_at)
 
     def results(
         self, batch: str, requests: Mapping[str, Request]

@@ -3,7 +3,7 @@
 A journal, one a provider, says what was submitted before it is, and is on the disk when it is, so
 that a batch is never lost and never submitted twice:
 
-    {"intent":<tag>,"after":<newest batch before it>,"requests":[<canonical request>, ...]}
+    {"intent":<tag>,"after":<newest batch before it>,"at":<time>,"requests":[<request>, ...]}
     {"submitted":<tag>,"ids":[<batch>]}
     {"found":<tag>,"ids":[<batch that it may be>, ...]}
     {"void":<tag>,"why":<words>}
@@ -12,25 +12,29 @@ that a batch is never lost and never submitted twice:
 An intent without a batch, after a kill, is looked for. An OpenAI batch holds the tag as metadata;
 Anthropic's hold nothing of ours: there it may be any batch that was made after `after`, has as many
 requests and is in no note, and when it has ended, its results tell. Processes share a journal: it
-is changed under its lock only, and whoever comes first collects.
+is changed under its lock only, and whoever comes first collects. What the last look at each batch
+showed lies beside the journal, in `looks/<batch>.json`.
 """
 
 import json
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from cje.errors import CJEError, writing
+from cje.models import backend_for
 from cje.models.batch_wires import WIRES, BatchWire
 from cje.models.locks import Lock
 from cje.models.requests import FORMAT, CallFailed, Reply, Request
+from cje.models.sightings import Sighting, now, sighting
 from cje.models.wire import failure
 
 Keep = Callable[[Request, Reply | CallFailed], None]
@@ -52,7 +56,7 @@ def run_batches(
     journal: Path,
     keep: Keep,
     wait: float = POLL_SECONDS,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[Sighting], None] = lambda seen: None,
     held: Callable[[Request], bool] = lambda request: False,
     bill: Callable[[Request, CallFailed], CallFailed] = lambda request, failed: failed,
 ) -> Failures:
@@ -63,10 +67,10 @@ def run_batches(
     such a batch that nobody wants any more, since they are paid for, unless `held` says that there
     is one. `bill` gets every failure that a batch brought, before it is noted, and gives what it
     comes to. What another process collected meanwhile is neither kept nor returned. `wait`: seconds
-    between two looks, at most. `progress` is told the requests done and in all, of the batches that
-    are waited for.
+    between two looks, at most. `progress` is told what each look shows.
 
-    Raises CJEError where no batch can be looked at; nothing is lost then: run again.
+    Raises CJEError where no batch can be looked at; nothing is lost then: run again. A
+    KeyboardInterrupt that ends it names the batches and says how to come back.
     """
     return _Run(provider, Journal(journal), keep, wait, progress, held, bill).run(requests)
 
@@ -82,7 +86,7 @@ class Entry:
     sure: bool = True
     over: bool = False
     failed: dict[str, CallFailed] | None = None  # by key, once it is collected
-    done: int = 0
+    at: str | None = None  # when it was submitted; notes of older versions do not say
 
     @cached_property
     def requests(self) -> dict[str, Request]:
@@ -92,6 +96,10 @@ class Entry:
     @property
     def base_url(self) -> str | None:
         return self.fields[0].get("base_url")
+
+    @property
+    def model(self) -> str:
+        return self.fields[0]["model"]
 
 
 class Journal:
@@ -139,6 +147,25 @@ class Journal:
         """The batches that have not been collected."""
         return [entry for entry in self.entries.values() if not entry.over]
 
+    def see(self, seen: Sighting) -> None:
+        """Keep what the last look at a batch showed."""
+        path = self._look_file(seen.batch)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f"{path.name}.{os.getpid()}")
+            part.write_text(json.dumps(asdict(seen)), encoding="utf-8")
+            part.replace(path)
+
+    def seen(self, batch: str) -> Sighting | None:
+        """What the last look at a batch showed, of any process; None where nobody looked."""
+        try:
+            return Sighting(**json.loads(self._look_file(batch).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def _look_file(self, batch: str) -> Path:
+        return self.path.parent / "looks" / (re.sub(r"[^\w-]", "_", batch) + ".json")
+
     def _take(self, line: bytes) -> None:
         try:
             note = json.loads(line)
@@ -146,6 +173,7 @@ class Journal:
             if what == "intent":
                 if all(fields["format"] == FORMAT for fields in note["requests"]):
                     entry = Entry(note["intent"], note["requests"], note.get("after"))
+                    entry.at = note.get("at")
                     self.entries[entry.tag] = entry
                 return
             self.known.update(note.get("ids", ()))
@@ -172,6 +200,21 @@ def failed_again(reason: str, again: bool, fatal: bool, doubtful: bool = False) 
     return failed
 
 
+def look_now(provider: str, journal: Journal, entry: Entry, batch: str) -> str | None:
+    """Look at one batch, and keep what that shows; why it could not be looked at, or None."""
+    missing = [key for key in backend_for(f"{provider}/").keys if not os.environ.get(key)]
+    if missing:
+        return f"{', '.join(missing)} is not set"
+    wire = WIRES[provider](entry.base_url)
+    try:
+        journal.see(sighting(batch, wire.look(batch), len(entry.fields)))
+    except wire.faults as error:
+        return failure(error).reason
+    finally:
+        wire.close()
+    return None
+
+
 class _Run:
     """One call of `run_batches`."""
 
@@ -193,10 +236,26 @@ class _Run:
                     self._submit([r for key, r in self.wanted.items() if key not in covered])
                     mine = self._mine()
                 self._wait(mine)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(self._how_to_come_back()) from None
         finally:
             for wire in self.wires.values():
                 wire.close()
         return self.failures
+
+    def _how_to_come_back(self) -> str:
+        self.journal.refresh()
+        ids = [batch for entry in self._mine() for batch in entry.ids]
+        if not ids:
+            return (
+                "interrupted while a batch was being made. dvc repro finds it if it was made, and "
+                "pays nothing twice"
+            )
+        noun, verb = ("batch", "goes") if len(ids) == 1 else ("batches", "go")
+        return (
+            f"interrupted: {noun} {', '.join(ids)} {verb} on at {self.provider}. dvc repro waits "
+            "for it again and pays nothing twice; cje store batches says how far it is"
+        )
 
     def _mine(self) -> list[Entry]:
         """The live batches that hold a wanted request."""
@@ -249,7 +308,10 @@ class _Run:
             return
         tag = uuid.uuid4().hex
         self.journal.note(
-            intent=tag, after=after, requests=[json.loads(r.canonical) for r in requests]
+            intent=tag,
+            after=after,
+            at=now(),
+            requests=[json.loads(r.canonical) for r in requests],
         )
         entry, unclear, failed = self.journal.entries[tag], False, None
         for attempt in range(ATTEMPTS):
@@ -271,8 +333,7 @@ class _Run:
 
     def _wait(self, waiting: list[Entry]) -> None:
         """Look at the batches until each has ended, and collect them."""
-        total = sum(len(entry.requests) for entry in waiting)
-        over, pause = 0, min(FIRST_POLL_SECONDS, self.wait)
+        pause = min(FIRST_POLL_SECONDS, self.wait)
         while waiting:
             for entry in list(waiting):
                 self.journal.refresh()
@@ -283,9 +344,6 @@ class _Run:
                         self._collect(entry)
                 self._settle(entry)
                 waiting.remove(entry)
-                over += len(entry.requests)
-            if self.progress is not None:
-                self.progress(over + sum(entry.done for entry in waiting), total)
             if waiting:
                 time.sleep(pause)
                 pause = min(self.wait, 1.5 * pause)
@@ -301,7 +359,9 @@ class _Run:
                     entry.ids.remove(batch)
                 continue
             self.misses[batch] = 0
-            entry.done = look.done
+            seen = sighting(batch, look, len(entry.requests))
+            self.journal.see(seen)
+            self.progress(seen)
             if look.ended and (entry.sure or self._is_ours(wire, entry, batch)):
                 entry.ids, entry.sure = [batch], True
                 return True

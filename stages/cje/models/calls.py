@@ -11,6 +11,7 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 
 import pandas as pd
@@ -19,6 +20,7 @@ from cje.errors import CJEError
 from cje.models import ASKED, LIKELIHOOD, backend_for, full_name, split_model
 from cje.models.asking import WAIT_SECONDS, Asking
 from cje.models.backend import Backend, Batcher, Wire
+from cje.models.batches import Journal, Sighting, run_batches
 from cje.models.budget import Budget, BudgetSpent, experiment_name, worst_cost
 from cje.models.keeping import Keeper
 from cje.models.prices import Price, price_of
@@ -35,6 +37,9 @@ LOST = CallFailed("its reply is damaged; run again, and it is asked anew")
 
 Outcome = Reply | CallFailed
 Look = Callable[[list[Outcome]], str | None]
+Check = Callable[
+    [dict[str, CallFailed]], str | None
+]  # why no more is asked, by the failures so far
 
 
 class Calls:
@@ -145,7 +150,7 @@ class Calls:
         title: str,
         total: int,
         ahead: int,
-        check: Callable[[dict[str, CallFailed]], str | None],
+        check: Check,
         trial: bool,
     ) -> dict[str, CallFailed]:
         """Ask what is missing, the `ahead` first of it before the `check`; the failures by key."""
@@ -165,7 +170,14 @@ class Calls:
         failed = {}
         if missing:
             failed = self._ask_now(
-                missing, backend, title, total, allowed, ahead, lambda new: check(new | given_up)
+                missing,
+                backend,
+                title,
+                total,
+                allowed,
+                ahead,
+                lambda new: check(new | given_up),
+                trial,
             )
         failed |= given_up
         self._stop_where_it_must(failed, model, total if trial else allowed, total)
@@ -184,7 +196,8 @@ class Calls:
         total: int,
         allowed: int,
         ahead: int,
-        check: Callable[[dict[str, CallFailed]], str | None],
+        check: Check,
+        trial: bool,
     ) -> dict[str, CallFailed]:
         model = missing[0].model
         provider, name = split_model(model)
@@ -201,13 +214,10 @@ class Calls:
         wire = Wire(self.settings.timeout, self.settings.max_retries, concurrency)
         with CallProgress(title, total, total - len(missing)) as progress:
             keep = Keeper(self.store, self.budget, price, progress)
-            if self.settings.batch and "batch" in backend.can(name):
-                failed = self._in_batches(missing, provider, keep, price)
-            elif backend.in_process:
-                failed = self._in_process(missing, backend.connect(wire), keep)
-            else:
+
+            def singly(requests: Sequence[Request], ahead: int) -> dict[str, CallFailed]:
                 asking = Asking(
-                    missing, self.store, self.budget, keep, price, wire,
+                    requests, self.store, self.budget, keep, price, wire,
                     requests_per_minute=(limits and limits.requests_per_minute)
                     or self.settings.requests_per_minute,
                     tokens_per_minute=(limits and limits.tokens_per_minute)
@@ -218,7 +228,46 @@ class Calls:
                 failed = asyncio.run(asking.run(backend))
                 for words in asking.notes:
                     self.say(words)
-        return failed
+                return failed
+
+            if backend.in_process:
+                return self._in_process(missing, backend.connect(wire), keep)
+            if not (self.settings.batch and "batch" in backend.can(name)):
+                return singly(missing, ahead)
+            journal = Journal(self.store.folder / "batches" / f"{provider}.jsonl")
+            batched = partial(self._in_batches, provider=provider, keep=keep, price=price)
+            if trial or 0 < ahead < len(missing):
+                tried = len(missing) if trial else ahead
+                return self._tried_first(missing, tried, journal, singly, batched, check, allowed)
+            return batched(missing)
+
+    def _tried_first(
+        self,
+        missing: Requests,
+        ahead: int,
+        journal: Journal,
+        singly: Callable[[Sequence[Request], int], dict[str, CallFailed]],
+        batched: Callable[[Sequence[Request]], dict[str, CallFailed]],
+        check: Check,
+        allowed: int,
+    ) -> dict[str, CallFailed]:
+        """A batch is paid whole: so the first requests are asked one by one, but for those that are
+        in a batch already, and decide whether the others are asked at all."""
+        journal.refresh()
+        submitted = {key for entry in journal.live() for key in entry.requests}
+        first = [missing[place] for place in range(ahead)]
+        alone = [request for request in first if request.key not in submitted]
+        failed = singly(alone, 0) if alone else {}
+        waiting = [request for request in first if request.key in submitted]
+        failed |= batched(waiting) if waiting else {}
+        if ahead == len(missing) or len(failed) > allowed or any(f.fatal for f in failed.values()):
+            return failed
+        if words := check(failed):
+            raise CJEError(words)
+        rest = (missing[place] for place in range(ahead, len(missing)))
+        # What was waited for brought others of its batch with it.
+        left = [request for request in rest if not waiting or not self.store.holds(request)]
+        return failed | (batched(left) if left else {})
 
     def _in_process(
         self, missing: Requests, model: Batcher, keep: Callable
@@ -247,11 +296,13 @@ class Calls:
         return failed
 
     def _in_batches(
-        self, missing: Requests, provider: str, keep: Keeper, price: Price
+        self, missing: Sequence[Request], provider: str, keep: Keeper, price: Price
     ) -> dict[str, CallFailed]:
         """The provider's batch interface, at half the price, as much at once as the budget lets;
         what failed in a way that may pass goes into one more batch."""
-        from cje.models.batches import run_batches
+
+        def told(seen: Sighting) -> None:
+            keep.progress.look(seen.batch, seen.counts, str(seen))
 
         keep.batch = True
         failed: dict[str, CallFailed] = {}
@@ -265,8 +316,9 @@ class Calls:
             group, left, room = left[:count], left[count:], sum(worst[:count])
             try:
                 failures = run_batches(
-                    group, provider, journal, keep, held=self._held_now, bill=keep.bill
-                )
+                    group, provider, journal, keep,
+                    progress=told, held=self._held_now, bill=keep.bill,
+                )  # fmt: skip
             finally:
                 self.budget.release(room)
             for request, failure in failures:

@@ -21,6 +21,7 @@ class CallProgress:
         self.console = console or Console(stderr=True, highlight=False)
         self.started = self.said = time.monotonic()
         self.bar: Progress | None = None
+        self.batches: dict[str, str] = {}  # what the last look at each batch showed
 
     def __enter__(self) -> "CallProgress":
         if self.console.is_terminal:
@@ -59,6 +60,16 @@ class CallProgress:
         elif now - self.said >= LINE_SECONDS:
             self.said = now
             self._print(f"{self.title}: {self.done:,} of {self.total:,}; {self.facts()}")
+
+    def look(self, batch: str, counts: str, line: str) -> None:
+        """What a look at a batch showed: a line, on a terminal only where it is news, and there in
+        the bar too."""
+        news = self.batches.get(batch) != counts
+        self.batches[batch] = counts
+        if self.bar is not None:
+            self.bar.update(self.task, facts=counts)
+        if self.bar is None or news:
+            self._print(f"{self.title}: {line}")
 
     def facts(self, ended: bool = False) -> str:
         """Rate, cost and time left, or, at the end, time taken; and what was kept before."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cje.errors import CJEError
+from cje.models.batches import Journal, look_now
 from cje.models.locks import Lock, Members
 from cje.models.recording import (
     read_recording,
@@ -16,6 +17,7 @@ from cje.models.recording import (
     write_recording,
 )
 from cje.models.requests import request_key
+from cje.models.sightings import Sighting, clock
 from cje.models.store import ModelReplies, Record, ReplyStore, line_of, model_file, read_records
 
 
@@ -37,6 +39,44 @@ class Holding:
 def holdings(folder: Path) -> list[Holding]:
     """What the store holds, by model."""
     return [found for path in model_files(folder) if (found := _holding(path)) is not None]
+
+
+@dataclass(frozen=True)
+class LiveBatch:
+    """A batch that is not collected yet: `seen` is what the last look at it showed, `problem` why
+    it could not be looked at now. `id` is None where a kill left it open whether it was made."""
+
+    id: str | None
+    model: str
+    requests: int
+    submitted: str | None
+    seen: Sighting | None = None
+    problem: str | None = None
+
+    def __str__(self) -> str:
+        at = f", submitted {clock(self.submitted)}" if self.submitted else ""
+        head = f"{self.model}: {self.requests:,} requests{at}: "
+        if self.id is None:
+            return f"{head}it is not known whether the batch was made; the next run finds out"
+        said = str(self.seen) if self.seen else f"batch {self.id}: nobody has looked at it yet"
+        return head + said + (f"; no look now: {self.problem}" if self.problem else "")
+
+
+def live_batches(folder: Path, look: bool = True) -> list[LiveBatch]:
+    """The batches that are not collected, of all providers. With `look` each is looked at now,
+    where the provider's key is in the environment."""
+    found = []
+    for path in sorted((folder / "batches").glob("*.jsonl")):
+        journal = Journal(path)
+        journal.refresh()
+        for entry in journal.live():
+            facts = entry.model, len(entry.fields), entry.at
+            for batch in entry.ids:
+                problem = look_now(path.stem, journal, entry, batch) if look else None
+                found.append(LiveBatch(batch, *facts, journal.seen(batch), problem))
+            if not entry.ids:
+                found.append(LiveBatch(None, *facts))
+    return found
 
 
 def model_files(folder: Path) -> list[Path]:
