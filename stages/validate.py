@@ -4,9 +4,10 @@ import json
 
 import pandas as pd
 
+from cje.designs import labelling_design
 from cje.frames import unit_labels
-from cje.settings import load_settings
-from cje.sources import Source, open_source, unused_prompts
+from cje.settings import Settings, load_settings
+from cje.sources import open_source, unused_prompts
 from cje.stage import DATA, METRICS, run
 from cje.stats.guardrails import best_policy, verdict, violations_frame, violations_list
 from cje.stats.samples import clusters_of
@@ -17,7 +18,7 @@ from cje.vocabulary import Severity, Verdict
 
 def main() -> str:
     settings = load_settings()
-    labelled = label_answers(open_source(settings, "validate"))
+    labelled = label_answers(settings)
     labels = unused_labels(
         unit_labels(DATA / "validation_labels.parquet", "validation_labels", settings)
     )
@@ -54,14 +55,17 @@ def unused_labels(labels: pd.DataFrame) -> pd.DataFrame:
     return labels[pd.Series(unused, labels.index, dtype=bool)]  # an empty list is no mask
 
 
-def label_answers(source: Source) -> str:
+def label_answers(settings: Settings) -> str:
     """Have answers labelled to prompts that no estimate used, write the tables, and say how many
     there were."""
     prompts = read_table(DATA / "prompts.parquet", "prompts")
     logs = read_table(DATA / "logs.parquet", "logs", ["uid", "answer", "action"])
     draws = read_table(DATA / "draws.parquet", "draws", ["uid", "policy", "draw", "answer"])
     used = read_table(DATA / "oracle_labels.parquet", "oracle_labels")
-    labels = source.validation_labels(prompts, logs, draws, used)
+    source = open_source(settings, "validate")
+    scores = read_table(DATA / "proxy_scores.parquet", "proxy_scores")
+    design = labelling_design(settings, prompts, scores)
+    labels = source.validation_labels(prompts, logs, draws, used, design)
     write_table(labels, "validation_labels", DATA / "validation_labels.parquet")
     write_table(source.call_table(), "calls", DATA / "validate_calls.parquet")
     counts = labels["policy"].value_counts(sort=False)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cje.designs import labelling_design
 from cje.forecast import forecast, rule_of_thumb
 from cje.frames import KEY, rewarded_frames, scored_frames
 from cje.models.calls import Calls
@@ -16,7 +17,8 @@ from cje.sources import (
     nested_sample,
     unused_prompts,
 )
-from cje.tables import LOGGED, check_table, write_table
+from cje.stats.sampling import Design
+from cje.tables import LOGGED, check_table, empty_table, write_table
 
 N = 80
 TARGETS = ["clone", "better", "unhelpful"]
@@ -55,12 +57,21 @@ def opened(**changes) -> ModelSource:
     return ModelSource(settings, Calls(settings, "oracle_label"))
 
 
+def design(world, source: ModelSource) -> Design:
+    active = source.settings.sampling == "active"
+    scores = source.proxy_scores(*world) if active else empty_table("proxy_scores")
+    return labelling_design(source.settings, world[0], scores)
+
+
 def labels(world, **changes) -> pd.DataFrame:
-    return check_table(opened(**changes).oracle_labels(*world), "oracle_labels")
+    source = opened(**changes)
+    return check_table(source.oracle_labels(*world, design(world, source)), "oracle_labels")
 
 
 def checks(world, used: pd.DataFrame, **changes) -> pd.DataFrame:
-    return check_table(opened(**changes).validation_labels(*world, used), "validation_labels")
+    source = opened(**changes)
+    found = source.validation_labels(*world, used, design(world, source))
+    return check_table(found, "validation_labels")
 
 
 def labelled(found: pd.DataFrame) -> dict[str, set[str]]:
@@ -115,7 +126,8 @@ def test_no_target_labels_are_none(world):
 def test_a_target_under_the_name_of_the_base_has_labels_of_its_own_draws(world):
     source = opened(target_models=["base"])
     prompts, logs, _ = world
-    found = source.oracle_labels(prompts, logs, source.draws(prompts))
+    world = prompts, logs, source.draws(prompts)
+    found = source.oracle_labels(*world, design(world, source))
     assert found.groupby("draw").size().to_dict() == {LOGGED: 20, 0: 30}
     check_table(found, "oracle_labels")
 
@@ -277,3 +289,26 @@ def test_a_paid_oracle_checks_on_a_hundred_prompts_and_a_free_one_on_all(world):
         assert checked_prompts(settings(paid, 400), 750) == 400
     used = labels(world)
     assert checks(world, used, oracle_samples="auto")["uid"].nunique() == N - used["uid"].nunique()
+
+
+def test_active_labels_are_nested_on_the_same_prompts_with_the_chances_that_they_had(world):
+    few, more = (labelled(labels(world, sampling="active", target_labels=n)) for n in (12, 47))
+    assert all(few[policy] < more[policy] and len(more[policy]) == 47 for policy in TARGETS)
+    assert few["clone"] == few["better"] < few["base"] == more["base"] < more["clone"]
+    found = labels(world, sampling="active", target_labels=12)
+    chance = found[found["policy"] == "clone"]["oracle_prob"]
+    assert chance.nunique() > 5 and (chance >= 0.2 * 12 / N).all()
+    shuffled = world[0].sample(frac=1, random_state=0).reset_index(drop=True)
+    again = labels((shuffled, *world[1:]), sampling="active", target_labels=12)
+    key = ["uid", "policy", "draw"]
+    left, right = (rows.sort_values(key, ignore_index=True) for rows in (found, again))
+    pd.testing.assert_frame_equal(left[[*key, "oracle_prob"]], right[[*key, "oracle_prob"]])
+
+
+def test_what_checks_active_estimates_weighs_the_prompts_that_were_left_over(world):
+    used = labels(world, sampling="active")
+    found = checks(world, used, sampling="active", oracle_samples=N)
+    assert len(set(found["uid"])) == N - 30 and not set(found["uid"]) & set(used["uid"])
+    chance = 1 - used[used["policy"] == "clone"].set_index("uid")["oracle_prob"]
+    assert found["oracle_prob"].nunique() > 5 and found["oracle_prob"].max() <= 1
+    assert chance.mean() < found["oracle_prob"].mean()  # who was chosen was likely to be

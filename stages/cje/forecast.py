@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from cje.designs import labelling_design
 from cje.models import ASKED, LIKELIHOOD, full_name, provider_for, split_model
 from cje.models.backend import Backend
 from cje.models.calls import Calls, Outcome
@@ -110,16 +111,17 @@ def forecast(settings: Settings, prompts: pd.DataFrame) -> dict[tuple[str, str],
             calls.row(policy.model).add(len(unknown), tokens, 0)
     source.rescored(logs)
     calls.stage = "proxy_score"
-    source.proxy_scores(prompts, logs, draws)
+    scores = source.proxy_scores(prompts, logs, draws)
     answers = pd.concat([logs[["uid", "answer"]], draws[["uid", "answer"]]])
     _unworded(calls, prompts, settings.proxy_model, answers)
     calls.stage = "oracle_label"
-    source.oracle_labels(prompts, logs, draws)
-    used = source.chosen_for_estimates(prompts, logs, draws)
+    design = labelling_design(settings, prompts, scores)
+    source.oracle_labels(prompts, logs, draws, design)
+    used = source.chosen_for_estimates(prompts, logs, draws, design)
     _unworded(calls, prompts, settings.oracle_model, used)
     calls.stage = "validate"
-    source.validation_labels(prompts, logs, draws, used)
-    checked = source.chosen_for_validation(prompts, logs, draws, used)
+    source.validation_labels(prompts, logs, draws, used, design)
+    checked = source.chosen_for_validation(prompts, logs, draws, used, design)
     _unworded(calls, prompts, settings.oracle_model, checked)
     return calls.expected
 

@@ -26,7 +26,7 @@ from ruamel.yaml import YAML, YAMLError
 
 from cje.errors import CJEError
 from cje.stats.thresholds import THRESHOLD_LIST, THRESHOLDS
-from cje.vocabulary import EstimatorName, WeightChoice
+from cje.vocabulary import EstimatorName, Sampling, WeightChoice
 
 MAX_LINES = 5  # of an error message
 # The second alternative is the path of a local model, which may begin at the root.
@@ -277,6 +277,7 @@ class Settings(BaseModel):
         0.25, description="a number above 0 and at most 1"
     )
     target_labels: Count = Field(100, description=COUNT_WORDS)
+    sampling: Sampling = Field(Sampling.UNIFORM, description=one_of(Sampling))
     oracle_samples: Count | Literal["auto"] = Field("auto", description=SAMPLES_WORDS)
     judge_range: Scale = Field((0.0, 10.0), description=RANGE_WORDS)
     oracle_range: Scale = Field((0.0, 10.0), description=RANGE_WORDS)

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,9 @@ from cje.models.asked import AskedProvider
 from cje.models.calls import Calls
 from cje.settings import Judge, Policy, Settings
 from cje.tables import LOGGED, empty_table, prompt_uids, read_table, to_unit, write_table
+
+if TYPE_CHECKING:
+    from cje.stats.sampling import Design
 
 CHECKED = Path("data/checked")
 PROMPT_FILES = Path("data/prompts")
@@ -52,10 +55,15 @@ class Source(Protocol):
         self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame
     ) -> pd.DataFrame: ...
     def oracle_labels(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, design: "Design"
     ) -> pd.DataFrame: ...
     def validation_labels(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, used: pd.DataFrame
+        self,
+        prompts: pd.DataFrame,
+        logs: pd.DataFrame,
+        draws: pd.DataFrame,
+        used: pd.DataFrame,
+        design: "Design",
     ) -> pd.DataFrame: ...
     def call_table(self) -> pd.DataFrame: ...
 
@@ -89,12 +97,17 @@ class FileSource:
         return _checked("proxy_scores")
 
     def oracle_labels(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, design: "Design"
     ) -> pd.DataFrame:
         return _checked("oracle_labels")
 
     def validation_labels(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, used: pd.DataFrame
+        self,
+        prompts: pd.DataFrame,
+        logs: pd.DataFrame,
+        draws: pd.DataFrame,
+        used: pd.DataFrame,
+        design: "Design",
     ) -> pd.DataFrame:
         return _checked("validation_labels")
 
@@ -195,49 +208,68 @@ class ModelSource:
         return answers[["uid", "policy", "draw"]].assign(judge_raw=unit, reason=reason)
 
     def oracle_labels(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, design: "Design"
     ) -> pd.DataFrame:
         """The oracle's score of the answers that `chosen_for_estimates` gives."""
-        return self._labels(prompts, self.chosen_for_estimates(prompts, logs, draws))
+        return self._labels(prompts, self.chosen_for_estimates(prompts, logs, draws, design))
 
     def validation_labels(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, used: pd.DataFrame
+        self,
+        prompts: pd.DataFrame,
+        logs: pd.DataFrame,
+        draws: pd.DataFrame,
+        used: pd.DataFrame,
+        design: "Design",
     ) -> pd.DataFrame:
         """The oracle's score of the answers that `chosen_for_validation` gives; `used`: the labels
         that estimates use."""
-        return self._labels(prompts, self.chosen_for_validation(prompts, logs, draws, used))
+        chosen = self.chosen_for_validation(prompts, logs, draws, used, design)
+        return self._labels(prompts, chosen)
 
     def chosen_for_estimates(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, design: "Design"
     ) -> pd.DataFrame:
         """The logged answers to `oracle_fraction` of the prompts, at least one, and every target's
         first draws for `target_labels` of them, to be labelled.
 
-        Both are the first prompts of one random order: all targets share theirs, and the fewer of
-        the two are among the more.
+        Both are the first prompts of one order, the design's: all targets share theirs, and the
+        fewer of the two are among the more.
         """
-        settings, uids = self.settings, prompts["uid"]
         answers = all_answers(logs, draws)
-        chosen = []
-        for draw, count in (
-            (LOGGED, max(1, round(settings.oracle_fraction * len(uids)))),
-            (0, settings.target_labels),
-        ):
-            sample = uids[nested_sample(uids, count, settings.seed, "oracle")]
-            chosen.append(_chosen(answers[answers["draw"] == draw], sample, prompts))
+        logged, own = self._counts(prompts)
+        chosen = [
+            _chosen(answers[answers["draw"] == draw], prompts, design.chosen(count), chance)
+            for draw, count in ((LOGGED, logged), (0, own))
+            for chance in [design.probability(count)]
+        ]
         return pd.concat(chosen, ignore_index=True)
 
+    def _counts(self, prompts: pd.DataFrame) -> tuple[int, int]:
+        """On how many of the prompts the logs are to be labelled, and each target."""
+        logged = max(1, round(self.settings.oracle_fraction * len(prompts)))
+        return logged, self.settings.target_labels
+
     def chosen_for_validation(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, used: pd.DataFrame
+        self,
+        prompts: pd.DataFrame,
+        logs: pd.DataFrame,
+        draws: pd.DataFrame,
+        used: pd.DataFrame,
+        design: "Design",
     ) -> pd.DataFrame:
         """The logged answers and every target's first draws for `oracle_samples` of the prompts
         without a label in `used`, the same for all policies; all such prompts where they are
-        fewer."""
+        fewer. The chance of a prompt is that of being left over, times that of being chosen then.
+        """
         uids = unused_prompts(prompts, used)["uid"]
         count = checked_prompts(self.settings, len(uids))
-        sample = uids[nested_sample(uids, count, self.settings.seed, "validation")]
+        mask = np.zeros(len(prompts), dtype=bool)
+        mask[uids.index[nested_sample(uids, count, self.settings.seed, "validation")]] = True
+        left = 1 - design.probability(max(self._counts(prompts)))
+        # Those whose labels could not be had are left over as well.
+        chance = left * (mask.sum() / left.sum()) if left.sum() > 0 else np.ones(len(prompts))
         answers = all_answers(logs, draws)
-        return _chosen(answers[answers["draw"] <= 0], sample, prompts)
+        return _chosen(answers[answers["draw"] <= 0], prompts, mask, np.clip(chance, 1e-9, 1))
 
     def call_table(self) -> pd.DataFrame:
         """The calls that the tables of this stage rest on."""
@@ -312,19 +344,29 @@ def unused_prompts(prompts: pd.DataFrame, used: pd.DataFrame) -> pd.DataFrame:
     return prompts[~prompts["uid"].isin(used["uid"])]
 
 
-def _chosen(answers: pd.DataFrame, sample: pd.Series, prompts: pd.DataFrame) -> pd.DataFrame:
-    """The answers to the prompts of the sample, with the chance that they had to be chosen."""
-    share = len(sample) / len(prompts)
-    return answers[answers["uid"].isin(sample)].assign(oracle_prob=share)
+def _chosen(
+    answers: pd.DataFrame, prompts: pd.DataFrame, mask: np.ndarray, chance: np.ndarray
+) -> pd.DataFrame:
+    """The answers to the prompts of the mask (N,), with the chance (N,) that each had to be
+    chosen."""
+    known = pd.Series(chance[mask], prompts["uid"][mask])
+    found = answers[answers["uid"].isin(known.index)]
+    return found.assign(oracle_prob=known.reindex(found["uid"]).to_numpy())
 
 
 def nested_sample(uids: Iterable[str], count: int, seed: int, salt: str) -> np.ndarray:
     """A random `count` of the uids (n,), as a mask; a larger count contains every smaller one."""
+    order = sample_order(uids, seed, salt)
+    mask = np.zeros(len(order), dtype=bool)
+    mask[order[:count]] = True
+    return mask
+
+
+def sample_order(uids: Iterable[str], seed: int, salt: str) -> list[int]:
+    """The places of the uids (n,) in a random order that no other uid influences."""
     texts = [f"{seed}/{salt}/{uid}".encode() for uid in uids]
     keys = [hashlib.blake2b(text, digest_size=8).digest() for text in texts]
-    mask = np.zeros(len(keys), dtype=bool)
-    mask[sorted(range(len(keys)), key=keys.__getitem__)[:count]] = True
-    return mask
+    return sorted(range(len(keys)), key=keys.__getitem__)
 
 
 def load_prompts(settings: Settings, notes: list[str] | None = None) -> pd.DataFrame:

@@ -41,6 +41,14 @@ class EstimatorName(StrEnum):
     CALIBRATED_IPS = "calibrated-ips"
 
 
+class Sampling(StrEnum):
+    """How the answers to label are chosen: all prompts alike, or those with more chance where
+    larger residuals are expected."""
+
+    UNIFORM = "uniform"
+    ACTIVE = "active"
+
+
 class WeightChoice(StrEnum):
     """Which importance weights are asked for: the exact ones where they stand, only the exact
     ones, or learned ones."""
