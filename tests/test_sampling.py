@@ -119,7 +119,7 @@ def test_estimates_and_differences_under_active_labels_cover_and_are_unbiased(fo
     hits, apart, errors = [], [], []
     for analysis in found[estimator]:
         rows = analysis.estimates.loc[list(POLICIES)]
-        hits.append(((rows["ci_low"] <= TRUTH) & (TRUTH <= rows["ci_high"])).mean())
+        hits.append(((rows["ci_low"] <= TRUTH) & (rows["ci_high"] >= TRUTH)).mean())
         errors.append(rows["v_hat"].to_numpy() - TRUTH)
         pairs = analysis.comparisons
         gap = [TRUTH[POLICIES.index(p)] for p in pairs["policy_a"]]

@@ -18,13 +18,16 @@ class Redraw:
     """One data set as a user has it: n prompts, column 0 the base policy, then T targets.
 
     `judge` (n, 1 + T), NaN where the judge gave no score; `oracle` (n, 1 + T), NaN where
-    unlabelled; `lengths` (n, 1 + T) of the answers, or None; `logged_logp` (n,) and `target_logps`
-    (n, T) of the logged answers, or None.
+    unlabelled; `all_labels` (n, 1 + T), for methods that choose themselves which to see, as many as
+    `oracle` has; `number`, a seed for those. `lengths` (n, 1 + T) of the answers, or None;
+    `logged_logp` (n,) and `target_logps` (n, T) of the logged answers, or None.
     """
 
+    number: int
     policies: tuple[str, ...]
     judge: np.ndarray
     oracle: np.ndarray
+    all_labels: np.ndarray
     lengths: np.ndarray | None
     logged_logp: np.ndarray | None
     target_logps: np.ndarray | None
@@ -76,15 +79,18 @@ class Task:
 
         for number in range(first, last):
             rows = self.rows[number]
-            judge, oracle = self.judge[rows], self.oracle[rows].copy()
+            judge, labels = self.judge[rows], self.oracle[rows]
+            oracle = labels.copy()
             if self.useless_judge:
                 judge = np.random.default_rng([number, 1]).permuted(judge, axis=0)
             oracle[~self.logged_labels[number], 0] = np.nan
             oracle[~self.own_labels[number], 1:] = np.nan
             yield Redraw(
+                number=number,
                 policies=tuple(self.policies),
                 judge=judge,
                 oracle=oracle,
+                all_labels=labels,
                 lengths=chosen(self.lengths, rows),
                 logged_logp=chosen(self.logged_logp, rows),
                 target_logps=chosen(self.target_logps, rows),

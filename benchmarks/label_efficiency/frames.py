@@ -15,8 +15,11 @@ def text(length: int) -> str:
     return "x" * length
 
 
-def input_frames(redraw: Redraw, *, logps: bool = False) -> dict[str, pd.DataFrame | None]:
-    """The keyword arguments `logs`, `draws` and `target_logps`, the last only where asked for."""
+def input_frames(
+    redraw: Redraw, *, logps: bool = False, chance: np.ndarray | None = None
+) -> dict[str, pd.DataFrame | None]:
+    """The keyword arguments `logs`, `draws` and `target_logps`, the last only where asked for;
+    `chance` (n, 1 + T): of each answer to be labelled, where they are not all alike."""
     n, columns = redraw.judge.shape
     uid = np.array([f"prompt {i}" for i in range(n)], dtype=object)
 
@@ -28,6 +31,9 @@ def input_frames(redraw: Redraw, *, logps: bool = False) -> dict[str, pd.DataFra
                 "oracle_score": redraw.oracle[:, column],
             }
         )
+        if chance is not None:
+            known = frame["oracle_score"].notna()
+            frame = frame.assign(oracle_prob=np.where(known, chance[:, column], np.nan))
         if redraw.lengths is None:
             return frame
         return frame.assign(answer=[text(length) for length in redraw.lengths[:, column].tolist()])

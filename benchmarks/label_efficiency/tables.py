@@ -10,10 +10,13 @@ METHODS = {
     "ppi_py": "ppi_py",
     "glide": "GLIDE",
     "glide_two": "GLIDE, two proxies",
+    "glide_active": "GLIDE, active",
+    "glide_cost": "GLIDE, cost-optimal",
     "direct": "direct",
     "former": "CJE before",
     "former_audited": "CJE before, audited",
     "ours": "**CJE**",
+    "ours_active": "**CJE**, active",
     "former_logps": "CJE before, with log-probabilities",
     "ours_logps": "**CJE**, with log-probabilities",
 }

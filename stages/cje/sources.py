@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -30,9 +30,6 @@ from cje.models.calls import Calls
 from cje.settings import Judge, Policy, Settings
 from cje.tables import LOGGED, empty_table, prompt_uids, read_table, to_unit, write_table
 
-if TYPE_CHECKING:
-    from cje.stats.sampling import Design
-
 CHECKED = Path("data/checked")
 PROMPT_FILES = Path("data/prompts")
 HUB = "hf:"
@@ -42,6 +39,13 @@ ANSWER_KEY = ["uid", "policy", "draw", "answer"]
 CHECKED_TABLES = (
     "logs", "draws", "target_logps", "proxy_scores", "oracle_labels", "validation_labels"
 )  # fmt: skip
+
+
+class Design(Protocol):
+    """Which prompts are labelled, and with what chance; `cje.stats.sampling` has the designs."""
+
+    def chosen(self, count: int) -> np.ndarray: ...
+    def probability(self, count: int) -> np.ndarray: ...
 
 
 class Source(Protocol):
@@ -55,7 +59,7 @@ class Source(Protocol):
         self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame
     ) -> pd.DataFrame: ...
     def oracle_labels(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, design: "Design"
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, design: Design
     ) -> pd.DataFrame: ...
     def validation_labels(
         self,
@@ -63,7 +67,7 @@ class Source(Protocol):
         logs: pd.DataFrame,
         draws: pd.DataFrame,
         used: pd.DataFrame,
-        design: "Design",
+        design: Design,
     ) -> pd.DataFrame: ...
     def call_table(self) -> pd.DataFrame: ...
 
@@ -97,7 +101,7 @@ class FileSource:
         return _checked("proxy_scores")
 
     def oracle_labels(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, design: "Design"
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, design: Design
     ) -> pd.DataFrame:
         return _checked("oracle_labels")
 
@@ -107,7 +111,7 @@ class FileSource:
         logs: pd.DataFrame,
         draws: pd.DataFrame,
         used: pd.DataFrame,
-        design: "Design",
+        design: Design,
     ) -> pd.DataFrame:
         return _checked("validation_labels")
 
@@ -208,7 +212,7 @@ class ModelSource:
         return answers[["uid", "policy", "draw"]].assign(judge_raw=unit, reason=reason)
 
     def oracle_labels(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, design: "Design"
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, design: Design
     ) -> pd.DataFrame:
         """The oracle's score of the answers that `chosen_for_estimates` gives."""
         return self._labels(prompts, self.chosen_for_estimates(prompts, logs, draws, design))
@@ -219,7 +223,7 @@ class ModelSource:
         logs: pd.DataFrame,
         draws: pd.DataFrame,
         used: pd.DataFrame,
-        design: "Design",
+        design: Design,
     ) -> pd.DataFrame:
         """The oracle's score of the answers that `chosen_for_validation` gives; `used`: the labels
         that estimates use."""
@@ -227,7 +231,7 @@ class ModelSource:
         return self._labels(prompts, chosen)
 
     def chosen_for_estimates(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, design: "Design"
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, design: Design
     ) -> pd.DataFrame:
         """The logged answers to `oracle_fraction` of the prompts, at least one, and every target's
         first draws for `target_labels` of them, to be labelled.
@@ -255,7 +259,7 @@ class ModelSource:
         logs: pd.DataFrame,
         draws: pd.DataFrame,
         used: pd.DataFrame,
-        design: "Design",
+        design: Design,
     ) -> pd.DataFrame:
         """The logged answers and every target's first draws for `oracle_samples` of the prompts
         without a label in `used`, the same for all policies; all such prompts where they are

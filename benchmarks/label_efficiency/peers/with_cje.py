@@ -1,22 +1,41 @@
 """This project's default estimate.
 
-ours: dr-cpo on scores and labels, as the others have them. ours_logps: dr-cpo that also has the
+ours: dr-cpo on scores and labels, as the others have them. ours_active: as many labels, of the
+prompts that `sampling: active` chooses by the judge's scores. ours_logps: dr-cpo that also has the
 log-probabilities, where the set has any.
 """
+
+from dataclasses import replace
 
 import numpy as np
 
 import cje
+from cje.stats.sampling import active_design, expected_sizes
 from label_efficiency.exchange import Answers, Redraw, interval_answer, serve
 from label_efficiency.frames import claimed, input_frames
 
 
 def answer(redraw: Redraw) -> Answers:
     found = {"ours": from_analysis(cje.analyze(**input_frames(redraw)), redraw.policies)}
+    active, chance = actively_labelled(redraw)
+    found["ours_active"] = from_analysis(
+        cje.analyze(**input_frames(active, chance=chance)), redraw.policies
+    )
     if redraw.target_logps is not None:
         known = cje.analyze(**input_frames(redraw, logps=True))
         found["ours_logps"] = from_analysis(known, redraw.policies)
     return found
+
+
+def actively_labelled(redraw: Redraw) -> tuple[Redraw, np.ndarray]:
+    """The redraw with its labels where active sampling wants them; and the chance (n, 1 + T) of
+    each answer to be labelled."""
+    size, place = expected_sizes(redraw.judge)
+    design = active_design(size, place, redraw.number)
+    counts = (~np.isnan(redraw.oracle)).sum(axis=0)
+    chosen = np.column_stack([design.chosen(count) for count in counts])
+    chance = np.column_stack([design.probability(count) for count in counts])
+    return replace(redraw, oracle=np.where(chosen, redraw.all_labels, np.nan)), chance
 
 
 def from_analysis(analysis: cje.Analysis, policies: tuple[str, ...]) -> dict[str, np.ndarray]:
