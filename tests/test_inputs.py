@@ -490,13 +490,17 @@ def test_finish_reasons_of_all_providers_and_unknown_ones(tmp_path):
         "content_filter": "refusal", "refusal": "refusal", "abort": None, "SAFETY": "refusal",
         "tool_calls": "tool_call", "function_call": "tool_call", "eos_token": "stop",
         "max_output_tokens": "length", "guardrail_intervened": "refusal", "COMPLETE": "stop",
+        "FinishReason.MAX_TOKENS": "length", "endTurn": "stop", "PAUSE_TURN": None,
         3: None, None: None,
     }  # fmt: skip
     logs = [log(f"p{i}", finish_reason=reason) for i, reason in enumerate(said)]
     draws = [draw("p0", finish_reason="max_tokens"), draw("p1", finish_reason={"type": "stop"})]
+    draws += [draw("p2", stop_reason="end_turn"), draw("p3", finishReason="SAFETY")]
     got = read(tmp_path, logs, draws)
     assert got.logs["finish_reason"].fillna("").tolist() == [kept or "" for kept in said.values()]
-    assert got.draws["finish_reason"].fillna("").tolist() == ["length", ""]
+    assert got.draws["finish_reason"].fillna("").tolist() == [
+        "length", "", "stop", "refusal",
+    ]  # fmt: skip
     words = [word if isinstance(word, str) else "" for word in said]
     assert got.logs["finish_reason_given"].fillna("").tolist() == words  # kept as given
 

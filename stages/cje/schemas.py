@@ -9,49 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from cje.endings import FINISH_REASONS
 from cje.vocabulary import LogprobKind, Severity
 
 LOGGED = -1  # `draw` of a logged answer, where logged and fresh answers share a table
 
-FINISH_REASONS = ("stop", "length", "refusal", "tool_call")
-# How an answer ended, by the words of every interface that people log answers of.
-ENDS = {
-    # chat and text completions of OpenAI, and of the servers that speak like it
-    "stop": "stop",
-    "eos": "stop",
-    "eos_token": "stop",
-    "length": "length",
-    "content_filter": "refusal",
-    "tool_calls": "tool_call",
-    "function_call": "tool_call",
-    # OpenAI's responses
-    "completed": "stop",
-    "max_output_tokens": "length",
-    # Anthropic's messages, and Bedrock's
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "refusal": "refusal",
-    "content_filtered": "refusal",
-    "guardrail_intervened": "refusal",
-    "tool_use": "tool_call",
-    # Gemini's, and Cohere's
-    "complete": "stop",
-    "safety": "refusal",
-    "recitation": "refusal",
-    "blocklist": "refusal",
-    "prohibited_content": "refusal",
-    "spii": "refusal",
-    "image_safety": "refusal",
-    "error_toxic": "refusal",
-    "tool_call": "tool_call",
-}
-# Words of a reply that was given up on the way: it is no answer yet.
-UNFINISHED = (
-    "abort", "aborted", "cancelled", "error", "incomplete", "insufficient_system_resource",
-    "malformed_function_call", "network_error", "pause_turn",
-)  # fmt: skip
 VERY_UNLIKELY = -9999.0  # OpenAI's mark, and vLLM's least value: no log-probability
 LOGPROB_KINDS = tuple(kind.value for kind in LogprobKind)
 SEVERITIES = tuple(severity.value for severity in Severity)
@@ -62,17 +24,6 @@ LOGP_ROUNDING = 1e-9  # a log-probability may exceed 0 by this much: sums of rou
 DECIMALS, DIGITS = 9, 10
 
 TEXT, INTEGER, REAL = pa.string(), pa.int64(), pa.float64()
-
-
-def finish_reason(word: object) -> str | None:
-    """How an answer ended, one of `FINISH_REASONS`, by the word of any interface; None for a word
-    that is not known."""
-    return ENDS.get(word.casefold()) if isinstance(word, str) else None
-
-
-def is_end(word: object) -> bool:
-    """Whether a reply that ended with this word, known or not, is a whole one."""
-    return isinstance(word, str) and word != "" and word.casefold() not in UNFINISHED
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,12 @@ from cje.conversations import (
     says_more,
     turns_key,
 )
+from cje.endings import finish_reason
 from cje.errors import CJEError
 from cje.schemas import (
     LOGP_ROUNDING,
     LOGPROB_KINDS,
     VERY_UNLIKELY,
-    finish_reason,
 )
 from cje.settings import Settings, policy_name_problem, show_value
 from cje.tables import unicode_problem
@@ -56,6 +56,7 @@ NAMES = {
     "score": ("judge_score", "judge_raw", "score"),
     "oracle_score": ("oracle_score", "oracle_label"),
     "draw": ("draw", "draw_idx"),
+    "finish_reason": ("finish_reason", "stop_reason", "finishReason", "stopReason"),
 }
 
 

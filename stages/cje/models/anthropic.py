@@ -16,6 +16,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from cje.endings import finish_reason, is_end
 from cje.errors import CJEError
 from cje.models import full_name, split_model
 from cje.models.backend import Role, Wire
@@ -23,7 +24,6 @@ from cje.models.requests import CallFailed, Reply, Request, billed
 from cje.models.retired import require_alive
 from cje.models.thought import apart
 from cje.models.wire import http_client, json_body, outcome, time_outs
-from cje.schemas import finish_reason, is_end
 from cje.settings import Policy
 
 Version = tuple[int, int]

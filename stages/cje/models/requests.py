@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, fields, replace
 from numbers import Integral
 from typing import Any, Literal
 
-from cje.schemas import FINISH_REASONS, LOGP_ROUNDING, LOGPROB_KINDS
+from cje.endings import FINISH_REASONS
+from cje.schemas import LOGP_ROUNDING, LOGPROB_KINDS
 
 Kind = Literal["answer", "judgement", "score"]
 FORMAT = 1  # of the canonical request; another format is another key

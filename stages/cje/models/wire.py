@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import httpx2
 
+from cje.endings import FILTER_CODES
 from cje.models.backend import Wire
 from cje.models.requests import CallFailed, Reply
 
@@ -32,10 +33,6 @@ MONEY_CODES = frozenset(
 )
 DENIED_CODES = frozenset("permission_error invalid_api_key authentication_error".split())
 UNKNOWN_CODES = frozenset("model_not_found not_found_error deploymentnotfound".split())
-FILTER_CODES = frozenset(
-    "content_filter content_policy_violation responsibleaipolicyviolation moderation_blocked "
-    "data_inspection_failed moderation".split()
-)
 TOO_LONG = re.compile(
     r"context_length_exceeded|context (length|window|limit|size)|prompt is too long"
     r"|maximum (input|sequence|model) length|too many tokens",
