@@ -106,6 +106,9 @@ def write_run(
     save("target_logps", pd.DataFrame(targets, columns=columns))
     pairs = [(uid, policy) for policy in policies for uid in uids]
     weights = pd.DataFrame(pairs, columns=["uid", "policy"])
+    every = [(uid, policy) for policy in (*policies, "base") for uid in uids]
+    influence = pd.DataFrame(every, columns=["uid", "policy"])
+    save("influence", influence.assign(psi=random.uniform(0, 1, len(influence))))
     save("weights", weights.assign(weight=random.exponential(1.0, len(weights))))
     write_metrics(folder / "metrics", policies, verdicts, logps, labels)
     return folder

@@ -107,7 +107,10 @@ def test_there_are_a_thousand_prompts_of_many_tasks_and_lengths():
     assert lengths[0] <= 8 and lengths[-1] >= 80 and 20 <= lengths[500] <= 40
     openings = Counter(" ".join(row["prompt"].split()[:2]).casefold() for row in rows)
     assert max(openings.values()) <= 25
-    assert all(set(row) == {"task", "prompt", "checks", "parsed"} for row in rows)
+    assert all(set(row) == {"area", "task", "prompt", "checks", "parsed"} for row in rows)
+    areas = Counter(row["area"] for row in rows)
+    assert len(areas) == 7 and min(areas.values()) >= 50
+    assert len({(row["area"], row["task"]) for row in rows}) == len(tasks)  # a task is of one area
 
 
 def test_no_prompt_is_another_with_a_word_changed():

@@ -1,5 +1,6 @@
 """The report in a browser: quiet, quick, for every reader, and safe whatever answers say."""
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +94,60 @@ def test_search_filter_and_sort(show, folder):
     assert listed(page) == order[:20]
     page.get_by_role("button", name="Next").click()
     assert listed(page) == order[20:40]
+
+
+def test_why_an_answer_has_its_score(show, folder):
+    page, run = show(folder / "report.html"), opened(folder)
+    for place in (20, 21, 22):
+        page.locator("#search").fill(f"question {place}:")
+        page.locator(f"#list [data-prompt='{place}']").click()
+        page.get_by_role("heading", name=f"Prompt {place + 1} of 45").wait_for()
+        uid = run.logs["uid"][place]
+        cards = [("#detail > .reasons", run.logs.iloc[place])]
+        for row, policy in enumerate(NAMES, 1):
+            mine = run.draws[(run.draws["uid"] == uid) & (run.draws["policy"] == policy)]
+            cards.append((f"#detail .card:nth-child({row}) .reasons", mine.iloc[0]))
+        for shown, answer in cards:
+            words = page.locator(shown).inner_text()
+            assert answer["judge_reason"] in words
+            known = isinstance(answer["oracle_reason"], str)
+            assert (answer["oracle_reason"] in words) if known else ("oracle" not in words)
+
+
+def test_an_address_opens_an_answer_and_keeps_the_search(show, folder):
+    page, run = show(folder / "report.html"), opened(folder)
+    page.locator("#search").fill("question 3")
+    page.wait_for_function("!/^45 |Reading/.test(document.getElementById('status').textContent)")
+    page.get_by_label("Sort by").select_option("judge score")
+    page.get_by_label("Numbers of").select_option(NAMES[2])
+    page.get_by_label("Direction").select_option("lowest first")
+    page.wait_for_function("/sort=judge_raw.*direction=up.*group=/.test(location.hash)")
+    order, words = listed(page), page.get_by_role("status").inner_text()
+    assert 5 < len(order) < 20
+    page.locator("#list button").nth(4).click()
+    page.get_by_role("heading", name=f"Prompt {order[4] + 1} of 45").wait_for()
+    page.locator("nav a[href='#comparisons']").click()
+    page.reload()
+    page.wait_for_selector("html[data-ready]", state="attached")
+    status(page, words)
+    assert listed(page) == order and page.locator("#search").input_value() == "question 3"
+    assert page.locator("#group option:checked").inner_text() == NAMES[2]
+    page.get_by_role("heading", name=f"Prompt {order[4] + 1} of 45").wait_for()
+    assert page.locator("#list [aria-current]").get_attribute("data-prompt") == str(order[4])
+    link = page.get_by_label(f"Permanent link to the answer of {NAMES[2]}")
+    address = page.evaluate("link => link.href", link.element_handle())
+    other = show(folder / "report.html")
+    other.evaluate("address => { location.href = address; }", address)
+    linked = other.locator(".linked")
+    linked.wait_for()
+    assert NAMES[2] in linked.inner_text()
+    drawn = run.draws[run.draws["uid"].eq(run.logs["uid"][order[4]])]
+    assert linked.locator(".text").text_content() == drawn["answer"].iloc[2]
+    other.wait_for_function(
+        "Math.abs(document.querySelector('.linked').getBoundingClientRect().top) < innerHeight"
+    )
+    other.evaluate("location.hash = '#prompt=nobody'")
+    other.get_by_text("The prompt nobody is not among the 45 prompts of this page.").wait_for()
 
 
 def test_weights_and_fresh_answers_of_a_policy(show, folder):
@@ -195,6 +250,12 @@ def test_a_phone_scrolls_one_way(show, folder, tmp_path):
         for summary in page.locator("summary").all():
             summary.click()
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        box = page.locator("#comparisons .scroll")
+        hint = page.locator("#comparisons .scroll-hint")
+        wide = box.evaluate("box => box.scrollWidth > box.clientWidth")
+        assert hint.is_visible() == wide == ("more" in box.get_attribute("class"))
+        box.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
+        page.wait_for_function("!document.querySelector('#comparisons .scroll.more')")
 
 
 def test_print_is_light_and_without_controls(show, folder):
@@ -202,12 +263,14 @@ def test_print_is_light_and_without_controls(show, folder):
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(22, 23, 26)"
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 254, 251)"
-    for hidden in (".controls", "nav", ".pages"):
+    for hidden in (".controls", "nav", ".found"):
         assert not page.locator(hidden).first.is_visible()
     for shown in ("h1", ".ranking", ".matrix", ".tokens"):
         assert page.locator(shown).first.is_visible()
     assert page.get_by_text("oracle_fraction", exact=True).first.is_visible()
-    assert len(page.pdf(format="A4")) > 10_000
+    for paper in ("A4", "Letter"):
+        pages = re.findall(rb"/Type\s*/Page\b(?!s)", page.pdf(format=paper))
+        assert 3 <= len(pages) <= 8
 
 
 def test_without_javascript_all_but_the_answers_reads(show, folder):

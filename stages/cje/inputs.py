@@ -358,6 +358,7 @@ def _tables(
             "prompt": row["prompt"],
             "source": "files",
             "cluster": prompts.clusters.get(row["uid"], row["repeat"]),
+            "metadata": row["metadata"],
         }
         for row in logs
     ]

@@ -246,6 +246,13 @@ class Run:
         return read_table(self.data / "target_logps.parquet", "target_logps")
 
     @cached_property
+    def influence(self) -> pd.DataFrame:
+        """What every prompt contributed to the estimates, whose mean it is: prompts (uid) by
+        policies."""
+        rows = read_table(self.data / "influence.parquet", "influence")
+        return rows.pivot(index="uid", columns="policy", values="psi")
+
+    @cached_property
     def weights(self) -> pd.DataFrame:
         """Importance weights that the estimates used: logs (uid) by policies, mean 1."""
         rows = read_table(self.data / "weights.parquet", "weights")

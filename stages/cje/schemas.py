@@ -86,6 +86,7 @@ _SCORE_REASON = Column("reason", null=True)  # why a score is what it is, or why
 _ANSWER = Column("answer", null=True)
 _REFERENCE = Column("reference", null=True)  # an answer that a judge may compare with
 _CLUSTER = Column("cluster", null=True, optional=True)  # what it shares with other prompts
+_METADATA = Column("metadata", null=True, optional=True)  # what else its row said of it, as JSON
 _LABEL = (
     Column("oracle_score", REAL, rule=FINITE, own_scale=True),
     Column("oracle_prob", REAL, rule=PROBABILITY, own_scale=True),
@@ -109,7 +110,15 @@ _REPLY = (
 
 TABLES = {
     "prompts": Table(
-        (_UID, _PROMPT, Column("source"), Column("checks", null=True), _REFERENCE, _CLUSTER),
+        (
+            _UID,
+            _PROMPT,
+            Column("source"),
+            Column("checks", null=True),
+            _REFERENCE,
+            _CLUSTER,
+            _METADATA,
+        ),
         key=("uid",),
         stage="load_prompts",
     ),

@@ -16,6 +16,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from cje.conversations import (
+    CLUSTERS,
+    TURNS,
     cluster_of,
     first_user_text,
     grouping,
@@ -24,6 +26,7 @@ from cje.conversations import (
     says_more,
 )
 from cje.errors import CJEError
+from cje.metadata import metadata_of
 from cje.models import ASKED, COMPUTED, check_model, provider_for, split_model
 from cje.models.asked import AskedProvider
 from cje.models.calls import Calls
@@ -33,6 +36,7 @@ from cje.tables import LOGGED, empty_table, prompt_uids, read_table, to_unit, wr
 CHECKED = Path("data/checked")
 PROMPT_FILES = Path("data/prompts")
 HUB = "hf:"
+PROMPT_COLUMNS = ("checks", "reference", *TURNS, *CLUSTERS)  # the others are metadata
 PAID_CHECKS = 100  # prompts that check the estimates where oracle_samples is auto and labels cost
 RESCORED = 16  # logged answers that the base policy is asked to score anew
 ANSWER_KEY = ["uid", "policy", "draw", "answer"]
@@ -425,7 +429,8 @@ def _prompts(settings: Settings, notes: list[str]) -> pd.DataFrame:
     clusters = [cluster or same for cluster, same in zip(given, repeats(uids), strict=True)]
     frame = pd.DataFrame({"uid": uids, "prompt": texts, "source": str(path)})
     languages = [row.get("language") for _, row in rows]
-    frame = frame.assign(checks=checks, reference=references, cluster=clusters)
+    metadata = [metadata_of(row, PROMPT_COLUMNS) for _, row in rows]
+    frame = frame.assign(checks=checks, reference=references, cluster=clusters, metadata=metadata)
     return _sampled(frame[_in_language(languages, settings, path)], settings)
 
 

@@ -26,6 +26,7 @@ from cje.conversations import (
 )
 from cje.endings import finish_reason
 from cje.errors import CJEError
+from cje.metadata import metadata_of
 from cje.schemas import (
     LOGP_ROUNDING,
     LOGPROB_KINDS,
@@ -58,6 +59,11 @@ NAMES = {
     "draw": ("draw", "draw_idx"),
     "finish_reason": ("finish_reason", "stop_reason", "finishReason", "stopReason"),
 }
+# What a row says of its answer, or which prompt it is about; the rest is metadata of the prompt.
+KNOWN = frozenset(
+    "prompt action policy oracle_prob target_policy_logprobs logprob_kind tokens token_logprobs "
+    "finish_reason model prompt_tokens completion_tokens reason pi0 calibrated_reward".split()
+).union(CLUSTERS, *NAMES.values(), (name.removeprefix("metadata.") for name in NAMES["uid"]))
 
 
 class BadRow(Exception):
@@ -148,6 +154,7 @@ def parse_log(raw: Row, settings: Settings) -> Row:
         **_uid(raw),
         **_prompt(raw),
         "cluster": _cluster(raw, CLUSTERS),
+        "metadata": metadata_of(raw, KNOWN),
         **_answer(raw, settings),
         "action": _text(raw, "action") or "base",
         "targets": _targets(raw),

@@ -53,6 +53,7 @@ def answers(run: Run, count: int) -> Answers:
         "policies": policies,
         "refused": [policy in run.refused for policy in policies],
         "total": len(run.logs),
+        "uids": logs["uid"].tolist(),
         "excerpts": [prompt[:EXCERPT] for prompt in logs["prompt"]],
         "chunks": places,
         "weights": [numbers(weights[policy]) for policy in policies],
@@ -111,8 +112,17 @@ def answer(place: int, draw: int, row: dict[str, Any]) -> dict[str, Any]:
         "y": rounded(row["oracle_score"]),
         "c": 1 if row["checks"] else None,
         "why": redacted(row["reason"]) if text(row["reason"]) else None,
+        "jw": why(row["judge_reason"], row["judge_raw"]),
+        "yw": why(row["oracle_reason"], row["oracle_score"]),
     }
     return {key: value for key, value in found.items() if value is not None}
+
+
+def why(reason: Any, score: float | None) -> str | None:
+    """Why a score is what it is; without a score, why there is none, which may name addresses."""
+    if not text(reason):
+        return None
+    return redacted(reason) if pd.isna(score) else reason
 
 
 def token_rows(run: Run, logs: pd.DataFrame, policies: Sequence[str]) -> Iterator[str]:

@@ -20,10 +20,15 @@ from cje.report.provenance import provenance
 from cje.report.rails import rails
 from cje.report.ranking import ranking
 from cje.report.redaction import redacted
+from cje.report.slices import slices
 from cje.report.truth import truth
 from cje.runs import Run
+from cje.stats.estimators import FEWEST_LABELS
 
-SCRIPTS = ("unpacking.js", "elements.js", "numbers.js", "list.js", "tokens.js", "detail.js")
+SCRIPTS = (
+    "unpacking.js", "elements.js", "numbers.js", "scrolling.js", "address.js", "list.js",
+    "tokens.js", "detail.js",
+)  # fmt: skip
 STYLE = "page.css"
 
 
@@ -77,6 +82,8 @@ def render(run: Run, count: int) -> str:
         rails=rails(run.issues),
         notes=rails(run.notes),
         comparisons=comparisons(run),
+        slices=slices(run),
+        fewest_labels=FEWEST_LABELS,
         alpha=run.settings.alpha,
         cost=run.metrics("cost"),
         settings=settings_shown(run),

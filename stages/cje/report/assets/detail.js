@@ -30,6 +30,24 @@ function factsOf(answer) {
   );
 }
 
+function reasonsOf(answer) {
+  const rows = [["judge", answer.jw], ["oracle", answer.yw]];
+  const told = rows.filter(([, words]) => known(words));
+  if (!told.length) return null;
+  return element(
+    "dl",
+    { class: "reasons" },
+    ...told.map(([name, words]) =>
+      element("div", {}, element("dt", {}, name), element("dd", { dir: "auto" }, words)),
+    ),
+  );
+}
+
+function linkTo(uid, policy, draw, words) {
+  const name = `Permanent link to ${words}`;
+  return element("a", { class: "permalink", href: answerAddress(uid, policy, draw), "aria-label": name, title: name }, "link");
+}
+
 function textOf(answer) {
   if (!known(answer.a)) {
     const why = answer.why ? `: ${answer.why}` : "";
@@ -47,13 +65,23 @@ function scrolling(name, text) {
   );
 }
 
-function card(title, answer, note) {
+function card(uid, policy, answer, several, note) {
+  const title = several ? `${policy}, draw ${answer.d + 1}` : policy;
+  const here = linked.policy === policy && linked.draw === answer.d && index.uids[linked.prompt] === uid;
   return element(
     "section",
-    { class: "card" },
-    element("h5", { dir: "auto" }, title, note ? element("span", { class: "about" }, note) : null),
+    { class: here ? "card linked" : "card", tabindex: here ? -1 : null },
+    element(
+      "h5",
+      { dir: "auto" },
+      title,
+      " ",
+      linkTo(uid, policy, answer.d, `the answer of ${title}`),
+      note ? element("span", { class: "about" }, note) : null,
+    ),
     textOf(answer),
     factsOf(answer),
+    reasonsOf(answer),
   );
 }
 
@@ -102,16 +130,24 @@ async function openPrompt(prompt, move) {
   const title = `Prompt ${(prompt + 1).toLocaleString("en")} of ${index.total.toLocaleString("en")}`;
   const several = new Set(fresh.filter((answer) => answer.d > 0).map((answer) => answer.g));
   const cards = fresh.map((answer) => {
-    const name = index.policies[answer.g - 1];
-    const draw = several.has(answer.g) ? `, draw ${answer.d + 1}` : "";
-    return card(name + draw, answer, index.refused[answer.g - 1] ? "refused" : null);
+    const policy = index.policies[answer.g - 1];
+    const note = index.refused[answer.g - 1] ? "refused" : null;
+    return card(one.u, policy, answer, several.has(answer.g), note);
   });
   byId("detail").replaceChildren(
-    element("h3", { id: "detail-title" }, title, element("span", { class: "about" }, one.u)),
+    element(
+      "h3",
+      { id: "detail-title" },
+      title,
+      " ",
+      linkTo(one.u, null, 0, title),
+      element("span", { class: "about" }, one.u),
+    ),
     one.p ? scrolling("Prompt", one.p) : element("p", { class: "notice" }, "The prompt is empty."),
     element("h4", { dir: "auto" }, `Logged answer of ${index.base}`),
     textOf(logged),
     factsOf(logged),
+    reasonsOf(logged) ?? "",
     ...departures(parts[place]),
     element("h4", {}, "Its weight for each policy"),
     weightsOf(prompt),

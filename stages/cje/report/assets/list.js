@@ -12,6 +12,7 @@ let read = 0;
 let found = [];
 let page = 0;
 let chosen = null;
+let linked = { prompt: null, policy: null, draw: 0 }; // the answer that the address names
 let asked = 0;
 
 const group = () => Number(byId("group").value);
@@ -53,7 +54,7 @@ function admitted(prompt) {
   return wanted === "all" || label === (wanted === "yes");
 }
 
-async function refresh() {
+async function refresh(at = 0) {
   const ticket = ++asked;
   const words = byId("search").value.toLowerCase().split(/\s+/).filter(Boolean);
   const every = index.excerpts.map((_, prompt) => prompt).filter(admitted);
@@ -76,10 +77,11 @@ async function refresh() {
     }
   }
   found = ordered(kept);
-  page = 0;
+  page = Math.min(at, Math.max(0, Math.ceil(found.length / PAGE) - 1));
   const many = counted(found.length, "prompt");
   byId("status").textContent = found.length ? `${many} found` : "No prompt is like that.";
   draw();
+  writeAddress();
 }
 
 function draw() {
@@ -110,8 +112,14 @@ function row(prompt) {
     element("span", { class: "excerpt", dir: "auto" }, index.excerpts[prompt] || "(empty prompt)"),
     element("span", { class: "numbers" }, ...numbers),
   );
-  button.addEventListener("click", () => openPrompt(prompt, true));
+  button.addEventListener("click", () => choose(prompt));
   return element("li", {}, button);
+}
+
+async function choose(prompt) {
+  linked = { prompt, policy: null, draw: 0 };
+  writeAddress();
+  await openPrompt(prompt, true);
 }
 
 function markChosen() {
@@ -133,11 +141,16 @@ list.addEventListener("keydown", (event) => {
 function turn(step) {
   page += step;
   draw();
+  writeAddress();
   list.scrollTop = 0;
   list.querySelector("button")?.focus();
 }
 
+let reading = false;
+
 async function readEverything() {
+  if (reading) return;
+  reading = true;
   for (let chunk = 0; read < index.count; chunk++) {
     for (const one of await texts.get(chunk)) {
       const parts = [one.p, ...one.a.map((answer) => answer.a ?? "")];
@@ -163,18 +176,34 @@ async function start() {
     option(0, `logged answers (${index.base})`),
     ...index.policies.map((name, place) => option(place + 1, name)),
   );
-  for (const id of controls) byId(id).addEventListener("change", refresh);
   byId("group").addEventListener("change", limitSorts);
-  byId("search").addEventListener("input", refresh);
+  for (const id of controls) byId(id).addEventListener("change", () => refresh());
+  byId("search").addEventListener("input", () => refresh());
   byId("search").form.addEventListener("submit", (event) => event.preventDefault());
   byId("back").addEventListener("click", () => turn(-1));
   byId("next").addEventListener("click", () => turn(1));
-  limitSorts();
   byId("answers").hidden = false;
-  await refresh();
-  if (found.length) await openPrompt(found[0], false);
+  const { state, section } = readAddress();
+  if (state.get("search")) readEverything();
+  await restore();
+  byId(section ?? "")?.scrollIntoView();
   document.documentElement.dataset.ready = "yes";
+  addEventListener("hashchange", restore);
   readEverything();
+}
+
+// The controls, the list and the answer as the address says. A section alone changes none of them.
+async function restore(event) {
+  const { state, section } = readAddress();
+  if (event && section && [...state].length === 1) {
+    writeAddress();
+    return;
+  }
+  const at = controlsFromAddress();
+  limitSorts();
+  const opened = openFromAddress(Boolean(event));
+  await refresh(at);
+  if (!(await opened) && found.length) await openPrompt(found[0], false);
 }
 
 function limitSorts() {
