@@ -62,6 +62,14 @@ def status(page, words: str) -> None:
     page.get_by_role("status").get_by_text(words, exact=True).wait_for()
 
 
+def until(page, words: str) -> None:
+    """Waits for JavaScript to be true; Playwright's own way is what the page forbids."""
+    end = time.monotonic() + 20
+    while not page.evaluate(words):
+        assert time.monotonic() < end, words
+        page.wait_for_timeout(20)
+
+
 def listed(page) -> list[int]:
     return [int(row.get_attribute("data-prompt")) for row in page.locator("#list button").all()]
 
@@ -117,11 +125,11 @@ def test_why_an_answer_has_its_score(show, folder):
 def test_an_address_opens_an_answer_and_keeps_the_search(show, folder):
     page, run = show(folder / "report.html"), opened(folder)
     page.locator("#search").fill("question 3")
-    page.wait_for_function("!/^45 |Reading/.test(document.getElementById('status').textContent)")
+    until(page, "!/^45 |Reading/.test(document.getElementById('status').textContent)")
     page.get_by_label("Sort by").select_option("judge score")
     page.get_by_label("Numbers of").select_option(NAMES[2])
     page.get_by_label("Direction").select_option("lowest first")
-    page.wait_for_function("/sort=judge_raw.*direction=up.*group=/.test(location.hash)")
+    until(page, "/sort=judge_raw.*direction=up.*group=/.test(location.hash)")
     order, words = listed(page), page.get_by_role("status").inner_text()
     assert 5 < len(order) < 20
     page.locator("#list button").nth(4).click()
@@ -143,8 +151,9 @@ def test_an_address_opens_an_answer_and_keeps_the_search(show, folder):
     assert NAMES[2] in linked.inner_text()
     drawn = run.draws[run.draws["uid"].eq(run.logs["uid"][order[4]])]
     assert linked.locator(".text").text_content() == drawn["answer"].iloc[2]
-    other.wait_for_function(
-        "Math.abs(document.querySelector('.linked').getBoundingClientRect().top) < innerHeight"
+    until(
+        other,
+        "Math.abs(document.querySelector('.linked').getBoundingClientRect().top) < innerHeight",
     )
     other.evaluate("location.hash = '#prompt=nobody'")
     other.get_by_text("The prompt nobody is not among the 45 prompts of this page.").wait_for()
@@ -255,7 +264,7 @@ def test_a_phone_scrolls_one_way(show, folder, tmp_path):
         wide = box.evaluate("box => box.scrollWidth > box.clientWidth")
         assert hint.is_visible() == wide == ("more" in box.get_attribute("class"))
         box.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
-        page.wait_for_function("!document.querySelector('#comparisons .scroll.more')")
+        until(page, "!document.querySelector('#comparisons .scroll.more')")
 
 
 def test_print_is_light_and_without_controls(show, folder):
