@@ -22,11 +22,15 @@ define install
 if test -e $(VENV)/failed; then rm $(VENV)/failed; exit 1; fi
 endef
 
-.PHONY: repro test local recording check-reproduction clean
+.PHONY: repro pull test local recording check-reproduction clean
 
 repro: $(READY)
 	dvc repro
 	@python -m cje.console
+
+# What DVC keeps in git's place: recordings and own logs that are too large for it.
+pull: $(READY)
+	@git ls-files -z -- '*.dvc' | xargs -0 -r dvc pull
 
 test: $(TESTS) $(BROWSER)
 	ruff check .
@@ -49,7 +53,7 @@ recording: local
 	  cje store export $(RECORDINGS)/temperature-$$temperature.parquet || exit 1; done
 	cje store verify --ask 16 $(RECORDINGS)/temperature-*.parquet
 
-# A clean clone, all stages run anew: dvc.lock and metrics/ must come out as they are in git.
+# Clean clones, all stages run anew: dvc.lock and metrics/ must come out as they are in git.
 check-reproduction: $(READY)
 	./.ci/check-reproduction
 

@@ -139,6 +139,28 @@ def test_queued_and_temporary_experiments_share_the_store(repo, server):
     assert server.repeats() == 0
 
 
+def test_a_worktree_shares_the_store_and_hands_over_the_one_it_had(repo, server, tmp_path):
+    tree = tmp_path / "tree"
+    run("git", "worktree", "add", "-q", "--detach", str(tree), cwd=repo)
+    own = tree / ".cje/replies"
+    cooler = ("-S", "temperature=0.2", "generate_logs")
+    run("dvc", "exp", "run", *cooler, cwd=tree, CJE_STORE=str(own))
+    assert server.new() == 60 + 1  # as before the worktrees shared a store: paid, and its own
+    words = run("dvc", "exp", "run", "--force", *cooler, cwd=tree)
+    assert f"61 replies are now in {repo / '.cje/replies'}, which all worktrees share" in words
+    assert not list(own.glob("*/*.jsonl"))
+    run("git", "checkout", "-q", ".", cwd=tree)
+    with (tree / "stages/generate_logs.py").open("a", encoding="utf-8") as script:
+        script.write("# A comment.\n")
+    assert ran(run("dvc", "repro", "--force", "--no-run-cache", cwd=tree)) == STAGES
+    assert server.new() == 0 and server.repeats() == 0
+    for name in ("estimates", "validation", "cost"):
+        assert (tree / f"metrics/{name}.json").read_bytes() == (
+            repo / f"metrics/{name}.json"
+        ).read_bytes()
+    run("git", "worktree", "remove", "--force", str(tree), cwd=repo)
+
+
 def test_without_a_key_the_first_stage_says_which(repo, server):
     empty = {"CJE_STORE": str(repo.parent / "empty"), "OPENAI_API_KEY": ""}
     output = run("dvc", "repro", "-f", cwd=repo, ok=False, **empty)

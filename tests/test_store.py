@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cje.errors import CJEError
+from cje.models.place import store_folder, take_over
 from cje.models.recording import recording_facts, recording_problems, write_recording
 from cje.models.requests import Reply, Request, request_key
-from cje.models.store import ReplyStore, model_file, read_records, store_folder
+from cje.models.store import ReplyStore, model_file, read_records
 from cje.models.upkeep import export_replies, holdings, import_replies, prune, store_problems
 
 MODEL = "openai/gpt-4o"
@@ -197,6 +198,83 @@ def test_the_folder_is_that_of_the_repository_in_every_mode_of_dvc(tmp_path, mon
     (tmp_path / "a" / "b").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "a" / "b")
     assert store_folder() == tmp_path / ".cje" / "replies"
+
+
+def git(*words: str, cwd: Path) -> None:
+    who = (
+        "-c",
+        "user.name=t",
+        "-c",
+        "user.email=t@example.org",
+        "-c",
+        "protocol.file.allow=always",
+    )
+    subprocess.run(["git", *who, *words], cwd=cwd, check=True, capture_output=True)
+
+
+def test_all_worktrees_of_a_repository_have_one_folder(tmp_path, monkeypatch):
+    monkeypatch.delenv("CJE_STORE", raising=False)
+
+    def folder(project: Path) -> Path:
+        monkeypatch.setenv("DVC_ROOT", str(project))
+        return store_folder()
+
+    main = tmp_path / "main"
+    (main / "sub").mkdir(parents=True)
+    (main / "sub/file").write_text("")
+    git("init", "-q", cwd=main)
+    git("add", "-A", cwd=main)
+    git("commit", "-q", "-m", "state", cwd=main)
+    git("worktree", "add", "-q", "../tree", cwd=main)
+    for project in ("", "sub"):
+        for tree in ("main", "tree"):
+            assert folder(tmp_path / tree / project) == main / project / ".cje/replies"
+    git("clone", "-q", "--bare", "main", "bare", cwd=tmp_path)
+    for name in ("one", "other"):
+        git("worktree", "add", "-q", f"../{name}", "-b", name, cwd=tmp_path / "bare")
+        assert folder(tmp_path / name / "sub") == tmp_path / "bare/sub/.cje/replies"
+    git("submodule", "add", "-q", str(tmp_path / "bare"), "inner", cwd=main)
+    git("worktree", "add", "-q", "../../third", "-b", "third", cwd=main / "inner")
+    for project in (main / "inner", tmp_path / "third"):
+        assert folder(project) == main / "inner/.cje/replies"
+
+
+def test_a_worktrees_own_replies_move_to_the_shared_store_and_none_is_lost(tmp_path, capfd):
+    own, shared = tmp_path / "own", tmp_path / "shared"
+    filled(own, 4)
+    store = filled(shared, 2)
+    path = own / model_file(MODEL)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:3]) + lines[3][:50])  # one was half-written
+    notes = {
+        "unusable.jsonl": b'{"key":"k","usd":1.0,"reason":"late"}\n',
+        "batches/openai.jsonl": b'{"intent":"t","after":null,"requests":[]}\n',
+        "spent/0123": b"0.500000000\n0.500000000\n",
+        "spent/together": b"0123 4567\n",
+        "hits.jsonl": b'{"stage":"generate_logs","hits":0,"asked":3}\n',
+    }
+    for name, text in notes.items():
+        for folder in (own, shared):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(text)
+    running = filled(own, 0)
+    running.join()
+    with pytest.raises(CJEError, match="a run uses these replies; wait for its end"):
+        take_over(own, shared)
+    running.members.leave()
+    for _ in range(2):  # a second time there is nothing left
+        take_over(own, shared)
+    assert f"2 replies are now in {shared}" in capfd.readouterr().err
+    assert not [p for p in own.rglob("*") if p.suffix == ".jsonl" or "spent" in p.parts[-2]]
+    assert [store.holds(question(n)) for n in range(4)] == [True, True, False, False]
+    store.refresh(MODEL)
+    assert [store.get(question(n)) is not None for n in range(4)] == [True, True, True, False]
+    assert holdings(shared)[0].damaged == 1
+    for name, text in notes.items():
+        twice = name in ("spent/0123", "hits.jsonl")  # dollars and hits are those of both
+        assert (shared / name).read_bytes() == text * (2 if twice else 1)
+    store.keep(question(3), answer(3))
+    assert ReplyStore(shared).holds(question(3))
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_in_words(tmp_path):

@@ -92,7 +92,7 @@ def find_policy_files(folder: Path, names: Iterable[str], suffix: str) -> dict[s
     """
     files: dict[str, Path] = {}
     for path in (p for name in names for p in sorted((folder / name).glob("*"))):
-        if path.name.startswith((".", "README")):
+        if path.name.startswith((".", "README")) or path.suffix == ".dvc":
             continue
         if path.suffix not in (".jsonl", ".parquet"):
             raise CJEError(f"{path}: neither .jsonl nor .parquet; convert it or move it away")

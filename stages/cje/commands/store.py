@@ -9,8 +9,8 @@ from rich.console import Console
 
 from cje.console import new_table
 from cje.errors import CJEError
+from cje.models.place import store_folder
 from cje.models.recording import recordings
-from cje.models.store import store_folder
 from cje.settings import load_settings
 from cje.stage import DATA
 from cje.tables import read_table

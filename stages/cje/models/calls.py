@@ -23,11 +23,12 @@ from cje.models.backend import Backend, Batcher, Wire
 from cje.models.batches import Journal, Sighting, run_batches
 from cje.models.budget import Budget, BudgetSpent, experiment_name, worst_cost
 from cje.models.keeping import Keeper
+from cje.models.place import store_folder
 from cje.models.prices import Price, price_of
 from cje.models.progress import CallProgress
 from cje.models.recording import recorded_runs, recordings
 from cje.models.requests import CallFailed, Reply, Request, Requests
-from cje.models.store import ReplyStore, store_folder
+from cje.models.store import ReplyStore
 from cje.models.unusable import ASKED_IN_ALL
 from cje.settings import Settings
 

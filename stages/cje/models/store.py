@@ -34,23 +34,6 @@ APPENDING = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
 SYNC_SECONDS = 1.0  # between two writes to the disk itself; the system has each reply at once
 
 
-def store_folder() -> Path:
-    """Where the replies are: $CJE_STORE, or .cje/replies of the repository.
-
-    DVC_ROOT, which DVC sets in every stage, names the repository also where a stage runs in a
-    temporary copy of it, so that queued experiments share the store.
-    """
-    if given := os.environ.get("CJE_STORE"):
-        return Path(given)
-    return Path(os.environ.get("DVC_ROOT") or project_root()) / ".cje" / "replies"
-
-
-def project_root() -> Path:
-    """The nearest folder above, or this one, that DVC manages; else this one."""
-    here = Path.cwd()
-    return next((p for p in (here, *here.parents) if (p / ".dvc").is_dir()), here)
-
-
 def model_file(model: str) -> Path:
     """The file of a model's replies inside the store; a name that no file can have gets a hash."""
     provider, _, name = model.partition("/")
