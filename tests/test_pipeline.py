@@ -254,8 +254,16 @@ def test_the_summary_of_the_run(repo):
     assert max(map(len, output.splitlines())) <= 100
 
 
-def test_the_arena_sample_from_files(repo):
+def test_the_arena_sample_from_files(project, tmp_path):
+    repo = tmp_path / "cje"
+    shutil.copytree(project, repo, symlinks=True)
     copy_arena_sample(repo / "data/inputs")
+    # Git ignores the files and takes what stands for them.
+    files = [p for p in sorted((repo / "data/inputs").rglob("*.jsonl")) if p.is_file()]
+    names = [str(path.relative_to(repo)) for path in files]
+    run("dvc", "add", "-q", *names, cwd=repo)
+    run("dvc", "remote", "add", "--default", "storage", str(tmp_path / "storage"), cwd=repo)
+    commit(repo)
     scales = {"judge_range": "[0,1]", "oracle_range": "[0,1]", "max_samples": 1000}
     assert ran(experiment(repo, source="files", **scales)) == STAGES[:-1]
     found = metrics(repo, "estimates")["results"]
@@ -270,3 +278,16 @@ def test_the_arena_sample_from_files(repo):
     assert audited["verdict"] != "refuse"
     assert found["clone"]["verdict"] == found["unhelpful"]["verdict"] == "refuse"
     assert found["base"]["labels"] == 480  # logged and drawn alike, counted once
+
+    # A second clone, and a temporary experiment there, have them from the remote.
+    commit(repo)
+    run("dvc", "push", "-q", cwd=repo)
+    run("git", "clone", "-q", "cje", "second", cwd=tmp_path)
+    second = tmp_path / "second"
+    assert not (second / names[0]).exists()
+    output = run("dvc", "repro", "load_prompts", cwd=second, ok=False)
+    assert "missing data 'source'" in output
+    run("dvc", "pull", "-q", cwd=second)
+    run("dvc", "status", "-q", cwd=second)
+    output = run("dvc", "exp", "run", "--temp", "-S", "seed=7", "load_prompts", cwd=second)
+    assert ran(output) == ["load_prompts"] and " logs and " in output
