@@ -22,7 +22,7 @@ define install
 if test -e $(VENV)/failed; then rm $(VENV)/failed; exit 1; fi
 endef
 
-.PHONY: repro pull test local recording check-reproduction clean
+.PHONY: repro pull test test-local local recording check-reproduction clean
 
 repro: $(READY)
 	dvc repro
@@ -35,7 +35,12 @@ pull: $(READY)
 test: $(TESTS) $(BROWSER)
 	ruff check .
 	ruff format --check .
-	python -m pytest --numprocesses 2 --dist loadfile
+	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+# What runs a language model in process, and is skipped without torch.
+test-local: local $(TESTS)
+	python -m pytest tests/test_local.py tests/test_local_files.py tests/test_likelihood.py \
+	  tests/test_reasking.py
 
 # A build of torch without CUDA where one is to be had: a tenth of the size.
 local: $(READY)

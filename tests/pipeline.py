@@ -1,9 +1,14 @@
 """The project in a temporary repository, and DVC run there."""
 
+import atexit
+import compileall
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,6 +38,12 @@ def run(*command: str, cwd: Path, ok: bool = True, **variables: str) -> str:
     return done.stdout + done.stderr
 
 
+def interruptible() -> None:
+    """For `preexec_fn`: Ctrl-C ends the child also where a shell started the tests with `&`, whose
+    children ignore it else."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def ran(output: str) -> list[str]:
     return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
 
@@ -43,8 +54,36 @@ def experiment(repo: Path, *options: str, **changes) -> str:
     return run("dvc", "exp", "run", *options, *flags, cwd=repo)
 
 
+def rerun(repo: Path, *stages: str, ok: bool = True, **changes) -> str:
+    """`dvc repro` with settings changed as `dvc exp run -S` changes them, for half its seconds."""
+    from dvc.utils.hydra import apply_overrides
+
+    if changes:
+        apply_overrides(repo / "params.yaml", [f"{key}={value}" for key, value in changes.items()])
+    return run("dvc", "repro", *stages, cwd=repo, ok=ok)
+
+
+def restore(repo: Path) -> None:
+    """Everything as it was committed, DVC's files too."""
+    from dvc.repo import Repo
+
+    run("git", "checkout", "-q", ".", cwd=repo)
+    run("git", "clean", "-fdq", cwd=repo)
+    with Repo(str(repo)) as project:
+        project.checkout(force=True)
+
+
 def new_project(repo: Path) -> Path:
     """A copy of the project's pipeline with simulated models, committed, nothing run."""
+    shutil.copytree(_template(), repo, symlinks=True, dirs_exist_ok=True)
+    return repo
+
+
+@cache
+def _template() -> Path:
+    """The project that `new_project` copies: made, and its modules compiled, once a process."""
+    repo = Path(tempfile.mkdtemp()) / "cje"
+    atexit.register(shutil.rmtree, repo.parent, ignore_errors=True)
     for name in (*KEPT, ".dvcignore", ".gitignore"):
         source, target = ROOT / name, repo / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -53,6 +92,7 @@ def new_project(repo: Path) -> Path:
         else:
             shutil.copy(source, target)
     shutil.copy(SIMULATED, repo / "params.yaml")
+    compileall.compile_dir(repo / "stages", quiet=2)
     run("git", "init", "-q", cwd=repo)
     for key, value in (("user.name", "Tester"), ("user.email", "tester@example.org")):
         run("git", "config", key, value, cwd=repo)

@@ -5,6 +5,7 @@ import gc
 import os
 import time
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
@@ -248,15 +249,27 @@ def test_requests_and_tokens_a_minute_are_held(tmp_path):
     assert other.times[-1] - other.times[0] >= 10 * 10 / 2000 * 0.99
 
 
-def test_a_pace_spaces_units_evenly_and_catches_up_with_nothing():
+def test_a_pace_spaces_units_evenly_and_catches_up_with_nothing(monkeypatch):
+    clock = [100.0]
+
+    async def sleep(seconds):
+        clock[0] += seconds
+
+    monkeypatch.setattr("cje.models.pace.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr("cje.models.pace.asyncio", SimpleNamespace(sleep=sleep))
+
     async def take():
-        pace = Pace(6000)
-        start = time.monotonic()
+        pace, moments = Pace(6000), []
         for units in (1, 1, 3, 1):
             await pace.take(units)
-        return time.monotonic() - start
+            moments.append(clock[0] - 100.0)
+        clock[0] = 101.0  # what was not used is lost
+        for _ in range(2):
+            await pace.take(1)
+            moments.append(clock[0] - 100.0)
+        return moments
 
-    assert 0.049 <= asyncio.run(take()) < 0.2
+    assert asyncio.run(take()) == pytest.approx([0, 0.01, 0.02, 0.05, 1.0, 1.01])
 
 
 def test_two_stages_at_once_share_the_store_and_ask_nothing_twice(tmp_path):

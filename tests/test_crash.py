@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-CALLS, KILLS, CONCURRENCY = 1000, 10, 16
+from pipeline import ROOT, interruptible
+
+CALLS, KILLS, CONCURRENCY = 400, 10, 16
 TRIED = 1  # call of the target, before the base policy's
 SETTINGS = f"""
 prompts: sim/arena
@@ -29,7 +30,7 @@ concurrency: {CONCURRENCY}
 def server(tmp_path):
     """A loopback server in a process of its own, and the file of its calls."""
     log = tmp_path / "calls.txt"
-    command = [sys.executable, "tests/loopback.py", "--port", "0", "--delay", "0.03"]
+    command = [sys.executable, "tests/loopback.py", "--port", "0", "--delay", "0.05"]
     process = subprocess.Popen(
         [*command, "--log", str(log)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
@@ -47,7 +48,7 @@ def start(folder: Path, url: str, stage: str = "generate_logs") -> subprocess.Po
     script = ROOT / f"stages/{stage}.py"
     return subprocess.Popen(
         [sys.executable, str(script)], cwd=folder, env=environment,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=interruptible,
     )  # fmt: skip
 
 
@@ -103,9 +104,10 @@ def test_an_interrupted_stage_says_nothing_ugly_and_goes_on(tmp_path, server):
     folder = project(tmp_path / "p", url)
     process = start(folder, url)
     while kept(folder) < 100:
+        assert process.poll() is None, process.communicate()[0]
         time.sleep(0.002)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in output and "are kept" in output
     finish(start(folder, url))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline import ROOT, commit, experiment, new_project, own_cje, run
+from pipeline import ROOT, commit, new_project, own_cje, rerun, run
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"(?:^`([^`\n]+)`:\n\n)?^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -82,7 +82,7 @@ def ready(tmp_path_factory) -> Path:
     shutil.copytree(ROOT / "examples", repo / "examples")
     # One cache for all pages: what one has run, with the same settings, no other runs again.
     run("dvc", "config", "--local", "cache.dir", str(repo.parent / "cache"), cwd=repo)
-    experiment(repo)
+    rerun(repo)
     commit(repo)
     return repo
 

@@ -14,7 +14,7 @@ import pytest
 import zc.lockfile
 
 from loopback import Loopback
-from pipeline import ROOT, SIMULATED, new_project, ran, run
+from pipeline import ROOT, SIMULATED, interruptible, new_project, ran, run
 
 OPENAI, CLAUDE, SERVER = "openai/gpt-4o-mini", "anthropic/claude-haiku-4-5", "server/mine"
 TARGETS = {OPENAI: "openai/gpt-4o", CLAUDE: CLAUDE, SERVER: SERVER}
@@ -393,13 +393,13 @@ def test_an_interrupted_repro_keeps_what_was_paid_for_and_goes_on(repo, tmp_path
         options = {"cwd": repo, "env": environment(tmp_path, server.url, **path)}
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            start_new_session=True, **options,
+            start_new_session=True, preexec_fn=interruptible, **options,
         )  # fmt: skip
         while sum(server.successes.values()) < 20:
             assert process.poll() is None, process.communicate()[0]
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=120)
         assert process.returncode != 0 and "Traceback" not in output
         assert "interrupted: the replies so far are kept, run again to go on" in output
         subprocess.run(command, check=True, capture_output=True, **options)

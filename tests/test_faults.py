@@ -75,15 +75,16 @@ def test_with_a_fifth_of_the_calls_failing_the_table_is_whole_and_nothing_is_pai
     server = serve(fault_rate=0.2, fault_names=FAULTS, seed=3, keep=False)
     faults = [*FAULTS, "no-choices"] if model == OPENAI else FAULTS
     server.fault_names[:] = faults
-    found = answers(tmp_path / "a", model, 2000, concurrency=64, timeout=3.0)
+    # So few at once that none comes late by itself, on however busy a machine.
+    found = answers(tmp_path / "a", model, 800, concurrency=16, timeout=6.0)
     lost = found["answer"].isna()  # four replies of no use to one request are rare
     assert lost.sum() <= 3 and found["reason"][lost].str.contains("asked 4 times in all").all()
     assert found["reason"][~lost].isna().all()
     assert server.paid_twice() == {}
     hit = {name: n for name, n in server.faults.items() if name}
-    assert set(hit) == set(faults) and sum(hit.values()) > 400
+    assert set(hit) == set(faults) and sum(hit.values()) > 160
     server.fault_rate = 0.0
-    calm = answers(tmp_path / "b", model, 2000, concurrency=64)
+    calm = answers(tmp_path / "b", model, 800, concurrency=64, timeout=60.0)
     pd.testing.assert_frame_equal(found[~lost], calm[~lost])
     assert max(server.successes.values()) == 2  # once a store
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from cje.runs import locked_stages
 from cje.tables import read_table
-from pipeline import ROOT, STAGES, commit, experiment, new_project, ran, run
+from pipeline import ROOT, STAGES, commit, new_project, ran, rerun, restore, run
 
 SECRET = "sk-loopback-0123456789abcdef"
 SETTINGS = {
@@ -64,7 +65,7 @@ def server(tmp_path_factory):
 @pytest.fixture(scope="module")
 def project(server, tmp_path_factory):
     repo = new_project(tmp_path_factory.mktemp("project") / "cje")
-    assert ran(experiment(repo, **SETTINGS)) == STAGES
+    assert ran(rerun(repo, **SETTINGS)) == STAGES
     commit(repo)
     return repo
 
@@ -73,9 +74,7 @@ def project(server, tmp_path_factory):
 def repo(project, server):
     server.new()
     yield project
-    run("git", "checkout", "-q", ".", cwd=project)
-    run("git", "clean", "-fdq", cwd=project)
-    run("dvc", "checkout", "-q", "--force", cwd=project)
+    restore(project)
 
 
 def cost(repo: Path) -> dict:
@@ -96,19 +95,12 @@ def test_every_call_is_in_the_metrics_and_none_was_made_twice(repo, server):
     assert results["openai/gpt-4o"]["weights"] == "none"
 
 
-def test_all_stages_again_ask_nothing_need_no_key_and_give_the_same_bytes(repo, server):
-    keys = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY"), "")
-    assert ran(run("dvc", "repro", "--force", "--no-run-cache", cwd=repo, **keys)) == STAGES
-    assert server.new() == 0
-    assert run("git", "status", "--short", cwd=repo) == ""
-
-
 def test_more_labels_targets_and_prompts_ask_only_for_what_is_new(repo, server):
-    experiment(repo, "oracle_label", oracle_fraction=0.6)
+    rerun(repo, "oracle_label", oracle_fraction=0.6)
     labels = read_table(repo / "data/oracle_labels.parquet", "oracle_labels")
     assert len(labels) == 36 + 20 and server.new() <= 12  # equal answers share a judgement
     more = {"target_models": "[openai/gpt-4o,openai/gpt-4.1]", "max_samples": 70}
-    experiment(repo, "draw_targets", **more)
+    rerun(repo, "draw_targets", **more)
     assert server.new() == 10 + 10 + 70
     assert server.repeats() == 0
 
@@ -119,12 +111,12 @@ def test_another_rubric_of_the_judge_leaves_the_truth_and_its_labels_alone(repo,
     before, judged = [path.read_bytes() for path in labels], scores.read_bytes()
     mine = "Score from {{ low }} to {{ high }} how kind it is.\n--- user ---\n{{ answer }}\n"
     (repo / "data/rubrics/kind.j2").write_text(mine, encoding="utf-8")
-    experiment(repo, proxy_rubric="data/rubrics/kind.j2")
+    rerun(repo, proxy_rubric="data/rubrics/kind.j2")
     assert [path.read_bytes() for path in labels] == before and scores.read_bytes() != judged
     asked = server.log.read_text().splitlines()[server.seen :]
     assert 0 < server.new() <= 120 and server.repeats() == 0
     assert not any("/messages" in line for line in asked)  # where the oracle is asked
-    experiment(repo, proxy_rubric="null", oracle_rubric="data/rubrics/kind.j2")
+    rerun(repo, proxy_rubric="null", oracle_rubric="data/rubrics/kind.j2")
     assert [path.read_bytes() for path in labels] != before and scores.read_bytes() == judged
     assert 0 < server.new() <= 44 + 40  # labels alone
 
@@ -134,30 +126,35 @@ def test_queued_and_temporary_experiments_share_the_store(repo, server):
     run("dvc", "exp", "run", "--run-all", "-j", "2", cwd=repo)
     assert server.new() == 2 * 2 * 60
     run("dvc", "exp", "run", "--temp", "-f", "-S", "temperature=0.3", "draw_targets", cwd=repo)
-    experiment(repo, "draw_targets", temperature=0.5)
+    rerun(repo, "draw_targets", temperature=0.5)
     assert server.new() == 0
     assert server.repeats() == 0
 
 
-def test_a_worktree_shares_the_store_and_hands_over_the_one_it_had(repo, server, tmp_path):
+def test_a_worktree_shares_the_store_and_hands_over_the_one_it_had(
+    repo, server, tmp_path, monkeypatch
+):
     tree = tmp_path / "tree"
     run("git", "worktree", "add", "-q", "--detach", str(tree), cwd=repo)
     own = tree / ".cje/replies"
-    cooler = ("-S", "temperature=0.2", "generate_logs")
-    run("dvc", "exp", "run", *cooler, cwd=tree, CJE_STORE=str(own))
-    assert server.new() == 60 + 1  # as before the worktrees shared a store: paid, and its own
-    words = run("dvc", "exp", "run", "--force", *cooler, cwd=tree)
+    with monkeypatch.context() as before:  # worktrees shared a store
+        before.setenv("CJE_STORE", str(own))
+        rerun(tree, "generate_logs", temperature=0.2)
+    assert server.new() == 60 + 1
+    words = run("dvc", "repro", "--force", "--single-item", "generate_logs", cwd=tree)
     assert f"61 replies are now in {repo / '.cje/replies'}, which all worktrees share" in words
     assert not list(own.glob("*/*.jsonl"))
+    # All stages again, on the replies of the main worktree: no key, and the same bytes.
     run("git", "checkout", "-q", ".", cwd=tree)
     with (tree / "stages/generate_logs.py").open("a", encoding="utf-8") as script:
         script.write("# A comment.\n")
-    assert ran(run("dvc", "repro", "--force", "--no-run-cache", cwd=tree)) == STAGES
+    keys = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY"), "")
+    assert ran(run("dvc", "repro", "--force", "--no-run-cache", cwd=tree, **keys)) == STAGES
     assert server.new() == 0 and server.repeats() == 0
-    for name in ("estimates", "validation", "cost"):
-        assert (tree / f"metrics/{name}.json").read_bytes() == (
-            repo / f"metrics/{name}.json"
-        ).read_bytes()
+    changed = run("git", "status", "--short", cwd=tree).split()
+    assert changed == ["M", "dvc.lock", "M", "stages/generate_logs.py"]
+    one, other = locked_stages(repo), locked_stages(tree)
+    assert all(one[name]["outs"] == other[name]["outs"] for name in STAGES)
     run("git", "worktree", "remove", "--force", str(tree), cwd=repo)
 
 
@@ -205,12 +202,11 @@ def test_the_key_is_nowhere(repo):
 
 
 def test_a_budget_stops_the_stage_and_the_run_goes_on_when_it_is_raised(repo, server):
-    flags = ["-S", "temperature=0.9", "-S", "max_cost_usd=0.0008"]
-    output = run("dvc", "exp", "run", "draw_targets", *flags, cwd=repo, ok=False)
+    output = rerun(repo, "draw_targets", ok=False, temperature=0.9, max_cost_usd=0.0008)
     assert "max_cost_usd: $0.0008" in output and "Traceback" not in output
     asked = server.new()
     assert 0 < asked < 120
-    experiment(repo, "draw_targets", temperature=0.9, max_cost_usd=5)
+    rerun(repo, "draw_targets", temperature=0.9, max_cost_usd=5)
     assert asked + server.new() == 120
     assert server.repeats() == 0
 

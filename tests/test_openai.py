@@ -26,7 +26,7 @@ SCHEMA = json.dumps(
     }
 )
 PLAIN = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 8}
-QUICK = Wire(timeout=1.0, max_retries=1, concurrency=4)
+QUICK = Wire(timeout=10.0, max_retries=1, concurrency=4)
 
 
 def policy(model="gpt-4o", **changes):
@@ -143,7 +143,9 @@ FLAGS = ("again", "fatal", "retried", "billed")
 def test_a_fault_is_told_in_words_and_no_key(server, fault, words, flags):
     good = request(prompt="before")
     server.script([None] + [fault] * 2)
-    (_, failed), _ = ask(server, good, request(), wire=replace(QUICK, timeout=0.3))
+    late = fault.startswith(("timeout", "drip"))  # nothing else may be, on however busy a machine
+    wire = replace(QUICK, timeout=1.0 if late else QUICK.timeout)
+    (_, failed), _ = ask(server, good, request(), wire=wire)
     assert isinstance(failed, CallFailed)
     assert words in failed.reason and len(failed.reason) <= 200
     assert {f for f in FLAGS if getattr(failed, f)} == set(flags.split())

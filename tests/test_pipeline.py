@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from arena import copy_arena_sample
 from cje.settings import CALL_SETTINGS
-from pipeline import ROOT, STAGES, commit, experiment, new_project, ran, run
+from pipeline import ROOT, STAGES, commit, experiment, new_project, ran, rerun, restore, run
 
 SMALL = {
     "max_samples": 120,
@@ -99,8 +99,7 @@ def test_a_stage_starts_in_under_two_seconds(stage):
 def project(tmp_path_factory) -> Path:
     """A copy of the project, small settings committed, run once."""
     repo = new_project(tmp_path_factory.mktemp("project") / "cje")
-    experiment_output = experiment(repo, **SMALL)
-    assert ran(experiment_output) == STAGES
+    assert ran(rerun(repo, **SMALL)) == STAGES
     commit(repo)
     return repo
 
@@ -108,9 +107,7 @@ def project(tmp_path_factory) -> Path:
 @pytest.fixture
 def repo(project: Path):
     yield project
-    run("git", "checkout", "-q", ".", cwd=project)
-    run("git", "clean", "-fdq", cwd=project)
-    run("dvc", "checkout", "-q", "--force", cwd=project)
+    restore(project)
 
 
 def metrics(repo: Path, name: str) -> dict:
@@ -160,7 +157,7 @@ def test_a_second_run_does_nothing_and_a_forced_one_changes_nothing(repo):
     ],
 )
 def test_a_changed_setting_runs_what_depends_on_it_and_nothing_before(repo, changes, stages):
-    found = ran(experiment(repo, **changes))
+    found = ran(rerun(repo, **changes))
     assert found == [stage for stage in stages if stage in found]
     assert found[0] == stages[0]
     assert set(stages) - set(found) <= {"validate", "cost"}  # whose inputs may be unchanged
@@ -168,7 +165,7 @@ def test_a_changed_setting_runs_what_depends_on_it_and_nothing_before(repo, chan
 
 def test_another_temperature_touches_all_that_sampling_touches(repo):
     before = metrics(repo, "estimates")["results"]["better"]["v_hat"]
-    found = ran(experiment(repo, temperature=0.4))
+    found = ran(rerun(repo, temperature=0.4))
     assert found == STAGES[1:-1]  # the simulator makes no calls: their cost is unchanged
     assert metrics(repo, "estimates")["results"]["better"]["v_hat"] != before
     assert "better.v_hat" in run("dvc", "metrics", "diff", cwd=repo)
@@ -182,7 +179,7 @@ def test_more_labels_contain_the_fewer(repo):
         return labels[labels["draw"] == LOGGED]
 
     few = set(on_logs()["uid"])
-    experiment(repo, oracle_fraction=0.4)
+    rerun(repo, oracle_fraction=0.4)
     more = on_logs()
     assert few < set(more["uid"]) and (more["oracle_prob"] == 0.4).all()
 
@@ -218,8 +215,7 @@ def test_no_answer_is_labelled_twice_and_some_are_on_every_policys(repo):
     ],
 )
 def test_a_bad_setting_stops_the_first_stage_with_words(repo, changes, words):
-    flags = [part for key, value in changes.items() for part in ("-S", f"{key}={value}")]
-    output = run("dvc", "exp", "run", *flags, cwd=repo, ok=False)
+    output = rerun(repo, ok=False, **changes)
     assert words in output
     assert "Traceback" not in output
     assert len(ran(output)) == 1
@@ -228,7 +224,7 @@ def test_a_bad_setting_stops_the_first_stage_with_words(repo, changes, words):
 def test_prompts_of_ones_own(repo):
     rows = [json.dumps({"prompt": f"Say {i % 30}.", "checks": {"n": i}}) for i in range(60)]
     (repo / "data/prompts/mine.jsonl").write_text("\n".join(rows), encoding="utf-8")
-    experiment(repo, prompts="data/prompts/mine.jsonl")
+    rerun(repo, prompts="data/prompts/mine.jsonl")
     assert metrics(repo, "inputs")["prompts"] == 60
     (repo / "data/prompts/mine.jsonl").write_text(rows[0] + '\n{"prompt": ""}', encoding="utf-8")
     assert "mine.jsonl:2: prompt: missing or empty" in run("dvc", "repro", cwd=repo, ok=False)
@@ -269,7 +265,7 @@ def test_the_arena_sample_from_files(project, tmp_path):
     found = metrics(repo, "estimates")["results"]
     labels = [
         json.loads(line)["oracle_label"]
-        for line in next((repo / "data/inputs/probe_slice").iterdir()).open(encoding="utf-8")
+        for line in next((repo / "data/inputs/probe_slice").glob("*.jsonl")).open(encoding="utf-8")
     ]
     audited = found["parallel_universe_prompt"]
     own = stdev(labels) / len(labels) ** 0.5

@@ -24,7 +24,7 @@ from cje.report.redaction import redacted
 from cje.runs import Run, open_run
 from cje.settings import load_settings
 from cje.words import listed, number, p_value
-from pipeline import experiment, new_project, run
+from pipeline import new_project, rerun, run
 from reported import write_run
 
 HOSTILE = (
@@ -103,7 +103,7 @@ def name_of(cell: str) -> str:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     repo = new_project(tmp_path_factory.mktemp("project"))
-    experiment(repo, max_samples=120, target_labels=40, oracle_samples=60)
+    rerun(repo, max_samples=120, target_labels=40, oracle_samples=60)
     return repo
 
 

@@ -26,7 +26,7 @@ from cje.export import file_names
 from cje.notebook import ArenaAnalyzer
 from cje.runs import RESULTS, newest_run, open_run
 from cje.words import VERDICTS
-from pipeline import ROOT, experiment, new_project, run
+from pipeline import ROOT, new_project, rerun, run
 
 SMALL = {
     "max_samples": 120,
@@ -40,7 +40,7 @@ SMALL = {
 def project(tmp_path_factory) -> Path:
     """A simulated project, run once. Nothing here may change it."""
     repo = new_project(tmp_path_factory.mktemp("results") / "cje")
-    experiment(repo, **SMALL)
+    rerun(repo, **SMALL)
     return repo
 
 

