@@ -185,7 +185,7 @@ def test_judgements_without_a_score_are_asked_for_once_more_and_then_null_with_a
     found = provider.judge(given, name, score_range=(0, 10), seed=1)
     assert found["score"].isna().tolist() == [False] * 3 + [True] * 4
     assert found["score"].dropna().between(0, 10).all()
-    assert found["reason"].notna().tolist() == [False] * 3 + [True] * 4
+    assert found["reason"].notna().all()  # the judge's own, or why there is no score
     assert found["reason"][6] == "there is no answer"
     by_prompt = [sum(f"number {i}." in json.dumps(c.body) for c in server.calls) for i in range(7)]
     assert by_prompt == [1, 2, 2, 2, 2, 2, 0]
