@@ -10,7 +10,8 @@ from typing import Any
 from cje.runs import RESULTS, read_json
 
 PACKAGES = (
-    "cje-pipeline", "dvc", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "openai", "anthropic",
+    "cje-pipeline", "dvc", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "openai",
+    "anthropic",
 )  # fmt: skip
 
 
