@@ -1,18 +1,17 @@
 """Estimate each policy's expected oracle utility, the base's too, with interval and verdict."""
 
 import json
+from collections.abc import Mapping
 
 from cje import plots
-from cje.frames import KEY, rewarded_frames
+from cje.frames import rewarded_frames
 from cje.settings import Settings, load_settings
 from cje.stage import DATA, METRICS, PLOTS, run
 from cje.stats.analysis import Analysis, estimate
 from cje.stats.checking import check_frames
 from cje.stats.guardrails import finite_facts
-from cje.stats.inference import against
 from cje.stats.thresholds import GOOD_ESS
-from cje.tables import LOGGED, read_table, write_csv, write_metrics, write_table
-from cje.words import title
+from cje.tables import read_table, write_csv, write_metrics, write_table
 
 
 def main() -> str:
@@ -28,7 +27,7 @@ def main() -> str:
         known=known_facts(settings, base, set(draws["policy"]) | set(target_logps["policy"])),
     )  # fmt: skip
     write_results(result)
-    draw_figures(result, base, settings)
+    draw_weights(result, settings.thresholds)
     best = ", ".join(result.best) or "none, for all are refused"
     return f"Estimated {len(result.estimates)} policies; beaten by no other: {best}"
 
@@ -78,31 +77,12 @@ def write_results(result: Analysis) -> None:
     write_metrics(finite_facts(result.diagnostics), METRICS / "diagnostics.json")
 
 
-def draw_figures(result: Analysis, base: str, settings: Settings) -> None:
-    """Estimates, differences, comparisons and weights, each with its data."""
-    table, verdicts = result.estimates, result.estimates["verdict"]
-    scores = read_table(DATA / "rewards.parquet", "rewards", [*KEY, "judge_raw"])
-    own = scores["draw"].eq(LOGGED) == scores["policy"].eq(base)
-    table = table.join(scores[own].groupby("policy")["judge_raw"].mean().rename("raw_judge"))
-    found = against(result.comparisons, base, table.index, settings.alpha)
-    limits = settings.thresholds
-    ranked = table.sort_values("v_hat", ascending=False, kind="stable")
-    plots.estimates(
-        PLOTS / "estimates.png", table, base=base, alpha=settings.alpha,
-        title=title(ranked, [p for p in result.best if p != result.best_policy]),
-    )  # fmt: skip
-    plots.differences(PLOTS / "differences.png", found, verdicts, base=base, alpha=settings.alpha)
-    plots.comparison_heatmap(
-        PLOTS / "comparison_heatmap.png", result.p_values, result.differences, verdicts,
-        base=base, alpha=settings.alpha,
-    )  # fmt: skip
+def draw_weights(result: Analysis, limits: Mapping[str, float]) -> None:
+    """The weights; what shows verdicts is drawn when validation has had the last word."""
     plots.weight_dashboard(
         PLOTS / "weights.png", result.importance_weights, result.diagnostics,
         ess_good=max(GOOD_ESS, limits["caution_ess"]), ess_critical=limits["refuse_ess"],
     )  # fmt: skip
-    write_csv(plots.estimates_data(table), PLOTS / "estimates.csv")
-    write_csv(plots.differences_data(found), PLOTS / "differences.csv")
-    write_csv(plots.comparison_data(result.p_values), PLOTS / "comparison_heatmap.csv")
     write_csv(plots.weights_data(result.importance_weights), PLOTS / "weights.csv")
 
 

@@ -1,14 +1,17 @@
 """Validate the estimates against oracle labels on answers to prompts that no estimate used."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 
 from cje.designs import labelling_design
+from cje.figures import write_figures
 from cje.frames import unit_labels
+from cje.runs import Run
 from cje.settings import Settings, load_settings
 from cje.sources import open_source, unused_prompts
-from cje.stage import DATA, METRICS, run
+from cje.stage import DATA, METRICS, PLOTS, run
 from cje.stats.guardrails import best_policy, verdict, violations_frame, violations_list
 from cje.stats.samples import clusters_of
 from cje.stats.validation import validate
@@ -37,6 +40,7 @@ def main() -> str:
     write_metrics(validation_metrics(found, verdicts), METRICS / "validation.json")
     write_metrics(guard_rail_metrics(violations), METRICS / "guard_rails.json")
     write_metrics(summary_metrics(estimates, verdicts, found, violations), METRICS / "summary.json")
+    write_figures(Run(Path(), settings), PLOTS)
     covered = "no labels" if found.coverage is None else f"coverage {found.coverage:.0%}"
     words = f"{covered}; {len(violations)} findings of guard rails; {labelled}"
     return f"Validated {len(found.results)} policies: {words}"

@@ -2,18 +2,39 @@
 
 from pathlib import Path
 
-from cje import plots
-from cje.answer import title
+import pandas as pd
+
+from cje import plots, words
 from cje.runs import Run
+from cje.tables import write_csv
+
+
+def write_figures(run: Run, folder: Path) -> None:
+    """Every figure that shows a verdict, and the table behind it."""
+    draw_estimates(run, folder / "estimates.png")
+    draw_differences(run, folder / "differences.png")
+    draw_comparisons(run, folder / "comparison_heatmap.png")
+    write_csv(plots.estimates_data(run.estimates, truth(run)), folder / "estimates.csv")
+    write_csv(plots.differences_data(run.against_base), folder / "differences.csv")
+    write_csv(plots.comparison_data(run.p_values), folder / "comparison_heatmap.csv")
 
 
 def draw_estimates(run: Run, path: Path) -> None:
-    """Draw a run's estimates with the oracle's truth, which the stage's figure does not know."""
-    columns = {"oracle_truth": "oracle_truth", "ci_low_truth": "ci_low", "ci_high_truth": "ci_high"}
-    truth = run.estimates[list(columns)].dropna().rename(columns=columns)
+    """Draw a run's estimates with the oracle's truth."""
     plots.estimates(
-        path, run.estimates, truth, base=run.base, alpha=run.settings.alpha, title=title(run)
+        path,
+        run.estimates,
+        truth(run),
+        base=run.base,
+        alpha=run.settings.alpha,
+        title=words.title(run.estimates, run.rivals),
     )
+
+
+def truth(run: Run) -> pd.DataFrame:
+    """`oracle_truth`, `ci_low`, `ci_high` of the policies that it is known of."""
+    columns = {"oracle_truth": "oracle_truth", "ci_low_truth": "ci_low", "ci_high_truth": "ci_high"}
+    return run.estimates[list(columns)].dropna().rename(columns=columns)
 
 
 def draw_differences(run: Run, path: Path) -> None:
