@@ -32,7 +32,7 @@ def main() -> str:
 
 def draw_curve(result) -> None:
     """The figure and its data: the calibrator that all labels fit, over the labels."""
-    labelled = result.logs[result.logs["oracle_score"].notna() & result.logs["judge_raw"].notna()]
+    labelled = result.logs[result.logs["oracle_score"].notna()]
     judge, oracle = (labelled[c].to_numpy() for c in ("judge_raw", "oracle_score"))
     x = np.unique(result.logs["judge_raw"].dropna())
     y = result.fit.overall.predict(x)

@@ -157,7 +157,7 @@ def test_the_differences_say_what_the_comparisons_allow(monkeypatch, tmp_path):
     found, verdicts = pairs_with_the_base()
     words = words_of(monkeypatch, tmp_path, plots.differences, found, verdicts, base="base")
     assert "better is ahead of base by 0.100" in words
-    assert words.count("refused") == 1 and "+0.100  [+0.050, +0.150]" in words
+    assert words.count("refused") == 1 and "+0.100  +0.050 to +0.150" in words
     same = found.assign(told="same")
     words = words_of(monkeypatch, tmp_path, plots.differences, same, verdicts, base="base")
     assert "No policy is ahead of base beyond chance" in words

@@ -54,8 +54,10 @@ def calibration_curve(
         range_covered = (judge.min(), judge.max())
     draws = {name: finite(scores) for name, scores in (draw_scores or {}).items()}
     rank = f"Spearman {spearman:.2f}" if np.isfinite(spearman) else "Spearman not defined"
-    title = f"Calibration: judge vs oracle, {counted(judge.size, 'label')}"
-    subtitle = rank
+    labels = int(np.isfinite(oracle_score).sum())
+    title = f"Calibration: judge against oracle, {counted(labels, 'label')}"
+    unscored = labels - judge.size
+    subtitle = rank + (f"; {unscored} have no judge score" if unscored else "")
     if range_covered is not None:
         subtitle += f"; labels cover judge scores {range_covered[0]:.2f} to {range_covered[1]:.2f}"
     with drawing(path, title, subtitle if judge.size else "") as figure:
