@@ -43,7 +43,7 @@ def print_summary(run: Run, console: Console) -> None:
     """The question, the estimates, every verdict with its reason, the answer, what to do next."""
     console.print(*question(run), sep="\n")
     console.print(estimates_table(run, console.width))
-    console.print(*legend(run), sep="\n", style="dim")
+    console.print(*legend(run, console.width), sep="\n", style="dim")
     print_verdicts(run, console)
     console.print()
     console.print(*conclusion(run), sep="\n", style="bold")
@@ -59,10 +59,9 @@ NEXT = (
 
 def question(run: Run) -> list[str]:
     """What was done, for someone who reads it for the first time."""
-    logs, scores = (
-        len(read_table(run.data / f"{name}.parquet", name, ["uid"]))
-        for name in ("logs", "proxy_scores")
-    )
+    logs = len(read_table(run.data / "logs.parquet", "logs", ["uid"]))
+    judged = read_table(run.data / "proxy_scores.parquet", "proxy_scores", ["judge_raw"])
+    scores = int(judged["judge_raw"].notna().sum())
     labels = read_table(run.data / "oracle_labels.parquet", "oracle_labels", ["draw"])["draw"]
     logged = int((labels == LOGGED).sum())
     settings = run.settings
@@ -151,8 +150,8 @@ def truth_table(run: Run) -> Table:
     return table
 
 
-def legend(run: Run) -> list[str]:
-    """What the columns mean."""
+def legend(run: Run, width: int) -> list[str]:
+    """What the columns of `estimates_table` mean."""
     lines = [
         "raw judge: the mean of its scores as they are; calibrated judge: the same on the oracle's "
         f"scale, by {run.base}'s labels, which may be wrong for another policy.",
@@ -161,10 +160,11 @@ def legend(run: Run) -> list[str]:
     ]
     known = run.estimates.dropna(subset=["oracle_truth"])
     if len(known):
+        error = f"its standard error is at most {number(known['se_truth'].max())}"
+        agree = "in or out: whether the two agree within their errors"
         lines.append(
             f"truth: the oracle's mean over {int(known['truth_labels'].max()):,} answers of the "
-            "policy that no estimate used; in or out: whether the two agree within their errors "
-            f"(its standard error is at most {number(known['se_truth'].max())})."
+            f"policy that no estimate used; {error if width < NARROW else f'{agree} ({error})'}."
         )
     return lines
 
