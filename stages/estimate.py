@@ -42,15 +42,29 @@ def known_facts(settings: Settings, base: str, targets: set[str]) -> dict[str, d
     left_out = inputs.get("left_out", {})
     lost = {policy: row["share"] for policy, row in left_out.get("draws", {}).items()}
     lost |= {base: left_out["logs"]["share"]} if "logs" in left_out else {}
+    labels = json.loads((METRICS / "labels.json").read_text(encoding="utf-8"))
+    adds = settings.source == "models" or settings.asks_people
     return {
         policy: {
             "identical": policy in settings.identical_policies,
             "self_preference": settings.judged_by_itself(policy),
             "rescored_spread": 0.0 if policy == base else spread,
             "left_out": lost.get(policy, 0.0),
+            "adds_labels": adds,
         }
+        | list_facts(labels.get("policies", {}).get(policy, {}))
         for policy in {*targets, base}
     }
+
+
+def list_facts(counts: dict[str, int]) -> dict[str, float]:
+    """Of a policy's answers on the list of people, the shares skipped and passed over of those that
+    they came to, and how many wait; nothing where people do not label."""
+    if not counts:
+        return {}
+    seen = max(1, counts["labelled"] + counts["skipped"] + counts["passed_over"])
+    shares = {name: counts[name] / seen for name in ("skipped", "passed_over")}
+    return shares | {"waiting": counts["waiting"]}
 
 
 def write_results(result: Analysis) -> None:

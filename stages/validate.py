@@ -8,9 +8,10 @@ import pandas as pd
 from cje.designs import labelling_design
 from cje.figures import write_figures
 from cje.frames import unit_labels
+from cje.labelling.people import PeopleLabel, open_labelled
 from cje.runs import Run
 from cje.settings import Settings, load_settings
-from cje.sources import open_source, unused_prompts
+from cje.sources import unused_prompts
 from cje.stage import DATA, METRICS, PLOTS, run
 from cje.stats.guardrails import best_policy, verdict, violations_frame, violations_list
 from cje.stats.samples import clusters_of
@@ -66,7 +67,7 @@ def label_answers(settings: Settings) -> str:
     logs = read_table(DATA / "logs.parquet", "logs", ["uid", "answer", "action"])
     draws = read_table(DATA / "draws.parquet", "draws", ["uid", "policy", "draw", "answer"])
     used = read_table(DATA / "oracle_labels.parquet", "oracle_labels")
-    source = open_source(settings, "validate")
+    source = open_labelled(settings, "validate")
     scores = read_table(DATA / "proxy_scores.parquet", "proxy_scores")
     design = labelling_design(settings, prompts, scores)
     labels = source.validation_labels(prompts, logs, draws, used, design)
@@ -75,6 +76,10 @@ def label_answers(settings: Settings) -> str:
     counts = labels["policy"].value_counts(sort=False)
     by_policy = ", ".join(f"{policy} {count:,}" for policy, count in counts.items()) or "none"
     unused = len(unused_prompts(prompts, used))
+    if isinstance(source, PeopleLabel) and (
+        left := source.checks_waiting(prompts, logs, draws, design)
+    ):
+        by_policy += f"; {left:,} that would check the estimates wait for labels: cje label"
     return f"{unused:,} prompts without a label that an estimate used; labelled here: {by_policy}"
 
 

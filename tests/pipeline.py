@@ -16,7 +16,7 @@ STAGES = (
     "load_prompts generate_logs draw_targets proxy_score oracle_label calibrate estimate validate "
     "cost"
 ).split()
-KEPT = "stages data/inputs/README.md data/prompts data/rubrics dvc.yaml".split()
+KEPT = "stages data/inputs/README.md data/prompts data/rubrics labels/README.md dvc.yaml".split()
 SIMULATED = ROOT / "tests/simulated.yaml"
 
 

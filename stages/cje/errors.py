@@ -22,6 +22,10 @@ class CJEError(ValueError):
     """Something the user can mend: the message says what is wrong, where, and what to do."""
 
 
+class Waiting(CJEError):
+    """Nothing is wrong: the run waits for people, and the message says for what."""
+
+
 @contextmanager
 def writing(path: str | PathLike) -> Iterator[None]:
     """While the file is written: a disk that is full or closed to us is a CJEError that names it,

@@ -114,6 +114,8 @@ def forecast(settings: Settings, prompts: pd.DataFrame) -> dict[tuple[str, str],
     scores = source.proxy_scores(prompts, logs, draws)
     answers = pd.concat([logs[["uid", "answer"]], draws[["uid", "answer"]]])
     _unworded(calls, prompts, settings.proxy_model, answers)
+    if settings.asks_people:
+        return calls.expected
     calls.stage = "oracle_label"
     design = labelling_design(settings, prompts, scores)
     source.oracle_labels(prompts, logs, draws, design)

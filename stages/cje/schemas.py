@@ -92,6 +92,7 @@ _LABEL = (
     Column("oracle_prob", REAL, rule=PROBABILITY, own_scale=True),
     Column("raters", INTEGER, null=True, optional=True, rule=COUNTED),  # whose mean the score is
     Column("reason", null=True, optional=True),  # why the score is what it is
+    Column("ratings", pa.list_(REAL), null=True, optional=True, rule=FINITE, own_scale=True),
 )
 _REPLY = (
     Column("tokens", pa.list_(TEXT), null=True),

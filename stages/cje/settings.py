@@ -33,6 +33,7 @@ MAX_LINES = 5  # of an error message
 MODEL_REFERENCE = re.compile(
     r"[^/\s]+/[^/\s](\S*\S)?|(likelihood/)?local//\S+|(gpt-|claude-|o\d)\S*"
 )
+HUMAN = "human"  # in place of an oracle's model: people give the labels
 MODEL_WORDS = "a model: provider/model as in sim/base or openai/gpt-5.4-mini, or gpt-*, claude-*"
 
 Integer = Annotated[int, Strict()]
@@ -55,6 +56,7 @@ COUNT_WORDS = "a whole number, 0 or more"
 POSITIVE_WORDS = "a whole number, 1 or more"
 SAMPLES_WORDS = f"{COUNT_WORDS}, or auto"
 RANGE_WORDS = "two numbers [low, high], low below high"
+EXTRA_WORDS = "numbers of answers by policy, {unhelpful: 60}"
 POLICY_WORDS = (
     "{model: ...} with, if wanted, system_prompt, temperature, top_p, max_tokens, "
     "reasoning_effort, base_url and chat_template"
@@ -122,7 +124,14 @@ def _scale(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
+def _oracle(text: str) -> str:
+    if text != HUMAN and not is_model_reference(text):
+        raise ValueError(f"{show_value(text)} is not allowed; give {HUMAN}, or {MODEL_WORDS}")
+    return text
+
+
 Model = Annotated[str, AfterValidator(_model)]
+Oracle = Annotated[str, AfterValidator(_oracle)]
 Scale = Annotated[tuple[Real, Real], AfterValidator(_scale)]
 FROZEN = ConfigDict(extra="forbid", frozen=True)
 
@@ -245,7 +254,7 @@ class Settings(BaseModel):
     )
     base_model: str = Field(description="a policy of `policies`, or a model")
     target_models: tuple[str, ...] = Field(description="a list of policies, [clone, better]")
-    oracle_model: Model = Field("sim/oracle", description=MODEL_WORDS)
+    oracle_model: Oracle = Field("sim/oracle", description=f"{HUMAN}, or {MODEL_WORDS}")
     proxy_model: Model = Field("sim/judge", description=MODEL_WORDS)
 
     temperature: Temperature | None = Field(0.7, description=TEMPERATURE_WORDS)
@@ -278,6 +287,8 @@ class Settings(BaseModel):
     )
     target_labels: Count = Field(100, description=COUNT_WORDS)
     sampling: Sampling = Field(Sampling.UNIFORM, description=one_of(Sampling))
+    extra_labels: dict[str, Count] = Field({}, description=EXTRA_WORDS)
+    raters_overlap: Share = Field(0.0, description=SHARE_WORDS)
     oracle_samples: Count | Literal["auto"] = Field("auto", description=SAMPLES_WORDS)
     judge_range: Scale = Field((0.0, 10.0), description=RANGE_WORDS)
     oracle_range: Scale = Field((0.0, 10.0), description=RANGE_WORDS)
@@ -362,9 +373,14 @@ class Settings(BaseModel):
         return Judge("oracle_model", self.oracle_model, self.oracle_range, *rubric)
 
     @property
-    def judges(self) -> tuple[Judge, Judge]:
-        """The proxy and the oracle."""
-        return self.proxy, self.oracle
+    def judges(self) -> tuple[Judge, ...]:
+        """The judges that are models: the proxy, and the oracle unless people are."""
+        return (self.proxy,) if self.asks_people else (self.proxy, self.oracle)
+
+    @property
+    def asks_people(self) -> bool:
+        """Whether people give the oracle's labels."""
+        return self.oracle_model == HUMAN
 
     def judged_by_itself(self, name: str) -> str | None:
         """judge or oracle, where that is the policy's own model; None else, and for files."""

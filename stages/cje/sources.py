@@ -39,6 +39,7 @@ HUB = "hf:"
 PROMPT_COLUMNS = ("checks", "reference", *TURNS, *CLUSTERS)  # the others are metadata
 PAID_CHECKS = 100  # prompts that check the estimates where oracle_samples is auto and labels cost
 RESCORED = 16  # logged answers that the base policy is asked to score anew
+CHECKS = "validation"  # salt of the order in which prompts are labelled that check the estimates
 ANSWER_KEY = ["uid", "policy", "draw", "answer"]
 CHECKED_TABLES = (
     "logs", "draws", "target_logps", "proxy_scores", "oracle_labels", "validation_labels"
@@ -235,27 +236,10 @@ class ModelSource:
         return self._labels(prompts, chosen)
 
     def chosen_for_estimates(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, design: Design
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, design: "Design"
     ) -> pd.DataFrame:
-        """The logged answers to `oracle_fraction` of the prompts, at least one, and every target's
-        first draws for `target_labels` of them, to be labelled.
-
-        Both are the first prompts of one order, the design's: all targets share theirs, and the
-        fewer of the two are among the more.
-        """
-        answers = all_answers(logs, draws)
-        logged, own = self._counts(prompts)
-        chosen = [
-            _chosen(answers[answers["draw"] == draw], prompts, design.chosen(count), chance)
-            for draw, count in ((LOGGED, logged), (0, own))
-            for chance in [design.probability(count)]
-        ]
-        return pd.concat(chosen, ignore_index=True)
-
-    def _counts(self, prompts: pd.DataFrame) -> tuple[int, int]:
-        """On how many of the prompts the logs are to be labelled, and each target."""
-        logged = max(1, round(self.settings.oracle_fraction * len(prompts)))
-        return logged, self.settings.target_labels
+        """The answers to be labelled for the estimates; see the function of that name."""
+        return chosen_for_estimates(self.settings, prompts, logs, draws, design)
 
     def chosen_for_validation(
         self,
@@ -263,21 +247,10 @@ class ModelSource:
         logs: pd.DataFrame,
         draws: pd.DataFrame,
         used: pd.DataFrame,
-        design: Design,
+        design: "Design",
     ) -> pd.DataFrame:
-        """The logged answers and every target's first draws for `oracle_samples` of the prompts
-        without a label in `used`, the same for all policies; all such prompts where they are
-        fewer. The chance of a prompt is that of being left over, times that of being chosen then.
-        """
-        uids = unused_prompts(prompts, used)["uid"]
-        count = checked_prompts(self.settings, len(uids))
-        mask = np.zeros(len(prompts), dtype=bool)
-        mask[uids.index[nested_sample(uids, count, self.settings.seed, "validation")]] = True
-        left = 1 - design.probability(max(self._counts(prompts)))
-        # Those whose labels could not be had are left over as well.
-        chance = left * (mask.sum() / left.sum()) if left.sum() > 0 else np.ones(len(prompts))
-        answers = all_answers(logs, draws)
-        return _chosen(answers[answers["draw"] <= 0], prompts, mask, np.clip(chance, 1e-9, 1))
+        """The answers to be labelled to check them; see the function of that name."""
+        return chosen_for_validation(self.settings, prompts, logs, draws, used, design)
 
     def call_table(self) -> pd.DataFrame:
         """The calls that the tables of this stage rest on."""
@@ -338,11 +311,77 @@ def all_answers(logs: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([logged[ANSWER_KEY], draws[ANSWER_KEY]], ignore_index=True)
 
 
+def chosen_for_estimates(
+    settings: Settings,
+    prompts: pd.DataFrame,
+    logs: pd.DataFrame,
+    draws: pd.DataFrame,
+    design: "Design",
+) -> pd.DataFrame:
+    """The logged answers to `oracle_fraction` of the prompts, at least one, and every target's
+    first draws for `target_labels` of them, to be labelled; of a policy in `extra_labels` so many
+    more.
+
+    All are the first prompts of one order, the design's: the targets share theirs, and the fewer
+    are among the more.
+    """
+    answers = all_answers(logs, draws)
+    logged, own = _counts(settings, prompts)
+    chosen = []
+    for draw, count in ((LOGGED, logged), (0, own)):
+        rows = answers[answers["draw"] == draw]
+        for extra, policies in _by_extra(rows["policy"].unique(), settings):
+            mask, chance = design.chosen(count + extra), design.probability(count + extra)
+            chosen.append(_chosen(rows[rows["policy"].isin(policies)], prompts, mask, chance))
+    return pd.concat(chosen, ignore_index=True)
+
+
+def _counts(settings: Settings, prompts: pd.DataFrame) -> tuple[int, int]:
+    """On how many of the prompts the logs are to be labelled, and each target."""
+    return max(1, round(settings.oracle_fraction * len(prompts))), settings.target_labels
+
+
+def _by_extra(policies: Iterable[str], settings: Settings) -> list[tuple[int, list[str]]]:
+    """The policies by the number of labels that they have beyond the others, fewest first."""
+    found: dict[int, list[str]] = {}
+    for policy in policies:
+        found.setdefault(settings.extra_labels.get(policy, 0), []).append(policy)
+    return sorted(found.items())
+
+
+def chosen_for_validation(
+    settings: Settings,
+    prompts: pd.DataFrame,
+    logs: pd.DataFrame,
+    draws: pd.DataFrame,
+    used: pd.DataFrame,
+    design: "Design",
+) -> pd.DataFrame:
+    """The logged answers and every target's first draws for `oracle_samples` of the prompts without
+    a row in `used`, the same for all policies; all such prompts where they are fewer. The chance of
+    a prompt is that of being left over, times that of being chosen then."""
+    uids = unused_prompts(prompts, used)["uid"]
+    count = checked_prompts(settings, len(uids))
+    mask = np.zeros(len(prompts), dtype=bool)
+    mask[uids.index[nested_sample(uids, count, settings.seed, CHECKS)]] = True
+    logged, own = _counts(settings, prompts)
+    most = max(settings.extra_labels.get(p, 0) + own for p in draws["policy"].unique())
+    most = max(most, *(logged + settings.extra_labels.get(p, 0) for p in logs["action"].unique()))
+    left = 1 - design.probability(most)
+    # Those whose labels could not be had are left over as well.
+    chance = left * (mask.sum() / left.sum()) if left.sum() > 0 else np.ones(len(prompts))
+    answers = all_answers(logs, draws)
+    return _chosen(answers[answers["draw"] <= 0], prompts, mask, np.clip(chance, 1e-9, 1))
+
+
 def checked_prompts(settings: Settings, unused: int) -> int:
     """On how many of the prompts without a label the estimates are checked: `oracle_samples`; auto
-    takes all where a program is the oracle, whose labels cost nothing, and 100 else."""
+    takes all where a program is the oracle, whose labels cost nothing, none where people are, and
+    100 else."""
     if settings.oracle_samples != "auto":
         return min(settings.oracle_samples, unused)
+    if settings.asks_people:
+        return 0
     free = split_model(settings.oracle_model)[0] in COMPUTED
     return unused if free else min(PAID_CHECKS, unused)
 

@@ -8,7 +8,7 @@ import pandas as pd
 from rich.console import Console
 
 from cje import INTERRUPTED
-from cje.errors import CJEError, disk_problem
+from cje.errors import CJEError, Waiting, disk_problem
 
 DATA, METRICS, PLOTS = Path("data"), Path("metrics"), Path("plots")
 
@@ -26,6 +26,8 @@ def run(main: Callable[[], str], title: str) -> None:
     console.rule(title)
     try:
         console.print(f"{tick(console)} {main()}", markup=False, soft_wrap=True)
+    except Waiting as words:
+        sys.exit(str(words))
     except CJEError as error:
         sys.exit(f"error: {error}")
     except OSError as error:

@@ -57,6 +57,11 @@ class Rubric:
     user: Template
     needs_reference: bool = False
 
+    def criteria(self, score_range: tuple[float, float]) -> str:
+        """What a good answer is, for people who judge by this rubric: the system's message."""
+        scale = dict(zip(SCALE, map(plain_number, score_range), strict=True))
+        return _render(self.name, self.system, scale)
+
     def messages(
         self,
         prompt: str,

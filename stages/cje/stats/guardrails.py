@@ -9,6 +9,7 @@ finding about the run counts for every policy.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import ceil, isfinite
+from shlex import quote
 from typing import NamedTuple
 
 import pandas as pd
@@ -42,7 +43,9 @@ class PolicyDiagnostics:
     label_skew: their skewness over the root of their number; label_values: how many different ones
     there are; power: how much of the predictions is believed. transport: what the evidence says
     less the calibrated judge's mean, transport_z in standard errors; gap_z: exact weights less own
-    labels. labels_z: judge scores, labelled answers against all.
+    labels. labels_z: judge scores, labelled answers against all. skipped, passed_over: of the
+    answers that people who label came to, the shares that they skipped, or passed over unsaid;
+    waiting: how many are still on their list. adds_labels: `cje label --add` draws labels here.
     """
 
     policy: str
@@ -95,6 +98,10 @@ class PolicyDiagnostics:
     missing: float = 0.0
     unparsed: float = 0.0
     left_out: float = 0.0
+    skipped: float = 0.0
+    passed_over: float = 0.0
+    waiting: int = 0
+    adds_labels: bool = False
     self_preference: str | None = None
     rescored_spread: float = 0.0
 
@@ -241,13 +248,22 @@ def labels_needed(spread: float) -> int:
 
 
 def label_answers(d: PolicyDiagnostics) -> str:
-    """The remedy of more labels; it asks for more than there are."""
+    """The remedy of more labels, with the command that draws them; it asks for more than there are,
+    and for no more than there are answers."""
     wanted = labels_needed(d.spread)
     if d.labels >= wanted:
         wanted = 2 * d.labels
-    if d.is_base:
-        return f"label {wanted:,} of the logged answers (oracle_fraction)"
-    return f"label {wanted:,} of its own answers (target_labels: {wanted})"
+    more = wanted - d.labels
+    if d.prompts_with_draws:
+        more = min(more, d.prompts_with_draws - d.labels)
+    if more <= 0:
+        return "have more prompts answered (max_samples), and label them"
+    whose = "the logged" if d.is_base else "its own"
+    words = f"label {more:,} more of {whose} answers"
+    if d.waiting >= more:
+        return f"{words}, which wait on the list: cje label"
+    command = f"cje label --policy {quote(d.policy)} --add {more - d.waiting}"
+    return f"{words}: {command}" if d.adds_labels else words
 
 
 def about_weights(check):
@@ -554,6 +570,29 @@ def _labels_not_random(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding
             f"its labelled answers have {way} judge scores than the others, by "
             f"{abs(d.labels_z):.1f} standard errors",
             "label a random part, or give each label's chance to be chosen (oracle_prob)",
+        )
+
+
+@rail("skipped_labels", "people skipped answers that they were asked to label", "max_unparsed")
+def _skipped_labels(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
+    if d.skipped > limits["max_unparsed"]:
+        yield Finding(
+            Severity.WARNING,
+            f"{per_cent(d.skipped)} of its answers that people came to were skipped: the estimate "
+            "is of the others, and were all of them worth nothing, or all perfect, it would be "
+            f"{d.value * d.skipped:.3f} lower or {(1 - d.value) * d.skipped:.3f} higher",
+            "have somebody else label what was skipped: cje label",
+        )
+
+
+@rail("labels_out_of_order", "people passed over answers of their list", "max_unparsed")
+def _labels_out_of_order(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
+    if d.passed_over > limits["max_unparsed"]:
+        yield Finding(
+            Severity.WARNING,
+            f"{per_cent(d.passed_over)} of its answers that stand before the last one labelled "
+            "have neither a label nor a reason: those labelled may not be a random sample",
+            "label what was passed over, which comes first: cje label",
         )
 
 

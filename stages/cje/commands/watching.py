@@ -1,0 +1,68 @@
+"""`cje label --watch`: what is known, after every batch of labels."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from cje.console import VERDICT_STYLES, new_table
+from cje.labelling.session import Session
+from cje.runs import Run, open_run
+from cje.words import interval, number
+
+QUIET = 120.0  # seconds without a label after which a smaller batch is estimated, too
+
+
+def watch(session: Session, every: int, console: Console) -> None:
+    """Run the pipeline after every `every` marks of the session, and print what it finds."""
+    known, seen, since = 0, 0, time.monotonic()
+    while True:
+        time.sleep(0.5)
+        if session.given != seen:
+            seen, since = session.given, time.monotonic()
+        new = seen - known
+        if new >= every or (new and time.monotonic() - since > QUIET):
+            known = seen
+            estimate(seen, console)
+
+
+def estimate(marks: int, console: Console) -> None:
+    """Run the pipeline on the labels so far, and print what is known."""
+    programs = str(Path(sys.executable).parent)
+    environment = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', '')}"}
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "repro"], env=environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        lines = (done.stdout + done.stderr).strip().splitlines()
+        console.print("dvc repro could not finish; the labels are kept:", style="bold")
+        console.print(*lines[-3:], sep="\n", markup=False, soft_wrap=True)
+        return
+    print_known(open_run("."), marks, console)
+
+
+def print_known(run: Run, marks: int, console: Console) -> None:
+    """The estimates so far, with their labels, and what stopping now would mean."""
+    table = new_table(
+        f"After {marks:,} marks here",
+        {
+            "policy": "left", "labels": "right", "estimate": "right", "interval": "right",
+            "half width": "right", "verdict": "left",
+        },
+    )  # fmt: skip
+    for policy, row in run.estimates.iterrows():
+        ends = row["ci_low"], row["ci_high"]
+        table.add_row(
+            policy, f"{row['labels']:.0f}", number(row["v_hat"]), interval(*ends),
+            number((ends[1] - ends[0]) / 2), row["verdict"],
+            style=VERDICT_STYLES[row["verdict"]] if row["verdict"] == "refuse" else None,
+        )  # fmt: skip
+    console.print(table)
+    console.print(
+        "Intervals are for a number of labels that was set beforehand: whoever stops because they "
+        "look good will be wrong more often than they say.",
+        style="dim",
+    )

@@ -1,0 +1,164 @@
+"""Labels from a filled list: every row is checked, and a file with a bad row changes nothing."""
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cje.errors import CJEError
+from cje.labelling.files import unguarded
+from cje.labelling.kept import Labels, Mark
+from cje.labelling.sheets import read_sheet
+from cje.labelling.tasks import answer_id
+from cje.settings import Settings, show_value
+
+SKIP = "skip"
+SHOWN = 10  # bad rows that an error quotes
+NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)")
+
+
+class BadRow(Exception):
+    """Why a row cannot be used: the column and the reason."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did: the marks that are `new`, those that `corrected` an earlier one of the
+    same rater, each with that one, how many rows were `unchanged` and how many had no label yet
+    (`empty`); `elsewhere`, the labels of answers that are not on the list now; `notes`, sentences
+    on how the file was read."""
+
+    new: list[Mark]
+    corrected: list[tuple[Mark, Mark]]
+    unchanged: int
+    empty: int
+    elsewhere: int
+    notes: list[str]
+
+
+def import_labels(
+    path: Path, rows: pd.DataFrame, labels: Labels, settings: Settings, rater: str
+) -> Imported:
+    """Take the labels in the file at `path` over into `labels`; `rows` is the list of answers and
+    `rater` whose labels they are where no column `rater` says so.
+
+    Raises CJEError, with line and reason of each bad row, and takes nothing then.
+    """
+    sheet = read_sheet(path)
+    known = dict(zip(rows["id"], rows["uid"], strict=True))
+    known |= {mark.id: mark.uid for mark in labels.marks if mark.id not in known}
+    listed = set(rows["id"])
+    marks: dict[tuple[str, str], tuple[int, Mark]] = {}
+    problems, empty = [], 0
+    for line, row in sheet.rows:
+        try:
+            mark = _mark(row, known, settings, rater, path.name)
+            if mark is None:
+                empty += 1
+                continue
+            before, other = marks.setdefault((mark.id, mark.rater), (line, mark))
+            if (other.label, other.skip) != (mark.label, mark.skip):
+                raise BadRow(f"label: {_said(mark)}, but {_said(other)} on line {before}")
+        except BadRow as problem:
+            problems.append(f"{path}:{line}: {problem}")
+    if problems:
+        more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+        count = "1 bad row" if len(problems) == 1 else f"{len(problems)} bad rows"
+        raise CJEError("\n".join([*problems[:SHOWN], *more, f"{count}: nothing was imported"]))
+    return _added([mark for _, mark in marks.values()], labels, listed, empty, sheet.notes)
+
+
+def _added(
+    marks: Iterable[Mark], labels: Labels, listed: set[str], empty: int, notes: list[str]
+) -> Imported:
+    new, corrected, unchanged, elsewhere = [], [], 0, 0
+    with labels.locked():
+        labels.refresh()
+    for mark in marks:
+        elsewhere += mark.id not in listed
+        before = labels.current.get(mark.id, {}).get(mark.rater)
+        if before is None:
+            new.append(mark)
+        elif (before.label, before.skip, before.note) == (mark.label, mark.skip, mark.note):
+            unchanged += 1
+        elif (before.label, before.skip) == (mark.label, mark.skip) and not mark.note:
+            unchanged += 1  # an emptied note takes nothing back
+        else:
+            corrected.append((before, mark))
+    labels.add([*new, *(mark for _, mark in corrected)])
+    return Imported(new, corrected, unchanged, empty, elsewhere, notes)
+
+
+def _mark(
+    row: dict[str, Any], known: dict[str, str], settings: Settings, rater: str, via: str
+) -> Mark | None:
+    """The row as a mark; None where there is no label yet."""
+    name = _text(row.get("id"))
+    value, note = _blank_as_none(row.get("label")), _text(row.get("note"))
+    if not name:
+        if value is None:
+            return None  # a line of the head, or of the user's own
+        raise BadRow("id: missing; take it from the list")
+    if name not in known and not _is_answer(name, row):
+        raise BadRow(f"id: {show_value(name)} is not on the list; take it from labels/todo.csv")
+    if value is None:
+        return None
+    given = {
+        "id": name, "uid": known.get(name, ""), "rater": _text(row.get("rater")) or rater,
+        "note": note, "via": via,
+    }  # fmt: skip
+    if isinstance(value, str) and value.strip().casefold() == SKIP:
+        if not note:
+            raise BadRow("note: missing; a skip needs its reason")
+        return Mark(**(given | {"skip": note, "note": ""}))
+    scale = settings.oracle_range
+    return Mark(**given, label=number(value, scale), scale=scale)
+
+
+def number(value: Any, scale: tuple[float, float]) -> float:
+    """A label as a number on the scale; the comma of many countries is a decimal point. Raises
+    BadRow for what is none."""
+    if isinstance(value, date | time | timedelta):
+        raise BadRow(
+            f"label: {value}: the spreadsheet took the number for a date; format the column as "
+            "text or number, and write it again"
+        )
+    if isinstance(value, str):
+        text = value.strip().replace("\N{NO-BREAK SPACE}", "")
+        text = text.replace("\N{MINUS SIGN}", "-")
+        if not NUMBER.fullmatch(text):
+            raise BadRow(f"label: {show_value(value)} is neither a number nor {SKIP}")
+        value = float(text.replace(",", "."))
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise BadRow(f"label: {show_value(value)} is neither a number nor {SKIP}")
+    lo, hi = scale
+    if not lo <= value <= hi:
+        raise BadRow(f"label: {value:g} is outside oracle_range [{lo:g}, {hi:g}]")
+    return float(value)
+
+
+def _is_answer(name: str, row: dict[str, Any]) -> bool:
+    """Whether the row's own texts are those of its id, which then is of an earlier list."""
+    prompt, answer = row.get("prompt"), row.get("answer")
+    if not (isinstance(prompt, str) and isinstance(answer, str)):
+        return False
+    return answer_id(unguarded(prompt), unguarded(answer)) == name
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value).strip()
+
+
+def _blank_as_none(value: Any) -> Any:
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _said(mark: Mark) -> str:
+    return f"{mark.label:g}" if mark.label is not None else SKIP

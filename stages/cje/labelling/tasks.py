@@ -1,0 +1,105 @@
+"""Which answers people are asked to label, in which order, and by how many raters.
+
+An answer is known by its prompt and its text: equal answers of several policies are labelled once,
+and a label stays with the text whatever settings lead back to it. Prompts come in the order of the
+sampling design, so that the part of the list that is done is at all times a sample with known
+chances, on the same prompts for all policies; the answers to a prompt come together, in random order.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import pandas as pd
+
+from cje.settings import Settings
+from cje.sources import CHECKS, chosen_for_estimates, chosen_for_validation, sample_order
+from cje.stats.sampling import Design
+
+LETTERS = "bcdfghjkmnpqrstvwxz"  # no digit: spreadsheets leave an id of letters alone
+ID_LENGTH = 12
+COLUMNS = ["id", "uid", "prompt", "reference", "answer", "raters", "policies"]
+
+
+def answer_id(prompt: str, answer: str) -> str:
+    """A name of an answer to a prompt that does not tell whose it is: 12 letters, a hash of both
+    texts."""
+    data = f"{len(prompt)}/{prompt}{answer}".encode("utf-8", "surrogatepass")
+    number = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest())
+    letters = []
+    for _ in range(ID_LENGTH):
+        number, place = divmod(number, len(LETTERS))
+        letters.append(LETTERS[place])
+    return "".join(letters)
+
+
+def the_list(
+    settings: Settings,
+    prompts: pd.DataFrame,
+    logs: pd.DataFrame,
+    draws: pd.DataFrame,
+    design: Design,
+) -> pd.DataFrame:
+    """The answers to label, in order, a row an `id`: `uid`, `prompt`, `reference`, `answer`, how
+    many `raters` are wanted, and the `policies` that gave it, which no rater sees.
+
+    First those that estimates use, in the order of the design, then those that check them.
+    """
+    estimates = for_estimates(settings, prompts, logs, draws, design)
+    checks = for_checks(settings, prompts, logs, draws, design)
+    rows = pd.concat([estimates, checks], ignore_index=True)
+    policies = rows.groupby("id")["policy"].agg(lambda names: tuple(sorted(set(names))))
+    rows = rows.drop_duplicates("id", ignore_index=True)
+    twice = [_unit(settings.seed, "raters", name) < settings.raters_overlap for name in rows["id"]]
+    rows = rows.assign(raters=[2 if two else 1 for two in twice])
+    return rows.assign(policies=rows["id"].map(policies))[COLUMNS]
+
+
+def for_estimates(
+    settings: Settings,
+    prompts: pd.DataFrame,
+    logs: pd.DataFrame,
+    draws: pd.DataFrame,
+    design: Design,
+) -> pd.DataFrame:
+    """The answers that estimates use, in the order in which they are to be labelled, with `id`,
+    `policy`, `draw`, `prompt`, `reference`, `answer` and the `place` of their prompt."""
+    chosen = chosen_for_estimates(settings, prompts, logs, draws, design)
+    return _in_order(chosen, prompts, design.order, settings.seed)
+
+
+def for_checks(
+    settings: Settings,
+    prompts: pd.DataFrame,
+    logs: pd.DataFrame,
+    draws: pd.DataFrame,
+    design: Design,
+) -> pd.DataFrame:
+    """The same of the answers that check the estimates: of prompts that are not chosen for these,
+    labelled or not."""
+    used = chosen_for_estimates(settings, prompts, logs, draws, design)
+    chosen = chosen_for_validation(settings, prompts, logs, draws, used, design)
+    order = sample_order(prompts["uid"], settings.seed, CHECKS)
+    return _in_order(chosen, prompts, order, settings.seed)
+
+
+def _in_order(
+    chosen: pd.DataFrame, prompts: pd.DataFrame, order: Sequence[int], seed: int
+) -> pd.DataFrame:
+    """The chosen answers that are there, by the order of their prompts, and by chance within."""
+    chosen = chosen[chosen["answer"].notna()]
+    found = chosen.merge(prompts[["uid", "prompt", "reference"]], how="left", on="uid")
+    ids = [answer_id(p, a) for p, a in zip(found["prompt"], found["answer"], strict=True)]
+    uids = prompts["uid"].to_numpy()
+    place = {uids[i]: rank for rank, i in enumerate(order)}
+    found = found.assign(
+        id=ids,
+        place=found["uid"].map(place),
+        within=[_unit(seed, "within", name) for name in ids],
+    )
+    return found.sort_values(["place", "within"], kind="stable", ignore_index=True)
+
+
+def _unit(seed: int, salt: str, name: str) -> float:
+    """A number from 0 to 1 by chance, which nothing else influences."""
+    digest = hashlib.blake2b(f"{seed}/{salt}/{name}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) / 2**64
