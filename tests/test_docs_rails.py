@@ -84,6 +84,7 @@ def provoked() -> list[Violation]:
         of_labels(gap_z=5.3), of_weights(unscored_share=0.04),
         of_weights(raw_logprobs=True), of_labels(raw_logprobs=True), of_weights(draws=0),
         of_labels(labels_z=4.4), of_labels(missing=0.04), of_labels(left_out=0.06),
+        of_labels(skipped=0.125), of_labels(passed_over=0.4),
         of_labels(truncated=0.31), of_labels(unparsed=0.05),
         of_labels(self_preference="oracle"), of_labels(self_preference="judge"),
         find(RunDiagnostics(span=0.04, at_the_ends=False, all_labels=300), THRESHOLDS),

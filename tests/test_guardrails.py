@@ -120,6 +120,8 @@ CASES = [
     (EXACT, {"draws": 0}, "no_fresh_draws", WARNING, {"draws": 1}),
     (LABELS, {"labels_z": 3.1}, "labels_not_random", WARNING, {"labels_z": 2.9}),
     (LABELS, {"labels_z": -3.1}, "labels_not_random", WARNING, {"labels_z": None}),
+    (LABELS, {"skipped": 0.021}, "skipped_labels", WARNING, {"skipped": 0.02}),
+    (LABELS, {"passed_over": 0.021}, "labels_out_of_order", WARNING, {"passed_over": 0.02}),
     (LABELS, {"missing": 0.021}, "missing_answers", WARNING, {"missing": 0.02}),
     (LABELS, {"left_out": 0.021}, "rows_left_out", WARNING, {"left_out": 0.02}),
     (LABELS, {"truncated": 0.21}, "truncated_answers", WARNING, {"truncated": 0.2}),
@@ -240,16 +242,24 @@ def test_a_remedy_asks_for_more_labels_than_there_are_or_for_none(case, labels):
         return
     subject = replace(sound, **(wrong | ({"labels": labels} if "labels" not in wrong else {})))
     for violation in guardrails.find(subject, THRESHOLDS):
-        assert all(asked > subject.labels for asked in numbers(violation.remedy))
+        assert all(more > 0 for more in numbers(violation.remedy))
         assert violation.message and violation.remedy
         for text in (violation.message, violation.remedy):
             assert not text.endswith(".") and "None" not in text and "nan" not in text
 
 
-def test_the_remedy_for_the_base_is_a_larger_part_of_the_logs_and_else_its_own_labels():
-    assert "(oracle_fraction)" in label_answers(replace(BASE, labels=10))
-    assert "(target_labels: 62)" in label_answers(replace(LABELS, labels=10))
-    assert "(target_labels: 2000)" in label_answers(replace(LABELS, labels=1000))
+def test_a_remedy_asks_for_labels_that_are_not_there_and_ends_in_the_command_that_draws_them():
+    here = replace(LABELS, labels=10, adds_labels=True)
+    assert label_answers(replace(here, adds_labels=False)) == "label 52 more of its own answers"
+    assert label_answers(here).endswith(": cje label --policy t --add 52")
+    assert label_answers(replace(here, labels=400)).endswith("--add 400")
+    assert label_answers(replace(here, labels=900)).endswith("--add 100")  # all that there are
+    assert "max_samples" in label_answers(replace(here, labels=1000))
+    assert label_answers(replace(here, waiting=20)).endswith("--policy t --add 32")
+    assert label_answers(replace(here, waiting=52)).endswith("which wait on the list: cje label")
+    assert label_answers(replace(here, policy="a b", labels=400)).endswith("'a b' --add 400")
+    base = replace(BASE, labels=10, adds_labels=True)
+    assert label_answers(base).startswith("label 52 more of the logged answers: cje label")
     undrawn = guardrails.find(replace(NOTHING, draws=0), THRESHOLDS)
     assert "draw answers of it, and label them" in {v.remedy for v in undrawn}
 

@@ -41,7 +41,7 @@ def write_lists(rows: pd.DataFrame, settings: Settings) -> Path:
     columns = list(HEADER)
     if rows["reference"].notna().any():
         columns.insert(2, "reference")
-    table = rows.reindex(columns=columns).fillna({"label": "", "note": "", "reference": ""})
+    table = rows.assign(label="", note="", reference=rows["reference"].fillna(""))[columns]
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\r\n")
     points = [re.sub(r"^[-*] ", "\N{BULLET} ", line) for line in head]

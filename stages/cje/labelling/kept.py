@@ -32,8 +32,8 @@ class Mark:
     file that was imported; `at`: when, in UTC."""
 
     id: str
-    uid: str
     rater: str
+    uid: str = ""
     label: float | None = None
     skip: str | None = None
     withdrawn: bool = False

@@ -1,9 +1,9 @@
 """People as the oracle of a source: its tables of labels hold what they said so far.
 
-Unlabelled answers are not labelled yet: the list is in the order of the sampling design, whose first
-k prompts are a sample with known chances for every k. So a policy's labels have the chance of the
-prompts down to the last that people came to, times the part of those that is labelled. What is not
-by chance is counted: skips, and answers that were passed over.
+Unlabelled answers are not labelled yet: the list is in the order of the sampling design, whose
+first k prompts are a sample with known chances for every k. So a policy's labels have the chance of
+the prompts down to the last that people came to, times the part of those that is labelled. What is
+not by chance is counted: skips, and answers that were passed over.
 """
 
 import math

@@ -3,7 +3,7 @@
 An answer is known by its prompt and its text: equal answers of several policies are labelled once,
 and a label stays with the text whatever settings lead back to it. Prompts come in the order of the
 sampling design, so that the part of the list that is done is at all times a sample with known
-chances, on the same prompts for all policies; the answers to a prompt come together, in random order.
+chances, on the same prompts for all policies; the answers to a prompt come together, by chance.
 """
 
 import hashlib
