@@ -155,7 +155,7 @@ def test_settings_are_frozen():
         ({"weights": None}, "weights: null is not allowed; give auto, sequence or marginal"),
         ({"on_bad_row": "ignore"}, "give error or skip"),
         ({"prompts": "prompts.txt"}, 'prompts: "prompts.txt" is not allowed; give sim/arena'),
-        ({"oracle_model": "humans"}, 'oracle_model: "humans" is not allowed; give a model:'),
+        ({"oracle_model": "humans"}, 'oracle_model: "humans" is not allowed; give human, or a'),
         ({"judge_range": [0]}, "judge_range: [0] is not allowed; give two numbers [low, high]"),
         ({"judge_range": [1, 0]}, "judge_range: [1.0, 0.0] is not allowed"),
         ({"judge_range": [0, float("inf")]}, "judge_range: [0, Infinity] is not allowed"),
