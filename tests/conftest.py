@@ -1,11 +1,17 @@
-"""The order of the files: two processes share them, and a long one that began last would be waited
-for alone."""
+"""The order of the files, and what the processes that tests start share.
+
+Two processes share the files, and a long one that began last would be waited for alone.
+"""
+
+import os
 
 LONGEST = (
     "test_model_pipeline", "test_docs_examples", "test_guide", "test_pipeline", "test_docs",
     "test_errors", "test_docs_errors", "test_views", "test_results", "test_report",
     "test_report_browser", "test_commands", "test_crash", "test_faults", "test_docs_numbers",
 )  # fmt: skip
+
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # every stage would compile the library again
 
 
 def pytest_collection_modifyitems(items):
