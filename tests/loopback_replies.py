@@ -50,6 +50,9 @@ def render(messages: list[Body], switches: Switches, generation_prompt: bool = T
     return "".join(parts) + ("<|im_start|>assistant\n" if generation_prompt else "")
 
 
+SCHEMA = "Its JSON schema:\n"
+
+
 def plain(content: str | list[Body]) -> str:
     """A message's text, given as a string or as blocks."""
     return content if isinstance(content, str) else "".join(b.get("text", "") for b in content)
@@ -61,6 +64,8 @@ def chat(body: Body, seed: str, switches: Switches) -> Body:
     prompt = render(body["messages"], switches)
     limit = body.get("max_completion_tokens") or body.get("max_tokens") or 64
     schema = (body.get("response_format") or {}).get("json_schema", {}).get("schema")
+    if schema is None and (told := plain(body["messages"][-1]["content"]).partition(SCHEMA)[2]):
+        schema = json.loads(told)  # the model does what the prompt asks
     if schema is None:
         ids = sample(model, prompt, seed, limit, body)
     else:

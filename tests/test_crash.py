@@ -87,7 +87,7 @@ def test_a_stage_killed_ten_times_ends_with_the_same_bytes_and_repeats_only_call
         while kept(stormy) < moment:  # so each kill is in the midst of the calls
             assert process.poll() is None, process.communicate()[0]
             time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
     finish(start(stormy, url))
 

@@ -9,8 +9,9 @@ import pytest
 from cje.errors import CJEError
 from cje.models import wire
 from cje.models.backend import Wire
+from cje.models.chat import parse_completion
 from cje.models.completions import VERY_UNLIKELY
-from cje.models.openai import BACKEND, chat_arguments, gives_logprobs, parse_completion
+from cje.models.openai import BACKEND
 from cje.models.requests import CallFailed
 from cje.settings import Policy
 from loopback import Loopback
@@ -207,9 +208,9 @@ def test_a_model_that_thinks_first_takes_neither_temperature_nor_top_p(name):
     BACKEND.check(name, "policy", unset)
     BACKEND.check(name, "judge", None)
     assert BACKEND.can(name) == {"batch", "judge"}
-    arguments = chat_arguments(BACKEND.answer(unset, "x"))
+    arguments = BACKEND.arguments(BACKEND.answer(unset, "x"))
     assert not {"logprobs", "temperature", "top_p"} & set(arguments)
-    verdict = chat_arguments(BACKEND.judgement(name, (("user", "x"),), SCHEMA, None))
+    verdict = BACKEND.arguments(BACKEND.judgement(name, (("user", "x"),), SCHEMA, None))
     assert "temperature" not in verdict and verdict["max_completion_tokens"] > 4000
 
 
@@ -218,8 +219,8 @@ def test_a_model_that_thinks_first_takes_neither_temperature_nor_top_p(name):
 )
 def test_other_models_take_both(name):
     BACKEND.check(name, "policy", policy(f"openai/{name}"))
-    assert gives_logprobs(name) and "logprobs" in BACKEND.can(name)
-    arguments = chat_arguments(BACKEND.answer(policy(f"openai/{name}"), "x"))
+    assert BACKEND.gives_logprobs(name) and "logprobs" in BACKEND.can(name)
+    arguments = BACKEND.arguments(BACKEND.answer(policy(f"openai/{name}"), "x"))
     assert arguments["logprobs"] is True and arguments["temperature"] == 1
     assert arguments.get("reasoning_effort") == ("none" if "gpt-5" in name else None)
 

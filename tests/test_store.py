@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -181,7 +180,7 @@ def test_a_claim_holds_against_other_processes_until_it_is_released_or_its_proce
     store = ReplyStore(tmp_path)
     assert not store.claim(question())
     assert store.claim(question(1))
-    other.send_signal(signal.SIGKILL)
+    other.kill()
     other.wait()
     assert store.claim(question())
     store.release(question())

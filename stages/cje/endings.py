@@ -134,7 +134,7 @@ def plain(word: object) -> str:
     """The word as the table has it; empty for what is no word."""
     if not isinstance(word, str):
         return ""
-    word = word.strip()
+    word = word.partition(":")[0].strip()  # of Gemini's "content_filter: SAFETY"
     name = CAMEL.sub("_", word.rpartition(".")[2] or word)
     return name.casefold().removeprefix("finish_reason_")
 

@@ -45,6 +45,7 @@ Count = Annotated[Integer, Field(ge=0)]
 Positive = Annotated[Integer, Field(ge=1)]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+\S*$")]
 Limit = Annotated[Real, Field(gt=0)]
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]  # of the environment
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 TEMPERATURE_WORDS = "a number from 0 to 2, or null to leave it out of the calls"
@@ -59,7 +60,7 @@ RANGE_WORDS = "two numbers [low, high], low below high"
 EXTRA_WORDS = "numbers of answers by policy, {unhelpful: 60}"
 POLICY_WORDS = (
     "{model: ...} with, if wanted, system_prompt, temperature, top_p, max_tokens, "
-    "reasoning_effort, base_url and chat_template"
+    "reasoning_effort, base_url, chat_template and extra_body"
 )
 EFFORT_WORDS = (
     "none, minimal, low, medium, high, xhigh or max, or null to leave it out of the calls"
@@ -71,6 +72,12 @@ LIMIT_WORDS = "a number above 0, or null for no limit"
 LIMITS_WORDS = (
     "limits by provider, {openai: {concurrency: 32, requests_per_minute: 500, "
     "tokens_per_minute: 200000}}"
+)
+BODY_WORDS = "what is added to the body of a call, {safety_identifier: me}, or null"
+BODIES_WORDS = "what is added to the body of calls, by provider, {server: {priority: 1}}"
+HEADERS_WORDS = (
+    "by provider, headers and the environment variables that hold their values, "
+    "{server: {X-Team: TEAM_TOKEN}}"
 )
 RUBRIC_WORDS = "the name of a shipped rubric, or a file under data/rubrics"
 OWN_RUBRIC_WORDS = f"{RUBRIC_WORDS}, or null for that of `rubric`"
@@ -150,6 +157,7 @@ class Policy(BaseModel):
     reasoning_effort: Effort | None = None
     base_url: Url | None = None
     chat_template: str | None = None
+    extra_body: dict[str, Any] | None = None
 
 
 class Limits(BaseModel):
@@ -199,6 +207,7 @@ class PolicyEntry(BaseModel):
     reasoning_effort: Effort | None = Field(None, description=EFFORT_WORDS)
     base_url: Url | None = Field(None, description=URL_WORDS)
     chat_template: str | None = Field(None, description=TEMPLATE_WORDS)
+    extra_body: dict[str, Any] | None = Field(None, description=BODY_WORDS)
 
 
 class _GuardRailRules(BaseModel):
@@ -263,6 +272,7 @@ class Settings(BaseModel):
     reasoning_effort: Effort | None = Field(None, description=EFFORT_WORDS)
     draws_per_prompt: Positive = Field(1, description=POSITIVE_WORDS)
     base_url: Url | None = Field(None, description=URL_WORDS)
+    extra_body: dict[str, dict[str, Any]] = Field({}, description=BODIES_WORDS)
     judge_max_tokens: Positive | None = Field(None, description=JUDGE_TOKENS_WORDS)
     rubric: str = Field("default", description=RUBRIC_WORDS)
     proxy_rubric: str | None = Field(None, description=OWN_RUBRIC_WORDS)
@@ -273,6 +283,7 @@ class Settings(BaseModel):
     requests_per_minute: Limit | None = Field(None, description=LIMIT_WORDS)
     tokens_per_minute: Limit | None = Field(None, description=LIMIT_WORDS)
     limits: dict[str, Limits] = Field({}, description=LIMITS_WORDS)
+    extra_headers: dict[str, dict[str, Variable]] = Field({}, description=HEADERS_WORDS)
     timeout: Limit = Field(120.0, description="seconds, a number above 0")
     max_retries: Count = Field(6, description=COUNT_WORDS)
     max_failed_fraction: Share = Field(0.05, description=SHARE_WORDS)
@@ -346,7 +357,13 @@ class Settings(BaseModel):
         keys += ["base_url"] if own["model"].startswith("server/") else []
         keys += [] if own["model"].startswith(THOUGHTLESS) else ["reasoning_effort"]
         inherited = {k: getattr(self, k) for k in keys}
-        return Policy(name=name, **(inherited | own))
+        body = self.body(own["model"]) | (own.pop("extra_body", None) or {})
+        return Policy(name=name, extra_body=body or None, **(inherited | own))
+
+    def body(self, model: str) -> dict[str, Any]:
+        """What is added to the body of every call of the model's provider."""
+        implied = "anthropic" if model.startswith("claude-") else "openai"  # of a bare name
+        return self.extra_body.get(model.partition("/")[0] if "/" in model else implied, {})
 
     @property
     def base(self) -> Policy:
@@ -408,8 +425,8 @@ class Settings(BaseModel):
 
 THOUGHTLESS = ("local/", "sim/")  # models that take no reasoning_effort
 CALL_SETTINGS = (
-    "concurrency", "requests_per_minute", "tokens_per_minute", "limits", "timeout", "max_retries",
-    "max_failed_fraction", "max_cost_usd", "batch", "prices",
+    "concurrency", "requests_per_minute", "tokens_per_minute", "limits", "extra_headers", "timeout",
+    "max_retries", "max_failed_fraction", "max_cost_usd", "batch", "prices",
 )  # fmt: skip
 
 

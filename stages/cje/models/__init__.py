@@ -18,6 +18,9 @@ COMPUTED = {"sim": "cje.models.sim", "checks": "cje.models.checks"}
 ASKED = {
     "openai": "cje.models.openai",
     "anthropic": "cje.models.anthropic",
+    "azure": "cje.models.azure",
+    "gemini": "cje.models.gemini",
+    "openrouter": "cje.models.openrouter",
     "server": "cje.models.server",
     "local": "cje.models.local",
 }

@@ -19,11 +19,11 @@ from typing import Any
 from cje.endings import finish_reason, is_end
 from cje.errors import CJEError
 from cje.models import full_name, split_model
-from cje.models.backend import Role, Wire
+from cje.models.backend import ApiBackend, Role, Wire
 from cje.models.requests import CallFailed, Reply, Request, billed
 from cje.models.retired import require_alive
 from cje.models.thought import apart
-from cje.models.wire import http_client, json_body, outcome, time_outs
+from cje.models.wire import http_client, json_body, outcome, own_headers, time_outs
 from cje.settings import Policy
 
 Version = tuple[int, int]
@@ -41,12 +41,11 @@ VERDICT = "verdict"  # the tool of models before STRUCTURED
 SAMPLERS = ("temperature", "top_p")
 
 
-class AnthropicBackend:
+class AnthropicBackend(ApiBackend):
     """See `cje.models.backend.Backend`."""
 
+    provider = package = "anthropic"
     keys = ("ANTHROPIC_API_KEY",)
-    in_process = False
-    judged_before: tuple[int, ...] = ()
 
     def can(self, name: str) -> frozenset[str]:
         return frozenset({"batch", "judge"})
@@ -59,10 +58,7 @@ class AnthropicBackend:
 
     def ready(self, name: str) -> None:
         require_alive(f"anthropic/{name}")
-        try:
-            import anthropic  # noqa: F401
-        except ImportError:
-            raise CJEError("the package anthropic is missing; `pip install anthropic`") from None
+        super().ready(name)
 
     def answer(self, policy: Policy, prompt: str) -> Request:
         system = (("system", policy.system_prompt),) if policy.system_prompt else ()
@@ -101,9 +97,6 @@ class AnthropicBackend:
             schema=schema,
         )
 
-    def probe(self, policy: Policy) -> Request | None:
-        return None
-
     def connect(self, wire: Wire) -> "AnthropicConnection":
         return AnthropicConnection(wire)
 
@@ -120,17 +113,19 @@ class AnthropicConnection:
             max_retries=wire.max_retries,
             timeout=time_outs(wire),
             http_client=client,
+            default_headers=own_headers(wire.headers),
         )
 
     async def ask(self, request: Request) -> Reply:
         from anthropic import AnthropicError
 
         body = message_arguments(request)
-        samplers = {name: body.pop(name) for name in SAMPLERS if name in body}
+        given = dict(request.options or ()).get("extra_body", "{}")
+        more = {name: body.pop(name) for name in (*SAMPLERS, *json.loads(given)) if name in body}
         client = self.client
         if request.base_url is not None:
             client = client.with_options(base_url=server_root(request.base_url))
-        call = client.messages.with_raw_response.create(**body, extra_body=samplers or None)
+        call = client.messages.with_raw_response.create(**body, extra_body=more or None)
         raw = await outcome(call, AnthropicError)
         return parse_message(request, json_body(raw.http_response.content))
 
@@ -176,7 +171,7 @@ def message_arguments(request: Request) -> dict[str, Any]:
         body["output_config"] = {"effort": effort}
     if request.schema is not None:
         body |= _verdict_arguments(name, json.loads(request.schema))
-    return body
+    return body | json.loads(dict(request.options or ()).get("extra_body", "{}"))
 
 
 def parse_message(request: Request, message: Any) -> Reply:

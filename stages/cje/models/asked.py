@@ -5,10 +5,12 @@ of them share: every reply is kept, equal requests are asked once, and what fail
 reason.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -94,7 +96,8 @@ class AskedProvider:
         uids, texts = prompts["uid"].array, prompts["prompt"].array
 
         def make(row: int) -> Request:
-            return replace(self.backend.answer(policy, texts[row]), uid=uids[row], **own)
+            asked = self.backend.answer(policy, texts[row])
+            return replace(with_body(asked, policy.extra_body), uid=uids[row], **own)
 
         return Requests(len(prompts), make)
 
@@ -205,12 +208,14 @@ class AskedProvider:
         if isinstance(outcome, CallFailed):
             return (*(None,) * (len(ANSWER_COLUMNS) - 1), outcome.reason)
         logprobs, tokens = outcome.token_logprobs, outcome.tokens
+        # Nobody knows what an added body does to the distribution that is sampled.
+        kind = outcome.logprob_kind if not policy.extra_body else "raw"
         return (
             outcome.text,
             tokens and [self._shared(token) for token in tokens],
             None if logprobs is None else np.array(logprobs, dtype=float),
             None if logprobs is None else float(np.sum(logprobs)),
-            None if logprobs is None else self._shared(outcome.logprob_kind),
+            None if logprobs is None else self._shared(kind),
             self._shared(outcome.finish_reason),
             self._shared(outcome.model),
             outcome.prompt_tokens,
@@ -261,6 +266,7 @@ class AskedProvider:
             reference = None if references is None else references[row]
             messages = rubric.messages(prompts[row], texts[row], reference, score_range)
             asked = self.backend.judgement(name, messages, schema, url, room)
+            asked = with_body(asked, self.calls.settings.body(asked.model))
             for tokens in self.backend.judged_before if room is None else ():
                 before = replace(asked, max_tokens=tokens)
                 if self.calls.store.holds(before):
@@ -333,6 +339,15 @@ def _shown(replies: Iterable[Reply]) -> str:
     """Three replies, a line each."""
     three = list(islice(replies, 3))
     return "".join(f"\n  {show_value(reply.text or '')}" for reply in three)
+
+
+def with_body(request: Request, body: dict[str, Any] | None) -> Request:
+    """The request with what the settings add to its body."""
+    if not body:
+        return request
+    given = json.dumps(body, sort_keys=True, ensure_ascii=False)
+    options = {**dict(request.options or ()), "extra_body": given}
+    return replace(request, options=tuple(sorted(options.items())))
 
 
 def why_missing(reply: Reply, max_tokens: int) -> str:

@@ -4,10 +4,14 @@
 the calls; a backend knows its SDK, and nothing of tables, stores or other calls.
 """
 
+import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
+from cje.errors import CJEError
 from cje.models.requests import Reply, Request
 from cje.settings import Policy
 
@@ -16,11 +20,15 @@ Role = Literal["policy", "judge"]
 
 @dataclass(frozen=True)
 class Wire:
-    """How calls are made: seconds that one attempt may take, and retries that the SDK makes."""
+    """How calls are made: seconds that one attempt may take, retries that the SDK makes, headers
+    beside the usual ones (name, and the environment variable that holds the value), and the file
+    that keeps what is found out about servers."""
 
     timeout: float = 120.0
     max_retries: int = 6
     concurrency: int = 16
+    headers: tuple[tuple[str, str], ...] = ()
+    found: Path | None = None
 
 
 class Backend(Protocol):
@@ -67,6 +75,56 @@ class Backend(Protocol):
 
     def connect(self, wire: Wire) -> "Connection | Batcher":
         """An open way to ask."""
+
+
+class ApiBackend(ABC):
+    """A `Backend` over a network, with what most providers do: no scoring, no probe."""
+
+    provider: str  # the name before a model's slash
+    package = "openai"  # the SDK
+    keys: tuple[str, ...] = ()
+    in_process = False
+    judged_before: tuple[int, ...] = ()
+    bills_filtered = False  # whether a prompt that its filter stops is paid for, as nobody says
+
+    def can(self, name: str) -> frozenset[str]:
+        return frozenset({"judge"})
+
+    def check(self, name: str, role: Role, policy: Policy | None) -> None:
+        if not name:
+            raise CJEError(f"{self.provider}/ names no model")
+        if policy is not None and policy.chat_template is not None:
+            words = f"chat_template: {self.provider}/{name} takes none; it is of server/... models"
+            raise CJEError(words)
+
+    def ready(self, name: str) -> None:
+        try:
+            importlib.import_module(self.package)
+        except ImportError:
+            words = f"the package {self.package} is missing; `pip install {self.package}`"
+            raise CJEError(words) from None
+
+    @abstractmethod
+    def answer(self, policy: Policy, prompt: str) -> Request: ...
+
+    def score(self, policy: Policy, prompt: str, scoring: str | None) -> Request:
+        raise CJEError(f"{policy.model}: {self.provider}/... cannot score a given text")
+
+    @abstractmethod
+    def judgement(
+        self,
+        name: str,
+        messages: tuple[tuple[str, str], ...],
+        schema: str,
+        base_url: str | None,
+        max_tokens: int | None = None,
+    ) -> Request: ...
+
+    def probe(self, policy: Policy) -> Request | None:
+        return None
+
+    @abstractmethod
+    def connect(self, wire: Wire) -> "Connection": ...
 
 
 def policy_messages(policy: Policy, prompt: str) -> tuple[tuple[str, str], ...]:

@@ -95,20 +95,21 @@ class OpenAIBatches:
     tagged = True
     endpoint = "/v1/chat/completions"
 
-    def __init__(self, base_url: str | None):
+    def __init__(self, base_url: str | None, headers: dict[str, str] | None = None):
         import openai
 
         key = os.environ.get("OPENAI_API_KEY", "").strip()
-        self.client = openai.OpenAI(api_key=key, base_url=base_url, max_retries=RETRIES)
+        made = {"max_retries": RETRIES, "default_headers": headers}
+        self.client = openai.OpenAI(api_key=key, base_url=base_url, **made)
         self.faults = (openai.OpenAIError, *FAULTS)
 
     def close(self) -> None:
         self.client.close()
 
     def body(self, request: Request) -> dict[str, Any]:
-        from cje.models.openai import chat_arguments
+        from cje.models.openai import BACKEND
 
-        return chat_arguments(request)
+        return BACKEND.arguments(request)
 
     def prepare(self, bodies: Mapping[str, dict[str, Any]]) -> str:
         common = {"method": "POST", "url": self.endpoint}
@@ -167,7 +168,7 @@ class OpenAIBatches:
     def _outcome(
         self, line: dict[str, Any], requests: Mapping[str, Request]
     ) -> tuple[str, Outcome | None]:
-        from cje.models.openai import parse_completion
+        from cje.models.chat import parse_completion
 
         key = str(line.get("custom_id"))
         request, response = requests.get(key), line.get("response")
@@ -188,14 +189,15 @@ class AnthropicBatches:
     most_requests, most_bytes = 100_000, 240_000_000  # 256 MB, less what the body adds
     tagged = False
 
-    def __init__(self, base_url: str | None):
+    def __init__(self, base_url: str | None, headers: dict[str, str] | None = None):
         import anthropic
 
         from cje.models.anthropic import server_root
 
         key = os.environ.get("ANTHROPIC_API_KEY", "").strip()
         root = None if base_url is None else server_root(base_url)
-        self.client = anthropic.Anthropic(api_key=key, base_url=root, max_retries=RETRIES)
+        made = {"max_retries": RETRIES, "default_headers": headers}
+        self.client = anthropic.Anthropic(api_key=key, base_url=root, **made)
         self.faults = (anthropic.AnthropicError, *FAULTS)
 
     def close(self) -> None:

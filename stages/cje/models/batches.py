@@ -59,6 +59,7 @@ def run_batches(
     progress: Callable[[Sighting], None] = lambda seen: None,
     held: Callable[[Request], bool] = lambda request: False,
     bill: Callable[[Request, CallFailed], CallFailed] = lambda request, failed: failed,
+    headers: dict[str, str] | None = None,
 ) -> Failures:
     """Have the requests answered in batches of `provider`; returns those that were not.
 
@@ -72,7 +73,8 @@ def run_batches(
     Raises CJEError where no batch can be looked at; nothing is lost then: run again. A
     KeyboardInterrupt that ends it names the batches and says how to come back.
     """
-    return _Run(provider, Journal(journal), keep, wait, progress, held, bill).run(requests)
+    run = _Run(provider, Journal(journal), keep, wait, progress, held, bill, headers)
+    return run.run(requests)
 
 
 @dataclass
@@ -218,9 +220,9 @@ def look_now(provider: str, journal: Journal, entry: Entry, batch: str) -> str |
 class _Run:
     """One call of `run_batches`."""
 
-    def __init__(self, provider, journal, keep, wait, progress, held, bill):
+    def __init__(self, provider, journal, keep, wait, progress, held, bill, headers):
         self.provider, self.journal, self.keep, self.wait = provider, journal, keep, wait
-        self.progress, self.held, self.bill = progress, held, bill
+        self.progress, self.held, self.bill, self.headers = progress, held, bill, headers
         self.wires: dict[str | None, BatchWire] = {}
         self.wanted: dict[str, Request] = {}
         self.failures: Failures = []
@@ -263,7 +265,7 @@ class _Run:
 
     def _wire(self, base_url: str | None) -> BatchWire:
         if base_url not in self.wires:
-            self.wires[base_url] = WIRES[self.provider](base_url)
+            self.wires[base_url] = WIRES[self.provider](base_url, self.headers)
         return self.wires[base_url]
 
     def _find_lost(self) -> None:

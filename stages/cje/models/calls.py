@@ -30,6 +30,7 @@ from cje.models.recording import recorded_runs, recordings
 from cje.models.requests import CallFailed, Reply, Request, Requests
 from cje.models.store import ReplyStore
 from cje.models.unusable import ASKED_IN_ALL
+from cje.models.wire import own_headers
 from cje.settings import Settings
 
 CLAIMED_AT_ONCE = 1024  # requests that a model in process is asked in one go
@@ -132,6 +133,7 @@ class Calls:
         new = {m: backend for m, backend in asked.items() if not self.store.knows(m)}
         for model, backend in new.items():
             backend.ready(split_model(model)[1])
+            own_headers(self.settings.extra_headers.get(split_model(model)[0], {}).items())
         require_keys(new.values())
 
     def table(self) -> pd.DataFrame:
@@ -162,8 +164,8 @@ class Calls:
             wanted, missing = missing, Requests(len(places), lambda i: wanted[places[i]])
             looked_at, ahead = ahead, sum(place < ahead for place in places)
             self.say(
-                f"{model}: {len(given_up):,} calls are not made: {ASKED_IN_ALL} replies to each "
-                "were paid for and of no use; `cje store prune --failed` has them asked again"
+                f"{model}: {calls_words(len(given_up))} not made: {ASKED_IN_ALL} replies to "
+                "each were paid for and of no use; `cje store prune --failed` has them asked again"
             )
             if missing and looked_at and not ahead and (words := check(given_up)):
                 raise CJEError(words)  # as the run before found
@@ -212,7 +214,10 @@ class Calls:
         self.budget.open()
         limits = self.settings.limits.get(provider)
         concurrency = (limits and limits.concurrency) or self.settings.concurrency
-        wire = Wire(self.settings.timeout, self.settings.max_retries, concurrency)
+        headers = tuple(self.settings.extra_headers.get(provider, {}).items())
+        own_headers(headers)
+        found = self.store.folder / "servers.jsonl"
+        wire = Wire(self.settings.timeout, self.settings.max_retries, concurrency, headers, found)
         with CallProgress(title, total, total - len(missing)) as progress:
             keep = Keeper(self.store, self.budget, price, progress)
 
@@ -319,6 +324,7 @@ class Calls:
                 failures = run_batches(
                     group, provider, journal, keep,
                     progress=told, held=self._held_now, bill=keep.bill,
+                    headers=own_headers(self.settings.extra_headers.get(provider, {}).items()),
                 )  # fmt: skip
             finally:
                 self.budget.release(room)
@@ -382,6 +388,11 @@ class Calls:
         share = self.settings.max_failed_fraction
         head = f"{model}: {len(failed):,} of {total:,} calls failed (max_failed_fraction {share:g})"
         raise CJEError("\n".join([head, *shown[: REASONS_SHOWN + 1], words]))
+
+
+def calls_words(count: int) -> str:
+    """So many calls, with the verb: 1 call is, 2 calls are."""
+    return "1 call is" if count == 1 else f"{count:,} calls are"
 
 
 def require_keys(backends: Iterable[Backend]) -> None:

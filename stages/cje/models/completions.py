@@ -91,7 +91,7 @@ def made_reply(
         "reasoning": thought,
         "model": body.get("model"),
         "prompt_tokens": usage.get("prompt_tokens"),
-        "completion_tokens": usage.get("completion_tokens"),
+        "completion_tokens": _written(usage),
     }
     if text is not None and logprobs:
         details = mapping(usage.get("completion_tokens_details"))
@@ -151,9 +151,8 @@ def support_logprobs(values: Sequence[Any], count: int) -> list[float]:
 
 def billed_reply(body: Any) -> AbstractContextManager[None]:
     """What fails inside, of the JSON of a reply, was paid for: with the tokens that it tells."""
-    usage = body.get("usage") if isinstance(body, Mapping) else None
-    usage = usage if isinstance(usage, Mapping) else {}
-    return billed(usage.get("prompt_tokens"), usage.get("completion_tokens"))
+    usage = mapping(mapping(body).get("usage"))
+    return billed(usage.get("prompt_tokens"), _written(usage))
 
 
 class LogprobsSeen:
@@ -195,6 +194,13 @@ class LogprobsSeen:
         if model not in self._none:
             self._none.add(model)
             self.notes.append(f"{model} {verb} log-probabilities: its answers have none")
+
+
+def _written(usage: Mapping[str, Any]) -> Any:
+    """Completion tokens, thoughts among them: Gemini counts those in the total alone."""
+    asked, told, total = (usage.get(f"{n}_tokens") for n in ("prompt", "completion", "total"))
+    counts = all(type(count) is int for count in (asked, told, total))
+    return max(told, total - asked) if counts and asked >= 0 else told
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

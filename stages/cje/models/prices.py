@@ -14,7 +14,9 @@ from cje.models import full_name, split_model
 from cje.settings import Prices
 
 FREE_PROVIDERS = ("sim", "checks", "local", "server")
-SELLERS = {"openai": "openai", "anthropic": "anthropic"}  # our providers in genai-prices
+# Our providers in genai-prices, where they have other names there, and those who sell batches.
+SELLERS = {"gemini": "google"}
+BATCHES = ("openai", "anthropic")
 BATCH = {"processing": "batch"}
 MILLION = 1_000_000
 BATCH_SHARE = 0.5  # of the prices in the settings, at OpenAI and Anthropic
@@ -63,7 +65,7 @@ def price_of(model: str, overrides: Mapping[str, Prices | Mapping] | None = None
     for known in (name, undated(name)):
         if (given := own.get(f"{provider}/{known}")) is not None:
             prices = Prices.model_validate(given)
-            batch = BATCH_SHARE if provider in SELLERS else 1.0
+            batch = BATCH_SHARE if provider in BATCHES else 1.0
             return Price(prices.input, prices.output, batch)
     if provider in FREE_PROVIDERS:
         return Price(0.0, 0.0)

@@ -10,6 +10,7 @@ min_p, a repetition penalty) could be switched off. A temperature left out is th
 """
 
 import hashlib
+import json
 import os
 from collections import defaultdict
 from collections.abc import Callable
@@ -21,9 +22,10 @@ from cje.errors import CJEError
 from cje.models import teacher
 from cje.models import wire as wires
 from cje.models.backend import Role, Wire, policy_messages
+from cje.models.chat import REASON_TOKENS, THOUGHT_TOKENS
 from cje.models.completions import Kind, LogprobsSeen, billed_reply, chat_reply, text_reply
-from cje.models.openai import REASON_TOKENS, THOUGHT_TOKENS, json_schema
 from cje.models.requests import CallFailed, Reply, Request
+from cje.models.structured import SchemasSeen, json_schema, verdict_turns
 from cje.models.templates import render_prompt
 from cje.settings import Policy
 
@@ -35,7 +37,6 @@ PLAIN = {"top_k": 1_000_000, "min_p": 0.0, "repetition_penalty": 1.0}
 OPTIONAL = {*PLAIN, "seed", "logprobs", "top_logprobs", "return_token_ids", "add_special_tokens"}
 OPTIONAL |= {"response_format", "chat_template_kwargs"}
 ROOMS = (THOUGHT_TOKENS, 2048, REASON_TOKENS)  # that a judge gets, where its context is short
-SCHEMA_WORDS = "\n\nReply with one JSON object and nothing else. Its JSON schema:\n"
 
 Build = Callable[[set[str]], dict[str, Any]]
 
@@ -116,6 +117,7 @@ class ServerConnection:
         self._http = wires.http_client(openai.DefaultAsyncHttpxClient, wire)
         self._clients: dict[str, openai.AsyncOpenAI] = {}
         self._logprobs = LogprobsSeen(self.notes)
+        self._schemas = SchemasSeen(self.notes, wire.found)
         self._taken: dict[tuple[str | None, str], set[str]] = defaultdict(set)
         self._room: dict[tuple[str | None, str], int] = {}  # of a judge's verdict, found out
         self._refused: dict[tuple[str | None, str], set[str]] = defaultdict(set)
@@ -168,7 +170,9 @@ class ServerConnection:
 
     async def _judgement(self, request: Request) -> Reply:
         """A verdict, in less room where a model cannot read prompt and `max_tokens` together."""
-        place = request.base_url, request.model
+        place, refused = (request.base_url, request.model), self._refused_by(request)
+        if self._schemas.in_prompt(request):
+            refused.add("response_format")
         first = min(request.max_tokens, self._room.get(place, request.max_tokens))
         for room in (first, *(n for n in ROOMS if n < first)):
             asked = replace(request, max_tokens=room)
@@ -177,12 +181,16 @@ class ServerConnection:
             except (wires.TooLong, wires.SettingRefused) as failed:
                 if getattr(failed, "setting", "max_tokens") != "max_tokens":
                     raise
-                refused = failed
+                too_long = failed
                 continue
             self._room[place] = room
             with billed_reply(body):
-                return chat_reply(body, logprobs=False)
-        raise refused
+                reply = chat_reply(body, logprobs=False)
+            if "response_format" in refused and not self._schemas.in_prompt(request):
+                self._schemas.refused(request, noted=True)
+            self._schemas.see(request, reply)
+            return reply
+        raise too_long
 
     async def _call(self, request: Request, path: str, build: Build) -> Any:
         """The JSON of the reply to a body, which is built without what the server refuses."""
@@ -233,6 +241,7 @@ class ServerConnection:
                 timeout=wires.time_outs(self._wire),
                 max_retries=self._wire.max_retries,
                 http_client=self._http,
+                default_headers=wires.own_headers(self._wire.headers),
             )
         return self._clients[address]
 
@@ -250,7 +259,13 @@ def answer_body(request: Request, refused: set[str]) -> dict[str, Any]:
             del body["top_logprobs"]
     else:
         body |= {"prompt": prompt, "logprobs": 1, "add_special_tokens": False}
+    body |= extra_body(request)
     return _without({k: v for k, v in body.items() if v is not None}, refused)
+
+
+def extra_body(request: Request) -> dict[str, Any]:
+    """What the settings add to a body."""
+    return json.loads(dict(request.options or ()).get("extra_body", "{}"))
 
 
 def thinking(request: Request) -> dict[str, Any]:
@@ -266,13 +281,12 @@ def thinking(request: Request) -> dict[str, Any]:
 def judgement_body(request: Request, refused: set[str]) -> dict[str, Any]:
     """The body of a call for a verdict; the schema stands in the prompt where the server takes no
     `response_format`."""
-    turns = _turns(request)
-    body = {"messages": turns, "max_tokens": request.max_tokens, "temperature": request.temperature}
-    if "response_format" in refused:
-        turns[-1]["content"] += SCHEMA_WORDS + request.schema
-    else:
+    in_prompt = "response_format" in refused
+    body = {"messages": verdict_turns(request, in_prompt), "max_tokens": request.max_tokens}
+    body["temperature"] = request.temperature
+    if not in_prompt:
         body["response_format"] = json_schema(request.schema)
-    return body
+    return body | extra_body(request)
 
 
 def call_seed(request: Request) -> int:

@@ -8,12 +8,13 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import Any, TypeVar
 
 import httpx2
 
 from cje.endings import FILTER_CODES
+from cje.errors import CJEError
 from cje.models.backend import Wire
 from cje.models.requests import CallFailed, Reply
 
@@ -26,6 +27,7 @@ NO_MONEY = re.compile(
     r"insufficient_quota|exceeded your current quota|billing|credit balance|insufficient credit",
     re.IGNORECASE,
 )
+NO_KEY = re.compile(r"API key not valid|pass a valid API key", re.IGNORECASE)  # Gemini's 400
 # What providers say in the fields of an error that are for programs.
 MONEY_CODES = frozenset(
     "insufficient_quota billing_not_active billing_hard_limit_reached billing_error "
@@ -70,11 +72,16 @@ T = TypeVar("T")
 
 
 class Moderated(CallFailed):
-    """The provider's filter, by its own code, does not let the prompt through: a refusal."""
+    """The provider's filter, by its own code, does not let the prompt through: a refusal, in the
+    place of a reply, which costs nothing: no model has read it. Azure alone bills it all the same.
+    """
 
     def __init__(self, reason: str, code: str):
         super().__init__(reason)
-        self.reply = Reply(finish_reason="refusal", finish_reason_given=code, note=self.reason)
+        self.reply = Reply(
+            finish_reason="refusal", finish_reason_given=code, note=self.reason,
+            prompt_tokens=0, completion_tokens=0,
+        )  # fmt: skip
 
 
 class TooLong(CallFailed):
@@ -90,15 +97,32 @@ class SettingRefused(CallFailed):
         self.setting, self.doubtful = setting, doubtful
 
 
+SECRET_VARIABLES: set[str] = set()  # that hold the values of headers, beside those of keys
+
+
+def own_headers(given: Iterable[tuple[str, str]]) -> dict[str, str] | None:
+    """The headers of the settings, their values from the environment; None where there are none.
+    Raises CJEError for a variable that is not set."""
+    headers = {}
+    for name, variable in given:
+        SECRET_VARIABLES.add(variable)
+        headers[name] = os.environ.get(variable, "").strip()
+        if not headers[name]:
+            raise CJEError(f"extra_headers: {name}: {variable} is not set in the environment")
+    return headers or None
+
+
 def redact(text: str) -> str:
     """The text with "***" for every API key of the environment, whole, begun or masked.
 
-    A key is the value of a variable whose name ends in _API_KEY. `sk-abcdefgh` of a longer key is
+    A key is the value of a variable whose name ends in _API_KEY, or of one that a header is made
+    of. `sk-abcdefgh` of a longer key is
     hidden to the end of the word, and so is a masked echo such as `sk-ab****wxyz`.
     """
     for name, value in os.environ.items():
         key = value.strip()
-        if not name.endswith("_API_KEY") or len(key) < SHORTEST_KEY:
+        secret = name.endswith("_API_KEY") or name in SECRET_VARIABLES
+        if not secret or len(key) < SHORTEST_KEY:
             continue
         text = text.replace(key, HIDDEN)
         rest = r"[^\s'\"`,;(){}\[\]<>]*"
@@ -206,8 +230,8 @@ def failure(error: Exception) -> CallFailed:
     if no_money or (status in (400, 403) and NO_MONEY.search(codes)):
         words = f"the account has no credit left, add some: {said}"
         return _doubted(words, certain=bool(no_money))
-    if status in (401, 403):
-        certain = status == 401 or bool(given & DENIED_CODES)
+    if status in (401, 403) or (status == 400 and NO_KEY.search(str(facts["message"]))):
+        certain = status != 403 or bool(given & DENIED_CODES)
         return _doubted(f"access is denied, check the API key: {said}", certain)
     if status == 404:
         certain = bool(given & UNKNOWN_CODES)
@@ -283,6 +307,8 @@ def _address(error: Exception) -> str:
 def _facts(error: Any) -> dict[str, Any]:
     """`message`, `type`, `code` and `param` of an error's body, in any of the servers' forms."""
     body = error.body
+    if isinstance(body, list) and body:  # Gemini's
+        body = body[0]
     if isinstance(body, dict) and isinstance(body.get("error"), dict):
         body = body["error"]
     if not isinstance(body, dict):
