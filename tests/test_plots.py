@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from cje import plots
+import cje
+from cje import palette, plots
 
 NAMES = ["better", "openai/gpt-4o-mini-2024-07-18-with-a-long-prompt", "策略 $x$", "d"]
 
@@ -210,3 +212,13 @@ def test_data_of_the_calibration_are_bin_means_and_the_curve():
 def test_importing_the_figures_loads_no_pyplot():
     code = "import sys, cje.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_page_has_the_palette():
+    style = (Path(cje.__file__).parent / "report/assets/page.css").read_text(encoding="utf-8")
+    light = style[: style.index("@media")]
+    for name, colour in {
+        "blue": palette.BLUE, "amber": palette.AMBER, "red": palette.RED, "grey": palette.GREY,
+        "truth": palette.GREEN, "ink": palette.INK,
+    }.items():  # fmt: skip
+        assert f"--{name}: {colour};" in light

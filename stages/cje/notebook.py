@@ -11,6 +11,7 @@ import pandas as pd
 from cje.answer import conclusion
 from cje.errors import CJEError
 from cje.figures import draw_comparisons, draw_differences, draw_estimates
+from cje.palette import VERDICT_COLOURS
 from cje.runs import Run, check_names, open_run
 from cje.vocabulary import Verdict, WeightKind
 from cje.words import number
@@ -28,9 +29,6 @@ ANSWER_COLUMNS = (
     "uid", "policy", "draw", "prompt", "answer", "judge_raw", "calibrated_reward", "oracle_score",
     "validation_score", "judge_reason", "oracle_reason", "finish_reason", "completion_tokens",
 )  # fmt: skip
-VERDICT_COLOURS = {
-    Verdict.RELIABLE: "#0b5a9c", Verdict.CAUTION: "#984600", Verdict.REFUSE: "#66625b",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from scipy.special import stdtrit
 
+from cje.palette import AMBER, BLUE, GREY, INK
 from cje.plots.style import (
-    BLUE,
     CURVE_POINTS,
-    GREY,
-    INK,
     MAX_BINS,
     MAX_POINTS,
     PALE,
-    VERMILION,
     counted,
     drawing,
     finite,
@@ -77,7 +74,7 @@ def calibration_curve(
         bins = _binned(judge, oracle)
         top.errorbar(
             bins["judge_raw"], bins["oracle_score"], yerr=bins["half_width"].fillna(0),
-            fmt="o", color=VERMILION, markersize=8, markeredgecolor="white", linewidth=2, zorder=3,
+            fmt="o", color=AMBER, markersize=8, markeredgecolor="white", linewidth=2, zorder=3,
         )  # fmt: skip
         heights = np.concatenate([oracle, curve[1]])
         edge = 0.06 * np.ptp(heights) or 0.05
@@ -85,7 +82,7 @@ def calibration_curve(
         top.set_ylabel("Oracle score")
         top.grid(axis="y")
         handles = [
-            Line2D([], [], color=VERMILION, marker="o", markersize=8, linewidth=2),
+            Line2D([], [], color=AMBER, marker="o", markersize=8, linewidth=2),
             Line2D([], [], color=BLUE, linewidth=2.6),
             Line2D([], [], color=INK, linewidth=1, linestyle=(0, (4, 3))),
             Line2D([], [], color=GREY, marker="o", markersize=5, linewidth=0, alpha=0.6),
@@ -140,11 +137,11 @@ def _draw_histograms(
     for place, scores in enumerate(draws.values()):
         outside = scores[(scores < low) | (scores > high)]
         ridge(axes, place, scores, edges, "#9DB8CC")
-        ridge(axes, place, outside, edges, VERMILION, like=scores)
+        ridge(axes, place, outside, edges, AMBER, like=scores)
         words = f"{100 * outside.size / scores.size:.1f} % outside" if scores.size else "no draws"
         axes.annotate(
             words, (1.01, place + 0.35), xycoords=axes.get_yaxis_transform(), fontsize=size,
-            va="center", color=VERMILION if outside.size else "#555555",
+            va="center", color=AMBER if outside.size else "#555555",
         )  # fmt: skip
     axes.set_ylim(len(draws) - 0.1, -0.5)
     policy_ticks(axes, list(draws), size, width=22, offset=0.35)

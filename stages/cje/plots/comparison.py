@@ -8,9 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from cje.palette import GREY, INK
 from cje.plots.style import (
-    GREY,
-    INK,
     P_LEVELS,
     PALE,
     ROW_BETTER,

@@ -5,11 +5,8 @@ import os
 import pandas as pd
 from matplotlib.lines import Line2D
 
+from cje.palette import AMBER, BLUE, GREY, INK
 from cje.plots.style import (
-    BLUE,
-    GREY,
-    INK,
-    VERMILION,
     drawing,
     interval_mark,
     message,
@@ -25,7 +22,7 @@ from cje.words import differences_title
 
 TOLD_STYLES = {
     "better": {"color": BLUE, "marker": "o", "markerfacecolor": BLUE},
-    "worse": {"color": VERMILION, "marker": "o", "markerfacecolor": VERMILION},
+    "worse": {"color": AMBER, "marker": "o", "markerfacecolor": AMBER},
     "same": {"color": GREY, "marker": "o", "markerfacecolor": "white"},
 }
 
@@ -63,7 +60,7 @@ def differences(
             style = TOLD_STYLES[row.told]
             interval_mark(axes, place, row.difference, row.ci_low, row.ci_high, style, 10, 2.4)
             text = f"{number(row.difference, '+.3f')}  "
-            text += f"[{number(row.ci_low, '+.3f')}, {number(row.ci_high, '+.3f')}]"
+            text += f"{number(row.ci_low, '+.3f')} to {number(row.ci_high, '+.3f')}"
             axes.text(1.02, place, text, transform=right, fontsize=size, va="center", color=INK)
         for place in range(len(rows), len(names)):
             axes.text(1.02, place, "refused", transform=right, fontsize=size, va="center",

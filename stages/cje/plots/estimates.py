@@ -7,10 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from cje.palette import GREEN, GREY, INK
 from cje.plots.style import (
-    GREEN,
-    GREY,
-    INK,
     VERDICT_STYLES,
     VERDICT_WORDS,
     counted,
@@ -81,7 +79,7 @@ def estimates(
         for label, verdict in zip(axes.get_yticklabels(), rows["verdict"], strict=True):
             label.set_color(GREY if verdict == Verdict.REFUSE else INK)
         axes.grid(axis="x")
-        axes.tick_params(axis="y", length=0)
+        axes.tick_params(axis="y", length=0, pad=9)  # of the arrows
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("Expected oracle utility")
         seen = [verdict for verdict in VERDICT_STYLES if verdict in set(rows["verdict"])]
@@ -131,7 +129,7 @@ def _estimate_row(axes: Axes, place: int, row: pd.Series, size: float) -> None:
         return
     style = VERDICT_STYLES[row["verdict"]]
     interval_mark(axes, place, row["v_hat"], row["ci_low"], row["ci_high"], style, 10, 2.4)
-    numbers = f"{number(row['v_hat'])}  [{number(row['ci_low'])}, {number(row['ci_high'])}]"
+    numbers = f"{number(row['v_hat'])}   {number(row['ci_low'])} to {number(row['ci_high'])}"
     if row["verdict"] == Verdict.REFUSE:
         numbers = "".join(mark + "\N{COMBINING LONG STROKE OVERLAY}" for mark in numbers)
     text = {"transform": right, "fontsize": size, "va": "center", "color": style["color"]}

@@ -15,14 +15,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cje.errors import writing
+from cje.palette import AMBER, BLUE, GREY, INK, RED
 from cje.vocabulary import Status, Verdict
 
 STYLE = {
     "font.size": 12,
     "text.parse_math": False,  # a "$" in a policy's name is a character, not mathematics
-    "text.color": "#222222",
+    "text.color": INK,
     "axes.edgecolor": "#777777",
-    "axes.labelcolor": "#222222",
+    "axes.labelcolor": INK,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlelocation": "left",
@@ -34,9 +35,9 @@ STYLE = {
     "hatch.linewidth": 0.8,
     "legend.frameon": False,
     "xtick.color": "#777777",
-    "xtick.labelcolor": "#222222",
+    "xtick.labelcolor": INK,
     "ytick.color": "#777777",
-    "ytick.labelcolor": "#222222",
+    "ytick.labelcolor": INK,
 }
 # Letters that the first lacks are taken from the others, as far as they are installed.
 FONTS = (
@@ -48,14 +49,13 @@ FONTS = (
 )  # fmt: skip
 WIDTH, HEIGHT, DPI = 10.0, 6.25, 160  # inches, inches, pixels per inch
 
-# Okabe and Ito's palette: told apart with every common form of colour blindness.
-BLUE, VERMILION, GREEN, AMBER = "#0072B2", "#D55E00", "#009E73", "#E69F00"
-INK, GREY, PALE = "#222222", "#8C8C8C", "#EFEFEF"
-POLICY_COLOURS = (BLUE, AMBER, GREEN, "#CC79A7", "#56B4E9", VERMILION, "#555555")
-STATUS_COLOURS = {Status.GOOD: GREEN, Status.WARNING: AMBER, Status.CRITICAL: VERMILION}
+PALE = "#EFEFEF"
+# Lines of policies: Okabe and Ito's palette, told apart with every form of colour blindness.
+POLICY_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#555555")
+STATUS_COLOURS = {Status.GOOD: BLUE, Status.WARNING: AMBER, Status.CRITICAL: RED}
 VERDICT_STYLES = {
     Verdict.RELIABLE: {"color": BLUE, "marker": "o", "markerfacecolor": BLUE},
-    Verdict.CAUTION: {"color": VERMILION, "marker": "o", "markerfacecolor": "white"},
+    Verdict.CAUTION: {"color": AMBER, "marker": "o", "markerfacecolor": "white"},
     Verdict.REFUSE: {"color": GREY, "marker": "x", "markerfacecolor": GREY},
 }
 VERDICT_WORDS = {

@@ -8,10 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from cje.palette import GREY, INK
 from cje.plots.style import (
     CURVE_POINTS,
-    GREY,
-    INK,
     POLICY_COLOURS,
     STATUS_COLOURS,
     drawing,
