@@ -2,7 +2,7 @@
 
 from cje import words
 from cje.runs import Run
-from cje.vocabulary import Severity
+from cje.vocabulary import Intervals, Severity
 from cje.words import counted, interval, listed, number
 
 NAMED = 6  # names at most in a sentence
@@ -99,3 +99,16 @@ def conclusion(run: Run) -> list[str]:
     if run.best_policy is None:
         return [f"{title(run)}: see the remedies of the guard rails."]
     return [f"{title(run)}.", *rivals(run), *against_base(run), refusals(run)]
+
+
+def looks(run: Run) -> str:
+    """How often one may look at the intervals while labels come in."""
+    if run.settings.intervals is Intervals.ANYTIME:
+        return (
+            "Intervals and p-values are valid at any time, however often one looks while labels "
+            "come in; they are about 1.6 times as wide as for one look."
+        )
+    return (
+        "Intervals and p-values are for one look, at a number of labels set beforehand; who looks "
+        "while labels come in, and stops when it looks good, needs intervals: anytime."
+    )

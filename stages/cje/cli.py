@@ -5,11 +5,11 @@ import sys
 from collections.abc import Sequence
 
 from cje import INTERRUPTED
-from cje.commands import analyze, completion, cost, export, label, report, run, store
+from cje.commands import analyze, completion, cost, export, label, plan, report, run, store
 from cje.console import screen
 from cje.errors import CJEError, disk_problem
 
-COMMANDS = (run, label, report, analyze, export, cost, store, completion)
+COMMANDS = (run, label, report, analyze, export, cost, plan, store, completion)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

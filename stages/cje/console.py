@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from cje.answer import conclusion, distances, labels
+from cje.answer import conclusion, distances, labels, looks
 from cje.errors import CJEError
 from cje.runs import Run, open_run
 from cje.stats.guardrails import RAILS
@@ -166,7 +166,7 @@ def legend(run: Run, width: int) -> list[str]:
             f"truth: the oracle's mean over {int(known['truth_labels'].max()):,} answers of the "
             f"policy that no estimate used; {error if width < NARROW else f'{agree} ({error})'}."
         )
-    return lines
+    return [*lines, looks(run)]
 
 
 def weights_table(run: Run) -> Table | str:

@@ -26,7 +26,7 @@ from ruamel.yaml import YAML, YAMLError
 
 from cje.errors import CJEError
 from cje.stats.thresholds import THRESHOLD_LIST, THRESHOLDS
-from cje.vocabulary import EstimatorName, Sampling, WeightChoice
+from cje.vocabulary import EstimatorName, Intervals, Sampling, WeightChoice
 
 MAX_LINES = 5  # of an error message
 # The second alternative is the path of a local model, which may begin at the root.
@@ -313,6 +313,7 @@ class Settings(BaseModel):
     alpha: Annotated[Real, Field(gt=0, lt=1)] = Field(
         0.05, description="a number above 0 and below 1"
     )
+    intervals: Intervals = Field(Intervals.FIXED, description=one_of(Intervals))
 
     guard_rails: GuardRails = Field(GuardRails(), description=GUARD_RAIL_WORDS)
 

@@ -49,6 +49,14 @@ class Sampling(StrEnum):
     ACTIVE = "active"
 
 
+class Intervals(StrEnum):
+    """What intervals and p-values hold for: one look, at a number of labels that was set before, or
+    looks at any time."""
+
+    FIXED = "fixed-time"
+    ANYTIME = "anytime"
+
+
 class WeightChoice(StrEnum):
     """Which importance weights are asked for: the exact ones where they stand, only the exact
     ones, or learned ones."""

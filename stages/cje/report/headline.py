@@ -34,7 +34,7 @@ def headline(run: Run) -> Headline:
     paragraphs = [
         [first, *answer.rivals(run)],
         answer.against_base(run),
-        [answer.labels(run), *([answer.refusals(run)] if refused else [])],
+        [answer.labels(run), answer.looks(run), *([answer.refusals(run)] if refused else [])],
     ]
     sentences = [" ".join(sentences) for sentences in paragraphs if sentences]
     return Headline(answer.title(run), sentences, advice(run))

@@ -13,13 +13,13 @@ from cje.stats.checking import check_frames
 from cje.stats.diagnostics import diagnose, diagnose_run, reply_facts, unscored_prompts
 from cje.stats.estimators import ESTIMATORS, Case, Estimate
 from cje.stats.guardrails import PolicyDiagnostics
-from cje.stats.inference import paired_comparisons, square, unbeaten
+from cje.stats.inference import anytime_level, paired_comparisons, square, unbeaten
 from cje.stats.own_labels import own_label_estimate
 from cje.stats.predictor import predict
 from cje.stats.rewards import calibrate, fit_labels
 from cje.stats.samples import build_samples
 from cje.stats.thresholds import THRESHOLDS
-from cje.vocabulary import EstimatorName, Verdict, WeightChoice
+from cje.vocabulary import EstimatorName, Intervals, Verdict, WeightChoice
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ def analyze(
     estimator: str = "dr-cpo",
     weights: str = "auto",
     alpha: float = 0.05,
+    intervals: str = "fixed-time",
     folds: int = 5,
     seed: int = 42,
     judge_range: tuple[float, float] = (0, 1),
@@ -109,6 +110,8 @@ def analyze(
     base : the name of the policy that wrote the logs.
     estimator : dr-cpo, ppi, direct, ips, snips or calibrated-ips.
     weights : auto, sequence, or marginal (learned: a diagnostic, which checks nothing).
+    intervals : fixed-time, for one look at a number of labels set before; or anytime: intervals
+        and p-values valid at every number of labels at once, for those who look and go on.
     alpha, folds, seed : level 1 - alpha; folds of the cross-fit; seed of the folds.
     judge_range, oracle_range : lowest and highest score.
     thresholds : of the guard rails, where they differ from `thresholds.THRESHOLDS`.
@@ -119,12 +122,14 @@ def analyze(
     Raises CJEError, with frame, row and column, where the input cannot be what it should be.
     """
     draws, target_logps = _by_columns(draws, target_logps)
-    check_options(estimator, weights, alpha, folds, judge_range, oracle_range)
+    check_options(estimator, weights, alpha, folds, judge_range, oracle_range, intervals)
+    if bootstrap and intervals == Intervals.ANYTIME:
+        raise CJEError("bootstrap: its intervals are for one look; give intervals='fixed-time'")
     logs, target_logps, draws = check_frames(logs, target_logps, draws, judge_range, oracle_range)
     calibration = calibrate(logs, draws, folds=folds, seed=seed)
     options = {
-        "base": base, "estimator": estimator, "weights": weights, "alpha": alpha, "folds": folds,
-        "seed": seed, "thresholds": thresholds,
+        "base": base, "estimator": estimator, "weights": weights, "alpha": alpha,
+        "intervals": intervals, "folds": folds, "seed": seed, "thresholds": thresholds,
         "known": {policy: {"identical": True} for policy in identical},
     }  # fmt: skip
     found = estimate(calibration.logs, target_logps, calibration.draws, **options)
@@ -145,6 +150,7 @@ def estimate(
     estimator: str = "dr-cpo",
     weights: str = "auto",
     alpha: float = 0.05,
+    intervals: str = "fixed-time",
     folds: int = 5,
     seed: int = 42,
     thresholds: Mapping[str, float] | None = None,
@@ -163,6 +169,7 @@ def estimate(
         logs, target_logps, draws, base=base, folds=folds, seed=seed, fitted_terms=fit.overall.terms
     )
     predictions = predict(samples)
+    anytime = Intervals(intervals) is Intervals.ANYTIME
     found: dict[str, Estimate] = {}
     facts: dict[str, PolicyDiagnostics] = {}
     rows: dict[str, dict[str, object]] = {}
@@ -173,7 +180,8 @@ def estimate(
         own = own_label_estimate(samples, policy, predictions[policy])
         case = Case(samples, policy, fit, own, WeightChoice(weights), limits)
         found[policy] = ESTIMATORS[EstimatorName(estimator)](case)
-        interval = found[policy].interval(alpha)
+        level = anytime_level(alpha, found[policy].labels) if anytime else alpha
+        interval = found[policy].interval(level)
         rest = {"estimator": EstimatorName(estimator), "identical": False}
         rest |= replies.get(policy, {}) | dict((known or {}).get(policy, {}))
         facts[policy] = diagnose(case, found[policy], interval, report, limits, **rest)
@@ -185,7 +193,7 @@ def estimate(
         row["verdict"] = str(guardrails.verdict(policy, violations))
     kept = {p: e for p, e in found.items() if rows[p]["verdict"] != Verdict.REFUSE}
     floors = {p: 1 / max(e.labels, 1.0) for p, e in kept.items()}
-    compared = paired_comparisons({p: e.compared for p, e in kept.items()}, floors, alpha)
+    compared = paired_comparisons({p: e.compared for p, e in kept.items()}, floors, alpha, anytime)
     return Analysis(
         estimates=pd.DataFrame.from_dict(rows, orient="index").rename_axis("policy"),
         comparisons=compared,
@@ -228,11 +236,13 @@ def check_options(
     folds: int,
     judge_range: tuple[float, float],
     oracle_range: tuple[float, float],
+    intervals: str = "fixed-time",
 ) -> None:
     """Raise CJEError for an option that is not allowed."""
     for name, value, allowed in (
         ("estimator", estimator, list(ESTIMATORS)),
         ("weights", weights, list(WeightChoice)),
+        ("intervals", intervals, list(Intervals)),
     ):
         if value not in allowed:
             raise CJEError(f"{name}: {value!r} is not allowed; give {', '.join(allowed)}")

@@ -27,7 +27,11 @@ MOST_LEVERAGE = 0.9
 class OwnLabels:
     """The estimate; its `power`; `labels`, the clusters that have one; `effective`, Kish's number
     of them; `skew`, the skewness of their errors over the root of their number, which is how far
-    from normal their mean is (Berry and Esseen); `values`, how many different ones there are."""
+    from normal their mean is (Berry and Esseen); `values`, how many different ones there are.
+
+    What the estimate is a sum of, over all N prompts and about its mean: `predicted`, which is
+    known of every answer, `peer`, of those whose prompt has a label of the base policy, `left`, of
+    the labelled ones; 0 elsewhere."""
 
     influence: Influence
     power: float
@@ -35,6 +39,9 @@ class OwnLabels:
     effective: float
     skew: float
     values: int
+    predicted: np.ndarray
+    peer: np.ndarray
+    left: np.ndarray
 
 
 def own_label_estimate(samples: Samples, policy: str, prediction: Prediction) -> OwnLabels | None:
@@ -61,6 +68,9 @@ def own_label_estimate(samples: Samples, policy: str, prediction: Prediction) ->
     psi[rows] += share * left
     psi -= psi.mean()  # the leverages are not all alike
     by_cluster = np.bincount(samples.cluster[rows], share)
+    whole = powers[0] * prediction.whole + powers[1] * prediction.score
+    residual = np.zeros(len(psi))
+    residual[rows] = left
     return OwnLabels(
         influence=Influence(value, len(psi) * psi, samples.cluster),
         power=powers[0],
@@ -68,6 +78,9 @@ def own_label_estimate(samples: Samples, policy: str, prediction: Prediction) ->
         effective=float(1 / (by_cluster @ by_cluster)),
         skew=_skew(np.bincount(samples.cluster[rows], share * left)),
         values=len(np.unique(answers.utility[rows])),
+        predicted=_centred(whole, answers.present.astype(float)),
+        peer=_centred(powers[0] * prediction.peer, base.label_weight),
+        left=residual,
     )
 
 
@@ -80,6 +93,13 @@ class Signal:
     here: np.ndarray
     gap: float
     elsewhere: np.ndarray
+
+
+def _centred(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The values (N,) about their weighted mean, 0 where the weight is 0."""
+    if not weight.any():
+        return np.zeros(len(values))
+    return np.where(weight > 0, values - _shares(weight) @ values, 0.0)
 
 
 def _shares(weight: np.ndarray) -> np.ndarray:

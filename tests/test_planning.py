@@ -1,0 +1,131 @@
+"""A plan keeps what it promises, costs the least, and says what it assumed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import cje
+from cje.cli import main
+from cje.errors import CJEError
+from cje.stats.planning import Aim, Planner, Prices, Size, guessed, pilot
+from worlds import models
+
+PRICES = Prices(label=0.01, prompt=0.001)
+FREE = Prices(0.0, 0.0)
+GUESS = {"policies": 4, "mean": 0.6, "spread": 0.25, "judge": 0.6, "between": 0.4}
+
+
+def half_widths(analysis: cje.Analysis) -> pd.Series:
+    rows = analysis.estimates
+    return (rows["ci_high"] - rows["ci_low"]) / 2
+
+
+def frames(seed: int, labels: int) -> dict[str, pd.DataFrame]:
+    logs, draws = models(seed, labels=labels)
+    return {"logs": logs, "draws": draws}
+
+
+def test_the_widths_reached_are_those_planned():
+    planned, reached, told = [], [], []
+    for seed in range(12):
+        found = pilot(**frames(seed, 40))
+        got = Planner(found, Aim(within=0.05)).reach(Size(400, 100, 80))
+        planned.append(pd.Series(got.half_widths, found.policies))
+        told.append(got.apart)
+        later = cje.analyze(**frames(100 + seed, 80))
+        reached.append(half_widths(later).reindex(found.policies))
+    ratio = pd.DataFrame(reached).mean() / pd.DataFrame(planned).mean()
+    assert ratio.between(0.9, 1.1).all(), ratio
+    assert 0 < np.mean(told) < 0.3
+
+
+def test_a_plan_reaches_its_aim_and_no_fewer_labels_do():
+    planner = Planner(guessed(**GUESS), Aim(within=0.03))
+    size = planner.plan(PRICES, 20_000)
+    assert planner.reach(size).half_widths.max() <= 0.03
+    fewer = Size(size.prompts, size.logged, size.own - 2)
+    assert planner.reach(fewer).half_widths.max() > 0.03
+    assert size.own <= size.logged <= size.prompts
+
+
+def test_prices_decide_where_the_money_goes():
+    planner = Planner(guessed(**GUESS), Aim(within=0.03))
+    cheap_prompts = planner.plan(Prices(1.0, 0.001), 20_000)
+    cheap_labels = planner.plan(Prices(0.001, 1.0), 20_000)
+    assert cheap_prompts.prompts > cheap_labels.prompts
+    assert cheap_prompts.labels(4) < cheap_labels.labels(4)
+    assert planner.plan(FREE, 20_000).labels(4) <= 1.01 * cheap_prompts.labels(4)
+
+
+def test_what_cannot_be_reached_has_no_plan():
+    assert Planner(guessed(**GUESS), Aim(within=0.001)).plan(PRICES, 500) is None
+
+
+def test_a_better_judge_and_policies_more_alike_need_fewer_labels():
+    def labels(aim: Aim, **changes) -> int:
+        return Planner(guessed(**GUESS | changes), aim).plan(FREE, 20_000).labels(4)
+
+    assert labels(Aim(within=0.03), judge=0.9) < labels(Aim(within=0.03), judge=0.1)
+    apart = Aim(apart=0.05)
+    assert labels(apart, between=0.8) < labels(apart, between=0.1)
+    assert labels(apart) < labels(Aim(apart=0.05, power=0.95))
+    assert labels(apart) < labels(Aim(apart=0.05, anytime=True))
+
+
+def test_the_power_is_that_which_was_planned():
+    """Differences of paired means as the plan has them, told at Holm's first level."""
+    found = guessed(**GUESS)
+    planner = Planner(found, Aim(apart=0.05))
+    size = planner.plan(FREE, 20_000)
+    rng = np.random.default_rng(0)
+    parts = [
+        rng.multivariate_normal(np.zeros(4), cov / n, 4000)
+        for cov, n in (
+            (found.everywhere, size.prompts), (found.beyond, size.logged), (found.left, size.own),
+        )
+    ]  # fmt: skip
+    estimates = sum(parts)
+    gap = estimates[:, 1] + 0.05 - estimates[:, 2]
+    power = (np.abs(gap) / gap.std() > 2.638).mean()  # alpha .05 over 6 pairs
+    assert 0.77 < power < 0.9
+
+
+def test_too_small_a_pilot_is_refused():
+    with pytest.raises(CJEError, match="too few labels"):
+        pilot(**frames(0, 5))
+
+
+def told(capsys, *words: str) -> str:
+    with pytest.raises(SystemExit) as end:
+        main(["plan", *words])
+    assert end.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_the_command_plans_from_files_and_says_what_it_assumed(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    for name, frame in frames(0, 60).items():
+        frame.to_csv(tmp_path / f"{name}.csv", index=False)
+    files = ["--logs", str(tmp_path / "logs.csv"), "--draws", str(tmp_path / "draws.csv")]
+    said = told(capsys, "--within", "0.03", "--minutes-a-label", "2", *files)
+    for words in ("half the labels", "hours of labelling", "sampling: active", "Holm", "60 to 60"):
+        assert words in said
+    assert "intervals: anytime" not in said  # widths may be looked at
+    said = told(capsys, "--apart", "0.05", *files)
+    assert "intervals: anytime" in said
+
+
+@pytest.mark.parametrize(
+    "words, problem",
+    [
+        ([], "--within 0.03"),
+        (["--within", "2"], "--within: 2 is not between 0 and 0.5"),
+        (["--within", "0.03", "--logs", "x.csv"], "both, --logs and --draws"),
+        (["--within", "0.03", "--logs", "x.csv", "--draws", "x.csv"], "x.csv: no such file"),
+        (["--within", "0.001", "--spread", "0.3"], "cannot be reached with 10,000 prompts"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused_in_words(words, problem, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=problem):
+        main(["plan", *words])
