@@ -23,7 +23,8 @@ def main() -> str:
     result = estimate(
         logs, target_logps, draws,
         base=base, estimator=settings.estimator, weights=settings.weights, alpha=settings.alpha,
-        intervals=settings.intervals, folds=settings.folds, seed=settings.seed, thresholds=settings.thresholds,
+        intervals=settings.intervals, folds=settings.folds, seed=settings.seed,
+        thresholds=settings.thresholds,
         known=known_facts(settings, base, set(draws["policy"]) | set(target_logps["policy"])),
     )  # fmt: skip
     write_results(result)
