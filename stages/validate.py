@@ -13,7 +13,13 @@ from cje.runs import Run
 from cje.settings import Settings, load_settings
 from cje.sources import unused_prompts
 from cje.stage import DATA, METRICS, PLOTS, run
-from cje.stats.guardrails import best_policy, verdict, violations_frame, violations_list
+from cje.stats.guardrails import (
+    best_policy,
+    more_labels,
+    verdict,
+    violations_frame,
+    violations_list,
+)
 from cje.stats.samples import clusters_of
 from cje.stats.validation import validate
 from cje.tables import read_table, write_csv, write_metrics, write_table
@@ -32,7 +38,11 @@ def main() -> str:
     influence = influence.pivot(index="uid", columns="policy", values="psi")
     prompts = read_table(DATA / "prompts.parquet", "prompts", ["uid", "cluster"])
     cluster = pd.Series(clusters_of(prompts), prompts["uid"])
-    found = validate(estimates, influence, labels, cluster, settings.alpha, settings.thresholds)
+    facts = json.loads((METRICS / "diagnostics.json").read_text(encoding="utf-8"))
+    found = validate(
+        estimates, influence, labels, cluster, settings.alpha, settings.thresholds,
+        more_labels(facts),
+    )  # fmt: skip
     earlier = read_table(DATA / "violations.parquet", "violations")
     every = [*violations_list(earlier), *found.violations]
     verdicts = {policy: str(verdict(policy, every)) for policy in estimates.index}

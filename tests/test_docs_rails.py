@@ -90,8 +90,8 @@ def provoked() -> list[Violation]:
         find(RunDiagnostics(span=0.04, at_the_ends=False, all_labels=300), THRESHOLDS),
         find(RunDiagnostics(0.9, False, 300, 1000, 245), THRESHOLDS),
         find(RunDiagnostics(0.9, False, 300, 1000, 600), THRESHOLDS),
-        find(PolicyValidation("concise", Evidence.WEIGHTS, 4.8), THRESHOLDS),
-        find(PolicyValidation("concise", Evidence.LABELS, 4.8), THRESHOLDS),
+        find(PolicyValidation("concise", Evidence.WEIGHTS, 4.8, "label them"), THRESHOLDS),
+        find(PolicyValidation("concise", Evidence.LABELS, 4.8, "label them"), THRESHOLDS),
         find(RunValidation(covered=4, validated=6), THRESHOLDS),
     ]  # fmt: skip
     return [violation for violations in found for violation in violations]

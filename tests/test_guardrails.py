@@ -70,6 +70,7 @@ def test_where_nothing_is_wrong_no_rail_speaks(subject):
 
 
 # What is wrong, with what; what it is called, how grave it is; the same on the right side.
+MORE = "label 30 more of its own answers"
 CASES = [
     (NOTHING, {}, "nothing_checks_it", CRITICAL, None),
     (LABELS, {"labels": 29}, "insufficient_oracle", WARNING, {"labels": 30}),
@@ -134,10 +135,12 @@ CASES = [
      {"unscored_prompts": 0}),
     (RunDiagnostics(0.5, False, 100, 1000), {"unscored_prompts": 501}, "unscored_prompts", WARNING,
      None),
-    (PolicyValidation("t", Evidence.LABELS, 0.0), {"gap_z": 3.1}, "contradicted", WARNING,
+    (PolicyValidation("t", Evidence.LABELS, 0.0, MORE), {"gap_z": 3.1}, "contradicted", WARNING,
      {"gap_z": 2.9}),
-    (PolicyValidation("t", Evidence.BOTH, 0.0), {"gap_z": -3.1}, "contradicted", WARNING, None),
-    (PolicyValidation("t", Evidence.WEIGHTS, 0.0), {"gap_z": -3.1}, "contradicted", CRITICAL, None),
+    (PolicyValidation("t", Evidence.BOTH, 0.0, MORE), {"gap_z": -3.1}, "contradicted", WARNING,
+     None),
+    (PolicyValidation("t", Evidence.WEIGHTS, 0.0, MORE), {"gap_z": -3.1}, "contradicted", CRITICAL,
+     None),
     (RunValidation(10, 10), {"covered": 7}, "poor_coverage", WARNING, {"covered": 8}),
 ]  # fmt: skip
 

@@ -1,10 +1,13 @@
 """Estimates against labels that they did not use."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import cje
+from cje.stats.guardrails import finite_facts, more_labels
 from cje.stats.thresholds import THRESHOLDS
 from cje.stats.validation import labelled_mean, validate
 from cje.vocabulary import Severity
@@ -19,7 +22,8 @@ def held(found: cje.Analysis, labels: pd.DataFrame, cluster: pd.Series | None = 
     cluster = pd.Series(uid, uid) if cluster is None else cluster
     estimates = found.estimates.assign(**changes)
     limits = THRESHOLDS
-    return validate(estimates, found.influence, labels, cluster, ALPHA, limits)
+    commands = more_labels(finite_facts(found.diagnostics))
+    return validate(estimates, found.influence, labels, cluster, ALPHA, limits, commands)
 
 
 def unused(seed: int, checks: int = 100, **options) -> tuple[cje.Analysis, pd.DataFrame]:
@@ -69,6 +73,8 @@ def test_what_is_wrong_is_contradicted(evidence, severity):
     contradicted = [v for v in wrong.violations if v.code == "contradicted"]
     assert {v.policy for v in contradicted} == {"a", "b", "c"}
     assert {v.severity for v in contradicted} == {severity}
+    asks = [bool(re.match(r"label \d+ more of its own", v.remedy)) for v in contradicted]
+    assert all(asks) if severity == Severity.CRITICAL else not any(asks)
     poor = [v for v in wrong.violations if v.code == "poor_coverage"]
     assert [(v.policy, v.severity) for v in poor] == [(None, Severity.WARNING)]
     assert "0 of 3 intervals" in poor[0].message

@@ -56,6 +56,22 @@ def labels(run: Run) -> str:
     )
 
 
+def raters(run: Run) -> list[str]:
+    """How far raters agree, and what that leaves for a judge to reach; nothing where they shared no
+    answers."""
+    found = run.raters
+    if not found:
+        return []
+    sentence = (
+        f"Raters agree on {counted(found['answers'], 'answer')} that several labelled to an alpha "
+        f"of {number(found['alpha'])} (Krippendorff: 1 is full agreement, 0 is chance)"
+    )
+    if found["ceiling"] is None:
+        return [f"{sentence}."]
+    limit = number(found["ceiling"])
+    return [f"{sentence}; no judge's correlation with these labels can be higher than {limit}."]
+
+
 def refusals(run: Run) -> str:
     """How many policies are refused, and why."""
     count, every = len(run.refused), len(run.estimates)

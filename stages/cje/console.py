@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from cje.answer import conclusion, distances, labels, looks
+from cje.answer import conclusion, distances, labels, looks, raters
 from cje.errors import CJEError
 from cje.runs import Run, open_run
 from cje.stats.guardrails import RAILS
@@ -47,7 +47,7 @@ def print_summary(run: Run, console: Console) -> None:
     print_verdicts(run, console)
     console.print()
     console.print(*conclusion(run), sep="\n", style="bold")
-    console.print(labels(run), *distances(run), sep="\n")
+    console.print(labels(run), *raters(run), *distances(run), sep="\n")
     console.print(*NEXT, sep="\n", style="dim")
 
 

@@ -134,6 +134,14 @@ class Run:
         used = int(logged.sum())
         return {"base": used, "others": len(logged) - used, "answers": len(rewards)}
 
+    @cached_property
+    def raters(self) -> dict[str, Any]:
+        """How far raters agree: the fields of `labelling.agreement.Agreement`; empty where they
+        shared no answers, and in a run folder of before these were counted."""
+        if not (self.folder / "metrics" / "labels.json").exists():
+            return {}
+        return self.metrics("labels").get("raters", {})
+
     @property
     def p_values(self) -> pd.DataFrame:
         """Holm-corrected, policy by policy, in the order of `estimates`; NaN with a refused one."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cje.answer import conclusion, distances
+from cje.answer import conclusion, distances, raters
 from cje.console import (
     comparisons_table,
     estimates_table,
@@ -86,4 +86,5 @@ def calibration_lines(run: Run) -> list[str]:
         f"is {number(found.get('calibration_error_raw'))}",
         f"labels cover judge scores from {number(found.get('score_low'))} to "
         f"{number(found.get('score_high'))}",
+        *raters(run),
     ]

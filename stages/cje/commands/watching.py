@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cje.answer import looks
 from cje.console import VERDICT_STYLES, new_table
 from cje.labelling.session import Session
 from cje.runs import Run, open_run
@@ -61,8 +62,4 @@ def print_known(run: Run, marks: int, console: Console) -> None:
             style=VERDICT_STYLES[row["verdict"]] if row["verdict"] == "refuse" else None,
         )  # fmt: skip
     console.print(table)
-    console.print(
-        "Intervals are for a number of labels that was set beforehand: whoever stops because they "
-        "look good will be wrong more often than they say.",
-        style="dim",
-    )
+    console.print(looks(run), style="dim")

@@ -8,7 +8,7 @@ from scipy.special import stdtrit
 
 from cje.report.axis import Axis, axis_over
 from cje.runs import Run
-from cje.words import interval, number
+from cje.words import counted, interval, number
 
 WIDTH, HEIGHT = 620, 320
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 26, 44
@@ -67,6 +67,7 @@ def calibration(run: Run) -> Calibration:
             "judge scores, from 0 to 1, that labels reach",
         ),
     ]
+    facts += ceiling(run)
     labelled = run.logs.dropna(subset=["judge_raw", "oracle_score"])
     bins = binned(labelled)
     if bins.empty:
@@ -80,6 +81,35 @@ def calibration(run: Run) -> Calibration:
         for row in bins.itertuples()
     ]
     return Calibration(facts, x, y, points, marks, bins)
+
+
+def ceiling(run: Run) -> list[tuple[str, str, str]]:
+    """How far raters agree, and what that leaves for a judge, as facts; none where they shared no
+    answers."""
+    found = run.raters
+    if not found:
+        return []
+    low, high = run.settings.oracle_range
+    return [
+        (
+            "Raters' agreement",
+            number(found["alpha"]),
+            f"Krippendorff's alpha on {counted(found['answers'], 'answer')} that several "
+            "labelled: 1 is full agreement, 0 is chance",
+        ),
+        (
+            "Noise of one rater",
+            number(found["noise"]),
+            f"standard deviation of labels of the same answer, on the scale from {low:g} to "
+            f"{high:g}",
+        ),
+        (
+            "Ceiling",
+            number(found["ceiling"]),
+            "no judge's correlation with these labels can be higher: the root of their "
+            f"reliability, {number(found['reliability'])}",
+        ),
+    ]
 
 
 def binned(labelled: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,7 @@ finding about the run counts for every policy.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import ceil, isfinite
 from shlex import quote
 from typing import NamedTuple
@@ -139,11 +139,13 @@ class RunDiagnostics:
 @dataclass(frozen=True)
 class PolicyValidation:
     """A policy's estimate against labels that it did not use: what it stands on, and how far they
-    are apart, in standard errors of the paired difference."""
+    are apart, in standard errors of the paired difference; how to have more of its answers
+    labelled, as `label_answers` says it."""
 
     policy: str
     evidence: Evidence
     gap_z: float
+    more_labels: str
 
 
 @dataclass(frozen=True)
@@ -684,7 +686,7 @@ def _contradicted(d: PolicyValidation, limits: Limits) -> Iterator[Finding]:
             f"labels that it did not use say otherwise, by {abs(d.gap_z):.1f} standard errors",
             "see whether the labels are of a random part of the answers"
             if on_labels
-            else "let it stand on labels of its own answers (target_labels)",
+            else d.more_labels,
         )
 
 
@@ -699,6 +701,15 @@ def _poor_coverage(d: RunValidation, limits: Limits) -> Iterator[Finding]:
             "least",
             "see whether the labels are of a random part of the answers, and what the judge misses",
         )
+
+
+def more_labels(facts: Mapping[str, Mapping[str, object]]) -> dict[str, str]:
+    """By policy, how to have more of its answers labelled; `facts` are those of `finite_facts`."""
+    unknown = dict.fromkeys(field.name for field in fields(PolicyDiagnostics))
+    return {
+        policy: label_answers(PolicyDiagnostics(**unknown | found | {"policy": policy}))
+        for policy, found in facts.items()
+    }
 
 
 def finite_facts(diagnostics: pd.DataFrame) -> dict[str, dict[str, object]]:

@@ -31,6 +31,7 @@ def validate(
     cluster: pd.Series,
     alpha: float,
     limits: Mapping[str, float],
+    more_labels: Mapping[str, str],
 ) -> Validation:
     """Hold the estimates against labels that they did not use.
 
@@ -38,7 +39,8 @@ def validate(
     policy, whose means are the estimates. `labels`: `uid`, `policy`, `oracle_score` on [0, 1],
     `oracle_prob`. `cluster`: of each prompt, by uid. An estimate is covered where its difference
     from the labels' mean, both on the same prompts and each with its own noise, is within chance.
-    Policies with labels on fewer than two prompts are left out.
+    Policies with labels on fewer than two prompts are left out. `more_labels`: by policy, how to
+    have more of its answers labelled.
     """
     codes = pd.factorize(cluster.reindex(influence.index))[0]
     rows, violations = {}, []
@@ -62,7 +64,9 @@ def validate(
             "labels": count, "absolute_error": abs(gap.value), "covered": low <= 0 <= high,
         }  # fmt: skip
         z = gap.value / gap.se if gap.se > ROUNDING else gap.value * count
-        subject = PolicyValidation(policy, Evidence(estimate["evidence"]), float(z))
+        subject = PolicyValidation(
+            policy, Evidence(estimate["evidence"]), float(z), more_labels[policy]
+        )
         violations += find(subject, limits)
     results = pd.DataFrame.from_dict(rows, orient="index").rename_axis("policy")
     coverage = float(results["covered"].mean()) if rows else None
