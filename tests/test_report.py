@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
+from cje.answer import raters
 from cje.cli import main
 from cje.errors import CJEError
+from cje.labelling.agreement import agreement
 from cje.report import write_report
 from cje.report.answers import hundredths, log_ratios
 from cje.report.axis import axis_over
@@ -376,3 +378,17 @@ def test_words_and_scales():
     assert scale.at(0.3) == 50 and scale.at(9) == 100
     assert [label for _, label in scale.ticks] == ["0.20", "0.25", "0.30", "0.35", "0.40"]
     assert len(axis_over([0.5], 0, 1).ticks) > 2 and axis_over([], 0, 1).low < 0
+
+
+def test_raters_leave_a_ceiling_for_the_judge(tmp_path):
+    folder = write_run(tmp_path / "run")
+    assert "Ceiling" not in Page(written(folder)).text and not raters(opened(folder))
+    agreed = agreement([[2.0, 4.0], [7.0, 9.0], [1.0, 1.0], [5.0, 6.0], [8.0, 10.0], [3.0]])
+    told = {"labels": 6, "raters": vars(agreed)}
+    (folder / "metrics/labels.json").write_text(json.dumps(told), encoding="utf-8")
+    text, limit = Page(written(folder)).text, f"{agreed.ceiling:.3f}"
+    for name, value in (("Raters' agreement", agreed.alpha), ("Noise of one rater", agreed.noise)):
+        assert f"{name} {value:.3f}" in text
+    assert f"Ceiling {limit} no judge's correlation with these labels can be higher" in text
+    (sentence,) = raters(opened(folder))
+    assert "5 answers" in sentence and sentence.endswith(f"can be higher than {limit}.")
