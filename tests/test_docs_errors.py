@@ -232,7 +232,7 @@ provokes("max_cost_usd: the price of … is not known, so no bound can be held")
 
 @provokes("… calls are not made: 4 replies to each were paid for and of no use")
 def asked_often(folder: Path) -> str:
-    for _ in range(2):  # each asks twice what is tried out
+    for _ in range(4):  # each asks the first of them twice, and the others once
         asked("empty")(folder)
         shutil.rmtree(folder / "data")
     return asked("empty")(folder)
