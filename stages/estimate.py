@@ -12,6 +12,7 @@ from cje.stats.checking import check_frames
 from cje.stats.guardrails import finite_facts
 from cje.stats.thresholds import GOOD_ESS
 from cje.tables import read_table, write_csv, write_metrics, write_table
+from cje.words import looks
 
 
 def main() -> str:
@@ -30,7 +31,21 @@ def main() -> str:
     write_results(result)
     draw_weights(result, settings.thresholds)
     best = ", ".join(result.best) or "none, for all are refused"
-    return f"Estimated {len(result.estimates)} policies; beaten by no other: {best}"
+    words = f"Estimated {len(result.estimates)} policies; beaten by no other: {best}"
+    return words + so_far(result, settings)
+
+
+def so_far(result: Analysis, settings: Settings) -> str:
+    """How wide the intervals are while answers still wait for labels of people, and what looking
+    at them again means; nothing where none waits."""
+    counts = json.loads((METRICS / "labels.json").read_text(encoding="utf-8"))
+    if not counts.get("waiting"):
+        return ""
+    half = (result.estimates["ci_high"] - result.estimates["ci_low"]) / 2
+    return (
+        f"\nSo far, with {counts['waiting']:,} of {counts['asked']:,} answers still to label, half "
+        f"widths are {half.min():.3f} to {half.max():.3f}. {looks(settings.intervals)}"
+    )
 
 
 def known_facts(settings: Settings, base: str, targets: set[str]) -> dict[str, dict[str, object]]:

@@ -70,6 +70,7 @@ def test_people_label_and_the_verdict_follows(tmp_path):
     words = rerun(repo)
     assert ran(words)[: len(LATER)] == LATER
     assert f"{listed - FIRST} answers wait for labels in labels/todo-2.csv" in words
+    assert f"with {listed - FIRST} of 80 answers still to label, half widths are" in words
     assert verdict(repo) == "refuse"  # on so few labels
     assert ran(run("dvc", "repro", cwd=repo)) == []
 

@@ -2,7 +2,7 @@
 
 from cje import words
 from cje.runs import Run
-from cje.vocabulary import Intervals, Severity
+from cje.vocabulary import Severity
 from cje.words import counted, interval, listed, number
 
 NAMED = 6  # names at most in a sentence
@@ -63,8 +63,8 @@ def raters(run: Run) -> list[str]:
     if not found:
         return []
     sentence = (
-        f"Raters agree on {counted(found['answers'], 'answer')} that several labelled to an alpha "
-        f"of {number(found['alpha'])} (Krippendorff: 1 is full agreement, 0 is chance)"
+        f"On {counted(found['answers'], 'answer')} that several raters labelled, Krippendorff's "
+        f"alpha is {number(found['alpha'])} (1 is full agreement, 0 is chance)"
     )
     if found["ceiling"] is None:
         return [f"{sentence}."]
@@ -115,16 +115,3 @@ def conclusion(run: Run) -> list[str]:
     if run.best_policy is None:
         return [f"{title(run)}: see the remedies of the guard rails."]
     return [f"{title(run)}.", *rivals(run), *against_base(run), refusals(run)]
-
-
-def looks(run: Run) -> str:
-    """How often one may look at the intervals while labels come in."""
-    if run.settings.intervals is Intervals.ANYTIME:
-        return (
-            "Intervals and p-values are valid at any time, however often one looks while labels "
-            "come in; they are about 1.6 times as wide as for one look."
-        )
-    return (
-        "Intervals and p-values are for one look, at a number of labels set beforehand; who looks "
-        "while labels come in, and stops when it looks good, needs intervals: anytime."
-    )

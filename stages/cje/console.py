@@ -13,13 +13,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from cje.answer import conclusion, distances, labels, looks, raters
+from cje.answer import conclusion, distances, labels, raters
 from cje.errors import CJEError
 from cje.runs import Run, open_run
 from cje.stats.guardrails import RAILS
 from cje.tables import LOGGED, read_table
 from cje.vocabulary import Severity, Status, Verdict, WeightKind
-from cje.words import VERDICTS, evidence, interval, listed, number, p_value, percent
+from cje.words import VERDICTS, evidence, interval, listed, looks, number, p_value, percent
 
 GREEN, ORANGE, RED = "color(28)", "color(166)", "color(160)"
 BLUE, GREY = "color(26)", "color(245)"
@@ -166,7 +166,7 @@ def legend(run: Run, width: int) -> list[str]:
             f"truth: the oracle's mean over {int(known['truth_labels'].max()):,} answers of the "
             f"policy that no estimate used; {error if width < NARROW else f'{agree} ({error})'}."
         )
-    return [*lines, looks(run)]
+    return [*lines, looks(run.settings.intervals)]
 
 
 def weights_table(run: Run) -> Table | str:

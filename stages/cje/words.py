@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from cje.vocabulary import Evidence, Verdict
+from cje.vocabulary import Evidence, Intervals, Verdict
 
 VERDICTS = {
     Verdict.RELIABLE: "reliable", Verdict.CAUTION: "caution", Verdict.REFUSE: "refused",
@@ -89,3 +89,16 @@ def differences_title(rows: pd.DataFrame, base: str, most: int | None = None) ->
         name = name[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
     first = f"{name} is ahead of {base} by {number(better['difference'].iloc[0])}"
     return first + (f", and {more} more {'is' if more == 1 else 'are'}" if more else "")
+
+
+def looks(intervals: Intervals) -> str:
+    """How often one may look at the intervals while labels come in."""
+    if intervals is Intervals.ANYTIME:
+        return (
+            "Intervals and p-values are valid at any time, however often one looks while labels "
+            "come in; they are about 1.6 times as wide as for one look."
+        )
+    return (
+        "Intervals and p-values are for one look, at a number of labels set beforehand; who looks "
+        "while labels come in, and stops when it looks good, needs intervals: anytime."
+    )

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cje.answer import looks
 from cje.console import VERDICT_STYLES, new_table
 from cje.labelling.session import Session
 from cje.runs import Run, open_run
-from cje.words import interval, number
+from cje.words import interval, looks, number
 
 QUIET = 120.0  # seconds without a label after which a smaller batch is estimated, too
 
@@ -62,4 +61,4 @@ def print_known(run: Run, marks: int, console: Console) -> None:
             style=VERDICT_STYLES[row["verdict"]] if row["verdict"] == "refuse" else None,
         )  # fmt: skip
     console.print(table)
-    console.print(looks(run), style="dim")
+    console.print(looks(run.settings.intervals), style="dim")

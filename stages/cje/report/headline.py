@@ -6,7 +6,7 @@ from cje import answer
 from cje.answer import NAMED
 from cje.runs import Run
 from cje.vocabulary import Severity
-from cje.words import VERDICTS, counted, interval, listed
+from cje.words import VERDICTS, counted, interval, listed, looks
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,11 @@ def headline(run: Run) -> Headline:
     paragraphs = [
         [first, *answer.rivals(run)],
         answer.against_base(run),
-        [answer.labels(run), answer.looks(run), *([answer.refusals(run)] if refused else [])],
+        [
+            answer.labels(run),
+            looks(run.settings.intervals),
+            *([answer.refusals(run)] if refused else []),
+        ],
     ]
     sentences = [" ".join(sentences) for sentences in paragraphs if sentences]
     return Headline(answer.title(run), sentences, advice(run))
