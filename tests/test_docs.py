@@ -26,6 +26,7 @@ SKIPPED = {  # beginning of a command: why it is not run here
     "cje store import": "likewise",
     "cje store prune": "likewise",
     "dvc add data/recordings": "likewise",
+    "git add .dvc/config data/recordings": "likewise",
     "cje run -S 'judge_range": "docs/your-logs.md makes files for it",
     "export OPENAI": "no key is needed to look at a cost",
 }
