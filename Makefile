@@ -57,6 +57,7 @@ recording: local
 	  dvc exp run --force -S temperature=$$temperature && \
 	  cje store export $(RECORDINGS)/temperature-$$temperature.parquet || exit 1; done
 	cje store verify --ask 16 $(RECORDINGS)/temperature-*.parquet
+	dvc repro  # from the recordings, on which the stages depend
 
 # Clean clones, all stages run anew: dvc.lock and metrics/ must come out as they are in git.
 check-reproduction: $(READY)

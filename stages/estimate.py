@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from cje import plots
 from cje.frames import rewarded_frames
+from cje.parts import read_likeness
 from cje.settings import Settings, load_settings
 from cje.stage import DATA, METRICS, PLOTS, run
 from cje.stats.analysis import Analysis, estimate
@@ -26,7 +27,7 @@ def main() -> str:
         base=base, estimator=settings.estimator, weights=settings.weights, alpha=settings.alpha,
         intervals=settings.intervals, folds=settings.folds, seed=settings.seed,
         thresholds=settings.thresholds,
-        known=known_facts(settings, base, set(draws["policy"]) | set(target_logps["policy"])),
+        known=known_facts(base, set(draws["policy"]) | set(target_logps["policy"])),
     )  # fmt: skip
     write_results(result)
     draw_weights(result, settings.thresholds)
@@ -48,7 +49,7 @@ def so_far(result: Analysis, settings: Settings) -> str:
     )
 
 
-def known_facts(settings: Settings, base: str, targets: set[str]) -> dict[str, dict[str, object]]:
+def known_facts(base: str, targets: set[str]) -> dict[str, dict[str, object]]:
     """By policy, what neither answers nor scores tell: whether it is the base policy under another
     name, who judges itself, how well the server scores what it sampled, rows left out."""
     rescored = read_table(DATA / "rescored.parquet", "rescored")
@@ -59,14 +60,14 @@ def known_facts(settings: Settings, base: str, targets: set[str]) -> dict[str, d
     lost = {policy: row["share"] for policy, row in left_out.get("draws", {}).items()}
     lost |= {base: left_out["logs"]["share"]} if "logs" in left_out else {}
     labels = json.loads((METRICS / "labels.json").read_text(encoding="utf-8"))
-    adds = settings.source == "models" or settings.asks_people
+    likeness = read_likeness()
     return {
         policy: {
-            "identical": policy in settings.identical_policies,
-            "self_preference": settings.judged_by_itself(policy),
+            "identical": policy in likeness.identical,
+            "self_preference": likeness.judged_by_itself.get(policy),
             "rescored_spread": 0.0 if policy == base else spread,
             "left_out": lost.get(policy, 0.0),
-            "adds_labels": adds,
+            "adds_labels": likeness.adds_labels,
         }
         | list_facts(labels.get("policies", {}).get(policy, {}))
         for policy in {*targets, base}

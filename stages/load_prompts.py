@@ -2,8 +2,9 @@
 
 import pandas as pd
 
+from cje.parts import read_needs
 from cje.settings import load_settings
-from cje.sources import load_prompts, open_source, write_checked
+from cje.sources import check_prompts, load_prompts, write_checked
 from cje.stage import DATA, METRICS, run
 from cje.tables import write_csv, write_metrics, write_table
 
@@ -12,10 +13,9 @@ def main() -> str:
     settings = load_settings()
     if settings.source == "files":
         return from_files(settings)
-    source = open_source(settings, "load_prompts")  # what cannot work is found before any call
     notes: list[str] = []
     prompts = load_prompts(settings, notes)
-    source.check_prompts(prompts)
+    check_prompts(prompts, read_needs())
     write_checked({})
     write_table(prompts, "prompts", DATA / "prompts.parquet")
     write_metrics({"prompts": len(prompts)}, METRICS / "inputs.json")

@@ -13,10 +13,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = (
-    "load_prompts generate_logs draw_targets proxy_score oracle_label calibrate estimate validate "
-    "cost"
+    "check_settings load_prompts try_targets generate_logs draw_targets proxy_score oracle_label "
+    "calibrate estimate validate cost"
 ).split()
-KEPT = "stages data/inputs/README.md data/prompts data/rubrics labels/README.md dvc.yaml".split()
+KEPT = (
+    "stages data/inputs/README.md data/prompts data/recordings/README.md data/rubrics "
+    "labels/README.md dvc.yaml"
+).split()
 SIMULATED = ROOT / "tests/simulated.yaml"
 
 

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import runpy
 import shutil
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from cje.tables import read_table, write_csv
 from loopback import Loopback
 from pipeline import ROOT, new_project, run
 from reported import write_run
+from staged import run_stage
 from test_errors import NOWHERE, OPENAI, SMALL, environment, settings, stage
 
 PAGE = ROOT / "docs/troubleshooting.md"
@@ -87,7 +87,7 @@ def here(folder: Path, name: str, url: str = NOWHERE, **variables: str) -> str:
         mock.patch.dict(os.environ, environment(folder, url, **variables), clear=True),
         pytest.raises(SystemExit) as left,
     ):
-        runpy.run_path(str(ROOT / f"stages/{name}.py"), run_name="__main__")
+        run_stage(name)
     return f"{printed.getvalue()}\n{left.value.code}"
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cje.cast import cast_of
 from cje.designs import labelling_design
 from cje.forecast import forecast, rule_of_thumb
 from cje.frames import KEY, rewarded_frames, scored_frames
@@ -54,7 +55,7 @@ def world():
 
 def opened(**changes) -> ModelSource:
     settings = parse_settings(SETTINGS | changes)
-    return ModelSource(settings, Calls(settings, "oracle_label"))
+    return ModelSource(settings, Calls(settings, "oracle_label"), cast_of(settings))
 
 
 def design(world, source: ModelSource) -> Design:
@@ -282,11 +283,11 @@ def test_a_paid_oracle_checks_on_a_hundred_prompts_and_a_free_one_on_all(world):
         return parse_settings(SETTINGS | {"oracle_model": oracle, "oracle_samples": samples})
 
     for free in ("sim/oracle", "checks/share"):
-        assert checked_prompts(settings(free, "auto"), 750) == 750
+        assert checked_prompts("auto", 750, free) == 750
     for paid in ("gpt-4.1", "anthropic/claude-haiku-4-5", "server/judge", "local/smollm2-135m"):
-        assert checked_prompts(settings(paid, "auto"), 750) == 100
-        assert checked_prompts(settings(paid, "auto"), 60) == 60
-        assert checked_prompts(settings(paid, 400), 750) == 400
+        assert checked_prompts("auto", 750, paid) == 100
+        assert checked_prompts("auto", 60, paid) == 60
+        assert checked_prompts(400, 750, paid) == 400
     used = labels(world)
     assert checks(world, used, oracle_samples="auto")["uid"].nunique() == N - used["uid"].nunique()
 

@@ -162,7 +162,7 @@ def test_without_a_key_the_first_stage_says_which(repo, server):
     empty = {"CJE_STORE": str(repo.parent / "empty"), "OPENAI_API_KEY": ""}
     output = run("dvc", "repro", "-f", cwd=repo, ok=False, **empty)
     assert "No provider API key found! Please set OPENAI_API_KEY in" in output
-    assert ran(output) == ["load_prompts"] and "Traceback" not in output
+    assert ran(output) == ["check_settings"] and "Traceback" not in output
     output = run("dvc", "repro", "-f", cwd=repo, ok=False, **empty, ANTHROPIC_API_KEY="")
     assert "Please set OPENAI_API_KEY and ANTHROPIC_API_KEY in" in output
     assert server.new() == 0
@@ -178,6 +178,7 @@ def test_a_recording_that_dvc_keeps_replays_the_run_without_keys_server_or_store
     assert f"{cost(mine)['calls']:,} replies" in words
     run("dvc", "remote", "add", "--default", "storage", str(tmp_path / "storage"), cwd=mine)
     run("dvc", "add", recording, cwd=mine)
+    run("dvc", "repro", cwd=mine)  # from the recording, on which the stages depend
     commit(mine)
     assert f"{recording}.dvc" in run("git", "ls-files", cwd=mine)
     run("dvc", "push", f"{recording}.dvc", cwd=mine)

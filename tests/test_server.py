@@ -356,18 +356,18 @@ def test_a_fault_while_probing_is_told_and_not_kept_as_none(fault):
     assert probe.text == "prompt_logprobs, tokenize"
 
 
-def test_the_address_and_the_key_come_from_the_environment(monkeypatch):
+def test_the_address_is_a_setting_and_the_key_comes_from_the_environment(monkeypatch):
     with Loopback(require_key="server-key-0123") as server:
         lost = policy(server, base_url=None)
-        with pytest.raises(CJEError, match="CJE_BASE_URL"):
+        monkeypatch.setenv("CJE_BASE_URL", server.url + "/v1/")  # would be in no key
+        with pytest.raises(CJEError, match="set base_url"):
             BACKEND.check("loopback", "policy", lost)
-        monkeypatch.setenv("CJE_BASE_URL", server.url + "/v1/")
-        BACKEND.check("loopback", "policy", lost)
-        (failed,), _ = ask(answers(lost)[0])
+        found = policy(server)
+        (failed,), _ = ask(answers(found)[0])
         monkeypatch.setenv("SERVER_API_KEY", "server-key-0123")
-        (reply,), _ = ask(answers(lost)[0])
+        (reply,), _ = ask(answers(found)[0])
     assert failed.fatal and reply.text
-    assert answers(lost)[0].base_url is None
+    assert answers(found)[0].base_url
 
 
 def test_a_probe_is_one_for_all_policies_of_a_model():

@@ -26,11 +26,8 @@ def judged(folder, server, count, stage="proxy_score"):
     made = Calls(parse_settings(given), stage, ReplyStore(folder))
     answers = prompts(count).assign(answer="An answer.", reference=None)
     provider = provider_for(MODEL, made)
-    how = {"score_range": (0.0, 10.0), "seed": 1}
-    try:
-        return provider.judge(answers, "loopback", rubric="default", **how)
-    except TypeError:
-        return provider.judge(answers, "loopback", **how)
+    how = {"score_range": (0.0, 10.0), "seed": 1, "base_url": server.url + "/v1"}
+    return provider.judge(answers, "loopback", **how)
 
 
 @pytest.mark.parametrize("stage, first", [("proxy_score", 20), ("oracle_label", 10)])

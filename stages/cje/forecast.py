@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from cje.cast import cast_of, check_cast
 from cje.designs import labelling_design
 from cje.models import ASKED, LIKELIHOOD, full_name, provider_for, split_model
 from cje.models.backend import Backend
@@ -98,7 +99,8 @@ def forecast(settings: Settings, prompts: pd.DataFrame) -> dict[tuple[str, str],
     if settings.source == "files":
         return {}
     calls = Forecast(settings)
-    source = ModelSource(settings, calls)
+    check_cast(settings, calls)
+    source = ModelSource(settings, calls, cast_of(settings))
     calls.stage = "generate_logs"
     logs = source.logs(prompts)
     calls.stage = "draw_targets"

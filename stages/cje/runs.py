@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from cje.errors import CJEError
 from cje.frames import KEY, unit_labels
-from cje.settings import Settings, load_settings
+from cje.settings import CALL_SETTINGS, Settings, load_settings
 from cje.stats.guardrails import COLUMNS as VIOLATION_COLUMNS
 from cje.stats.guardrails import PolicyDiagnostics
 from cje.stats.inference import against, square, unbeaten
@@ -322,8 +322,10 @@ def stale(project: Path) -> list[str]:
         return [f"{error.filename} is not there"]
     reasons = []
     for stage in stages.values():
-        for name, then in stage.get("params", {}).get("params.yaml", {}).items():
-            reasons += changes(name, then, settings.get(name))
+        locked = stage.get("params", {}).get("params.yaml", {})
+        then, now = telling(locked), telling(settings)
+        for name, value in then.items():
+            reasons += changes(name, value, now.get(name))
     for stage in stages.values():
         for out in stage.get("outs", []):
             path = project / out["path"]
@@ -334,6 +336,15 @@ def stale(project: Path) -> list[str]:
             elif hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != out["md5"]:
                 reasons.append(f"{out['path']} is not what the last run made")
     return list(dict.fromkeys(reasons))
+
+
+def telling(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that results tell of: not how calls are made, no policies without a part."""
+    found = {name: value for name, value in settings.items() if name not in CALL_SETTINGS}
+    if {"base_model", "target_models", "policies"} <= set(found):
+        parts = {found["base_model"], *found["target_models"]}
+        found["policies"] = {k: v for k, v in (found["policies"] or {}).items() if k in parts}
+    return found
 
 
 def changes(name: str, then: Any, now: Any) -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from cje.cast import Cast, CastJudge, KeptCast
 from cje.conversations import (
     CLUSTERS,
     TURNS,
@@ -27,10 +28,11 @@ from cje.conversations import (
 )
 from cje.errors import CJEError
 from cje.metadata import metadata_of
-from cje.models import ASKED, COMPUTED, check_model, provider_for, split_model
+from cje.models import COMPUTED, provider_for, split_model
 from cje.models.asked import AskedProvider
 from cje.models.calls import Calls
-from cje.settings import Judge, Policy, Settings
+from cje.parts import Needs
+from cje.settings import Policy, Settings
 from cje.tables import LOGGED, empty_table, prompt_uids, read_table, to_unit, write_table
 
 CHECKED = Path("data/checked")
@@ -54,8 +56,10 @@ class Design(Protocol):
 
 
 class Source(Protocol):
-    """Whoever answers, judges and labels; each method gives the table of its name."""
+    """Whoever answers, judges and labels; each method gives the table of its name. Before the first
+    is paid for, `try_targets` raises CJEError where a target gives no answers at all."""
 
+    def try_targets(self, prompts: pd.DataFrame) -> None: ...
     def logs(self, prompts: pd.DataFrame) -> pd.DataFrame: ...
     def draws(self, prompts: pd.DataFrame) -> pd.DataFrame: ...
     def target_logps(self, logs: pd.DataFrame) -> pd.DataFrame: ...
@@ -78,15 +82,17 @@ class Source(Protocol):
 
 
 def open_source(settings: Settings, stage: str) -> Source:
-    """The source that the settings name, for a stage; raises CJEError where one of its models does
-    not exist, cannot do what it should, or cannot be called."""
+    """The source that the settings name, for a stage."""
     if settings.source == "files":
         return FileSource()
-    return ModelSource(settings, Calls(settings, stage))
+    return ModelSource(settings, Calls(settings, stage), KeptCast())
 
 
 class FileSource:
     """The user's own files, as the stage load_prompts left them in data/checked."""
+
+    def try_targets(self, prompts: pd.DataFrame) -> None:
+        """Nothing is asked."""
 
     def logs(self, prompts: pd.DataFrame) -> pd.DataFrame:
         return _checked("logs")
@@ -125,53 +131,31 @@ class FileSource:
 
 
 class ModelSource:
-    """The models that the settings name, called through their providers."""
+    """The models that play the parts of the cast, called through their providers."""
 
-    def __init__(self, settings: Settings, calls: Calls):
-        self.settings, self.calls = settings, calls
-        base = settings.base
-        check_model(base.model, "policy", f"base_model: {settings.base_model}", base)
-        for target in settings.targets:
-            check_model(target.model, "policy", f"target_models: {target.name}", target)
-        for judge in settings.judges:
-            route = _judge_route(settings, judge.model)
-            check_model(judge.model, "judge", judge.setting, route)
-        policies = [policy.model for policy in (base, *settings.targets)]
-        self.calls.require_ready([*policies, *(judge.model for judge in settings.judges)])
+    def __init__(self, settings: Settings, calls: Calls, cast: Cast):
+        self.settings, self.calls, self.cast = settings, calls, cast
 
-    def check_prompts(self, prompts: pd.DataFrame) -> None:
-        """Raise CJEError where a judge needs what a prompt does not bring."""
-        split = [split_model(judge.model) for judge in self.settings.judges]
-        rules = [name for provider, name in split if provider == "checks"]
-        if rules:
-            from cje.models.checks import check_prompts
-
-            check_prompts(prompts, rules)
-        for judge in self.settings.judges:
-            if split_model(judge.model)[0] in ASKED:
-                _check_references(prompts, judge)
+    def try_targets(self, prompts: pd.DataFrame) -> None:
+        """Ask each target policy that is called over a wire for its first draw, in a call that its
+        draws then need no more: a setting that a model refuses shows before anything else is paid
+        for. A first prompt that fails by itself ends nothing: it counts where the draws are asked
+        for. A model in this process costs nothing, and was checked with the settings."""
+        for policy in self.cast.targets:
+            provider = provider_for(policy.model, self.calls)
+            if isinstance(provider, AskedProvider) and not provider.backend.in_process:
+                provider.try_out(prompts, policy, seed=self.settings.seed)
 
     def logs(self, prompts: pd.DataFrame) -> pd.DataFrame:
-        """One answer of the base policy to each prompt.
-
-        Each policy is tried on the first prompt before, in a call that its draws then need no more:
-        a setting that a model refuses shows before the others are paid for. A first prompt that
-        fails by itself ends nothing: it counts where the draws are asked for.
-        """
-        base = self.settings.base
-        for policy in self.settings.targets:
-            provider = provider_for(policy.model, self.calls)
-            if isinstance(provider, AskedProvider):
-                provider.try_out(prompts, policy, seed=self.settings.seed)
-            else:
-                self._answers(prompts.head(1), policy, 0)
+        """One answer of the base policy to each prompt."""
+        base = self.cast.base
         return self._answers(prompts, base, LOGGED).assign(action=base.name)
 
     def draws(self, prompts: pd.DataFrame) -> pd.DataFrame:
         """`draws_per_prompt` fresh answers of each target policy to each prompt."""
         frames = [
             self._answers(prompts, policy, draw).assign(policy=policy.name, draw=draw)
-            for policy in self.settings.targets
+            for policy in self.cast.targets
             for draw in range(self.settings.draws_per_prompt)
         ]
         return pd.concat(frames, ignore_index=True)
@@ -183,15 +167,15 @@ class ModelSource:
         logs = logs[logs["answer"].notna() & logs["reasoning"].isna()]
         frames = [
             provider_for(policy.model, self.calls)
-            .score(logs, policy, author=self.settings.base)
+            .score(logs, policy, author=self.cast.base)
             .assign(policy=policy.name)
-            for policy in self.settings.targets
+            for policy in self.cast.targets
         ]
         return pd.concat(frames, ignore_index=True)
 
     def rescored(self, logs: pd.DataFrame) -> pd.DataFrame:
         """The first logged answers scored anew under the base policy that gave them."""
-        base = self.settings.base
+        base = self.cast.base
         known = logs["answer"].notna() & logs["sequence_logp"].notna() & logs["reasoning"].isna()
         first = logs[known].head(RESCORED)
         scored = provider_for(base.model, self.calls).score(first, base, author=base)
@@ -211,7 +195,7 @@ class ModelSource:
         """The proxy's score of every answer, on [0, 1]."""
         settings = self.settings
         answers = all_answers(logs, draws)
-        scores = self._judge(prompts, answers, settings.proxy)
+        scores = self._judge(prompts, answers, self.cast.proxy, settings.judge_range)
         unit = to_unit(scores["score"].to_numpy(dtype=float), settings.judge_range)
         reason = scores["reason"].to_numpy()
         return answers[["uid", "policy", "draw"]].assign(judge_raw=unit, reason=reason)
@@ -260,21 +244,27 @@ class ModelSource:
         provider = provider_for(policy.model, self.calls)
         return provider.generate(prompts, policy, draw=draw, seed=self.settings.seed)
 
-    def _judge(self, prompts: pd.DataFrame, answers: pd.DataFrame, judge: Judge) -> pd.DataFrame:
+    def _judge(
+        self,
+        prompts: pd.DataFrame,
+        answers: pd.DataFrame,
+        judge: CastJudge,
+        score_range: tuple[float, float],
+    ) -> pd.DataFrame:
         """`score` and `reason` of answers, which get what their prompts bring for a judge."""
         brought = prompts[["uid", "prompt", "checks", "reference"]]
         known = answers.drop(columns="prompt", errors="ignore").merge(brought, how="left", on="uid")
         _, name = split_model(judge.model)
         return provider_for(judge.model, self.calls).judge(
-            known, name,
-            score_range=judge.score_range, seed=self.settings.seed, rubric=judge.rubric,
+            known, name, score_range=score_range, seed=self.settings.seed, rubric=judge.rubric,
+            base_url=judge.base_url,
         )  # fmt: skip
 
     def _labels(self, prompts: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
         """Labels of the chosen answers. One that failed is never sent to the oracle; a label that
         the oracle could not give is left out, and the others of its policy stand for it."""
         chosen = chosen[chosen["answer"].notna()].reset_index(drop=True)
-        scores = self._judge(prompts, chosen, self.settings.oracle)
+        scores = self._judge(prompts, chosen, self.cast.oracle, self.settings.oracle_range)
         found = {"oracle_score": scores["score"].to_numpy(dtype=float)}
         labels = chosen.assign(**found, reason=scores["reason"].to_numpy())
         groups = labels.groupby(["policy", "draw"])["oracle_score"]
@@ -283,26 +273,19 @@ class ModelSource:
         return labels[labels["oracle_score"].notna()].drop(columns="answer")
 
 
-def _check_references(prompts: pd.DataFrame, judge: Judge) -> None:
-    """Raise CJEError where the judge's rubric needs a reference that a prompt does not have."""
-    from cje.judging import load_rubric
+def check_prompts(prompts: pd.DataFrame, needs: Needs) -> None:
+    """Raise CJEError where a judge needs what a prompt does not bring."""
+    if needs.rules:
+        from cje.models import checks
 
-    rubric = load_rubric(judge.rubric, judge.rubric_setting)
+        checks.check_prompts(prompts, needs.rules)
     lacking = prompts[prompts["reference"].isna()]
-    if rubric.needs_reference and len(lacking):
+    for setting, rubric in needs.references if len(lacking) else ():
         raise CJEError(
-            f"params.yaml: {judge.rubric_setting}: {rubric.name} needs a reference answer, and "
+            f"params.yaml: {setting}: {rubric} needs a reference answer, and "
             f"{len(lacking):,} prompts have none, such as uid {lacking['uid'].iloc[0]}; "
             "add a column `reference` to the prompts, or take another rubric"
         )
-
-
-def _judge_route(settings: Settings, model: str) -> Policy | None:
-    """Where a judge on a server is asked, as a policy; None for other judges."""
-    if not model.startswith("server/"):
-        return None
-    nothing = {"temperature": None, "top_p": None, "max_tokens": 1}
-    return Policy(name=model, model=model, base_url=settings.base_url, **nothing)
 
 
 def all_answers(logs: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:

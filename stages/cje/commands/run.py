@@ -104,9 +104,11 @@ def run_pipeline(given: argparse.Namespace, console: Console) -> int:
         console.print("Nothing was run; leave out --dry-run to run it.")
         return 0
     if settings.source == "models":
-        from cje.sources import open_source
+        from cje.cast import cast_of, check_cast
+        from cje.models.calls import Calls
 
-        open_source(settings, "load_prompts")  # what cannot work is said before anything changes
+        check_cast(settings, Calls(settings, "check_settings"))  # before anything changes
+        cast_of(settings)
     if status := run_dvc(command):
         return status
     from cje.commands.export import export_run

@@ -48,14 +48,16 @@ class _Missing(Exception):
 class Rubric:
     """How to judge: a template of the system's message and one of the user's.
 
-    `name` is the shipped name or the file. `needs_reference`: it cannot do without a reference
-    answer. What makes the quoted texts data, and the form of the verdict, is added by `messages`.
+    `name` is the shipped name or the file, `text` what that holds. `needs_reference`: it cannot do
+    without a reference answer. What makes the quoted texts data, and the form of the verdict, is
+    added by `messages`.
     """
 
     name: str
     system: Template
     user: Template
     needs_reference: bool = False
+    text: str = ""
 
     def criteria(self, score_range: tuple[float, float]) -> str:
         """What a good answer is, for people who judge by this rubric: the system's message."""
@@ -106,11 +108,16 @@ def load_rubric(name: str, setting: str = "rubric") -> Rubric:
     shipped = {path.stem: path for path in sorted(SHIPPED.glob("*.j2"))}
     path = shipped.get(name) or _user_file(name, shipped, setting)
     name = name if name in shipped else str(path)
-    above, below = _parts(path, name, setting)
+    return parse_rubric(name, _text(path, name, setting))
+
+
+def parse_rubric(name: str, text: str) -> Rubric:
+    """The rubric of that name and text; raises CJEError as `load_rubric` does."""
+    above, below = _parts(text, name)
     system = _compile(name, above, SCALE)
     user = _compile(name, below, (*NAMES, *SCALE))
     needs_reference = _prints_reference(name, user)
-    rubric = Rubric(name, system, user, needs_reference)
+    rubric = Rubric(name, system, user, needs_reference, text)
     if not needs_reference:
         rubric.messages("a prompt", "an answer", None, (0.0, 10.0))
     rubric.messages("a prompt", "an answer", "a reference", (0.0, 10.0))
@@ -134,20 +141,24 @@ def _user_file(name: str, shipped: dict[str, Path], setting: str) -> Path:
     return path
 
 
-def _parts(path: Path, name: str, setting: str) -> tuple[str, str]:
-    """The system's part and the user's, each with as many line breaks before it as in the file, so
-    that its line numbers are the file's."""
+def _text(path: Path, name: str, setting: str) -> str:
     try:
         data = path.read_bytes()
         if len(data) > MAX_BYTES:
             raise CJEError(f"{name}: {len(data):,} bytes are no rubric; give at most {MAX_BYTES:,}")
-        lines = data.decode("utf-8-sig").splitlines()
+        return data.decode("utf-8-sig")
     except FileNotFoundError:
         raise CJEError(f"{name}: no such file; see `{setting}` in params.yaml") from None
     except OSError as error:
         raise CJEError(f"{name}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise CJEError(f"{name}: not UTF-8 text: {error.reason} at byte {error.start}") from error
+
+
+def _parts(text: str, name: str) -> tuple[str, str]:
+    """The system's part and the user's, each with as many line breaks before it as in the file, so
+    that its line numbers are the file's."""
+    lines = text.splitlines()
     marks = [i for i, line in enumerate(lines) if line.strip() == USER]
     if len(marks) != 1:
         where = f"{name}:{marks[1] + 1}" if marks else name

@@ -11,6 +11,7 @@ from cje.schemas import NO_ANSWER as NO_ANSWER
 from cje.settings import Policy
 
 if TYPE_CHECKING:
+    from cje.judging import Rubric
     from cje.models.calls import Calls
 
 # Imported when first asked for. Computed: exact, free, nothing to keep. Asked: every reply is kept.
@@ -58,12 +59,14 @@ class Provider(Protocol):
         *,
         score_range: tuple[float, float],
         seed: int,
-        rubric: str = "default",
+        rubric: "Rubric | None" = None,
+        base_url: str | None = None,
     ) -> pd.DataFrame:
         """`score` on `score_range` (NaN: none) and `reason` (the judge's words on the score, null
         where it gives none; without a score, why there is none) of each answer (`prompt`,
         `answer`, and where the prompt has them `checks`, `reference`), row for row.
-        `rubric` is what a judge that reads texts is told."""
+        `rubric` is what a judge that reads texts is told (None: the default one), `base_url` the
+        address of one on a server."""
 
 
 def split_model(model: str) -> tuple[str, str]:

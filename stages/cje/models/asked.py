@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from cje.errors import CJEError
-from cje.judging import load_rubric, parse_score, score_schema
+from cje.judging import Rubric, load_rubric, parse_score, score_schema
 from cje.models import NO_ANSWER, Role, full_name, split_model
 from cje.models.asking import TRIALS
 from cje.models.backend import Backend
@@ -123,10 +123,13 @@ class AskedProvider:
         *,
         score_range: tuple[float, float],
         seed: int,
-        rubric: str = "default",
+        rubric: Rubric | None = None,
+        base_url: str | None = None,
     ) -> pd.DataFrame:
         given = answers[answers["answer"].notna()]
-        requests = self._judgements(given, name, score_range, rubric)
+        requests = self._judgements(
+            given, name, score_range, rubric or load_rubric("default"), base_url
+        )
         verdicts, unclear = self._verdicts(requests, name, score_range, look=True)
         again, _ = self._verdicts([requests[place].again() for place in unclear], name, score_range)
         for place, verdict in zip(unclear, again, strict=True):
@@ -254,18 +257,22 @@ class AskedProvider:
         )  # fmt: skip
 
     def _judgements(
-        self, answers: pd.DataFrame, name: str, score_range: tuple[float, float], rubric_name: str
+        self,
+        answers: pd.DataFrame,
+        name: str,
+        score_range: tuple[float, float],
+        rubric: Rubric,
+        base_url: str | None,
     ) -> Requests:
-        rubric = load_rubric(rubric_name)
         schema = score_schema(score_range)
-        url, room = self.calls.settings.base_url, self.calls.settings.judge_max_tokens
+        room = self.calls.settings.judge_max_tokens
         prompts, texts = answers["prompt"].array, answers["answer"].array
         references = answers["reference"].array if "reference" in answers else None
 
         def make(row: int) -> Request:
             reference = None if references is None else references[row]
             messages = rubric.messages(prompts[row], texts[row], reference, score_range)
-            asked = self.backend.judgement(name, messages, schema, url, room)
+            asked = self.backend.judgement(name, messages, schema, base_url, room)
             asked = with_body(asked, self.calls.settings.body(asked.model))
             for tokens in self.backend.judged_before if room is None else ():
                 before = replace(asked, max_tokens=tokens)

@@ -22,6 +22,7 @@ from cje.checks import (
     share,
 )
 from cje.errors import CJEError
+from cje.judging import Rubric
 from cje.models import NO_ANSWER, Role
 from cje.settings import Policy
 
@@ -60,7 +61,8 @@ class ChecksProvider:
         *,
         score_range: tuple[float, float],
         seed: int,
-        rubric: str = "default",
+        rubric: Rubric | None = None,
+        base_url: str | None = None,
     ) -> pd.DataFrame:
         """As `Provider.judge`; `answers` has `checks`, too, JSON text or null. The reason of a
         score names the checks that fail.

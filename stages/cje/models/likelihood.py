@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cje.errors import CJEError
+from cje.judging import Rubric
 from cje.models import NO_ANSWER, Role
 from cje.models.asked import AskedProvider
 from cje.settings import Policy
@@ -49,9 +50,10 @@ class LikelihoodJudge:
         *,
         score_range: tuple[float, float],
         seed: int,
-        rubric: str = "default",
+        rubric: Rubric | None = None,
+        base_url: str | None = None,
     ) -> pd.DataFrame:
-        policy = _scoring_policy(name, self.scorer.calls.settings.base_url)
+        policy = _scoring_policy(name, base_url)
         blank = np.array([isinstance(a, str) and not a.strip() for a in answers["answer"]], bool)
         given = answers[answers["answer"].notna() & ~blank]
         texts = given["answer"].tolist()

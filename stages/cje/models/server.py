@@ -1,8 +1,8 @@
 """The provider `server/...`: any server of the OpenAI kind (vLLM, SGLang, llama.cpp, Together).
 
-Its address is the policy's `base_url`, else CJE_BASE_URL; its key, if it wants one, SERVER_API_KEY.
-Answers come from its chat interface, or, where the policy has a `chat_template`, as completions of
-the rendered prompt, so that sampled and scored texts are cut into the same tokens.
+Its address is the policy's `base_url`, else the setting of that name; its key, if it wants one,
+SERVER_API_KEY. Answers come from its chat interface, or, where the policy has a `chat_template`, as
+completions of the rendered prompt, so that sampled and scored texts are cut into the same tokens.
 
 Log-probabilities are taken to be those before temperature and top_p (vLLM's default, llama.cpp).
 They are the sampling ones where both are set to 1, and what servers add of themselves (top_k,
@@ -29,7 +29,6 @@ from cje.models.structured import SchemasSeen, json_schema, verdict_turns
 from cje.models.templates import render_prompt
 from cje.settings import Policy
 
-BASE_URL = "CJE_BASE_URL"
 # Switched off: what a server does to its model's distribution beside temperature and top_p. All
 # servers that know top_k take one beyond the vocabulary; 0 and -1 are each refused by some.
 PLAIN = {"top_k": 1_000_000, "min_p": 0.0, "repetition_penalty": 1.0}
@@ -330,13 +329,12 @@ def _kind(request: Request, refused: set[str]) -> Kind:
 
 
 def _address(base_url: str | None, model: str) -> str:
-    address = base_url or os.environ.get(BASE_URL, "").strip()
-    if not address:
+    if not base_url:
         raise CJEError(
             f"base_url: {model} needs the address of its server; set base_url, as in "
-            f"http://localhost:8000/v1, or {BASE_URL} in the environment"
+            "http://localhost:8000/v1"
         )
-    return address.rstrip("/")
+    return base_url.rstrip("/")
 
 
 BACKEND = ServerBackend()

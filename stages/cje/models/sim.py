@@ -10,6 +10,7 @@ import pandas as pd
 
 from cje import simulation
 from cje.errors import CJEError
+from cje.judging import Rubric
 from cje.models import NO_ANSWER, Role, split_model
 from cje.settings import Policy
 from cje.simulation import TOKEN_ID, UNKNOWN, Speaker
@@ -111,7 +112,8 @@ class SimulatedProvider:
         *,
         score_range: tuple[float, float],
         seed: int,
-        rubric: str = "default",
+        rubric: Rubric | None = None,
+        base_url: str | None = None,
     ) -> pd.DataFrame:
         low, high = score_range
         given = answers["answer"].notna().to_numpy()

@@ -1,0 +1,19 @@
+"""Ask each target policy for one answer, before the answers of the base policy are paid for."""
+
+from cje.settings import load_settings
+from cje.sources import open_source
+from cje.stage import DATA, run
+from cje.tables import read_table, write_metrics
+
+
+def main() -> str:
+    source = open_source(load_settings(), "try_targets")
+    source.try_targets(read_table(DATA / "prompts.parquet", "prompts"))
+    # The logs wait for this file. It is the same whoever the targets are, so that another target
+    # is tried without asking the base policy again.
+    write_metrics({"tried": True}, DATA / "tried.json")
+    return "Every target that is called over a wire answers"
+
+
+if __name__ == "__main__":
+    run(main, "A first answer of each target")
