@@ -60,7 +60,8 @@ def finish(process: subprocess.Popen) -> str:
 def project(folder: Path, url: str) -> Path:
     folder.mkdir()
     (folder / "params.yaml").write_text(SETTINGS, encoding="utf-8")
-    finish(start(folder, url, "load_prompts"))
+    for stage in ("check_settings", "load_prompts"):
+        finish(start(folder, url, stage))
     return folder
 
 
