@@ -25,7 +25,10 @@ VARIABLES = {
     "CJE_LOCAL_DEVICE", "CJE_LOCAL_THREADS", "CJE_LOCAL_BATCH",
 }  # fmt: skip
 ORDER = {"data/tried.json"}  # read by nobody: it says what comes before what
-BY_PEOPLE = {"labels", "raters_overlap"}  # read where people are the oracle, which they are in none of these runs
+BY_PEOPLE = {
+    "labels",
+    "raters_overlap",
+}  # read where people are the oracle, which they are in none of these runs
 SMALL = {"max_samples": 40, "target_labels": 10, "oracle_samples": 10}
 RUBRIC = "--- system ---\nJudge.\n--- user ---\n{{ prompt }}\n{{ answer }}\n"
 

@@ -18,6 +18,7 @@ import openpyxl
 import pandas as pd
 import pytest
 
+from cje.cast import cast_of
 from cje.designs import labelling_design
 from cje.errors import CJEError
 from cje.labelling import files, kept
@@ -52,7 +53,7 @@ SETTINGS = {
 def world():
     """Prompts, logs, draws and the design of the simulated world."""
     settings = parse_settings(SETTINGS)
-    source = ModelSource(settings, Calls(settings, "oracle_label"))
+    source = ModelSource(settings, Calls(settings, "oracle_label"), cast_of(settings))
     prompts = load_prompts(settings)
     logs, draws = source.logs(prompts), source.draws(prompts)
     scores = source.proxy_scores(prompts, logs, draws)
@@ -74,7 +75,9 @@ def said(name: str, rater: str = "ann", **what) -> Mark:
 
 def people(world, **changes) -> PeopleLabel:
     settings = parse_settings(SETTINGS | changes)
-    return PeopleLabel(ModelSource(settings, Calls(settings, "oracle_label")), settings)
+    return PeopleLabel(
+        ModelSource(settings, Calls(settings, "oracle_label"), cast_of(settings)), settings
+    )
 
 
 # The list

@@ -283,11 +283,11 @@ def test_a_paid_oracle_checks_on_a_hundred_prompts_and_a_free_one_on_all(world):
         return parse_settings(SETTINGS | {"oracle_model": oracle, "oracle_samples": samples})
 
     for free in ("sim/oracle", "checks/share"):
-        assert checked_prompts("auto", 750, free) == 750
+        assert checked_prompts(settings(free, "auto"), 750) == 750
     for paid in ("gpt-4.1", "anthropic/claude-haiku-4-5", "server/judge", "local/smollm2-135m"):
-        assert checked_prompts("auto", 750, paid) == 100
-        assert checked_prompts("auto", 60, paid) == 60
-        assert checked_prompts(400, 750, paid) == 400
+        assert checked_prompts(settings(paid, "auto"), 750) == 100
+        assert checked_prompts(settings(paid, "auto"), 60) == 60
+        assert checked_prompts(settings(paid, 400), 750) == 400
     used = labels(world)
     assert checks(world, used, oracle_samples="auto")["uid"].nunique() == N - used["uid"].nunique()
 
