@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from cje import plots
 from cje.frames import rewarded_frames
 from cje.parts import read_likeness
-from cje.settings import load_settings
+from cje.settings import Settings, load_settings
 from cje.stage import DATA, METRICS, PLOTS, run
 from cje.stats.analysis import Analysis, estimate
 from cje.stats.checking import check_frames
