@@ -17,8 +17,10 @@ import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from cje.cast import cast_of
+from cje.commands.watching import estimate
 from cje.designs import labelling_design
 from cje.errors import CJEError
 from cje.labelling import files, kept
@@ -510,3 +512,11 @@ def test_five_thousand_answers_stay_quick():
         task = session.state("ann")["task"]
         session.mark("ann", task["id"], label=4.0)
     assert (time.process_time() - start) / 20 < 0.1
+
+
+def test_watching_says_why_nothing_can_be_estimated():
+    printed = io.StringIO()
+    estimate(20, Console(file=printed, width=100))
+    words = printed.getvalue()
+    assert "dvc repro could not finish; the labels are kept" in words
+    assert "not inside of a DVC repository" in words and "Traceback" not in words
