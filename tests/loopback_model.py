@@ -59,20 +59,29 @@ class Distribution:
         total = sum(weights.values())
         self.logps = {i: math.log(w / total) + math.log1p(-SPARE) for i, w in weights.items()}
         self.top = sorted(self.logps, key=self.logps.__getitem__, reverse=True)
-        self.ladders: dict[tuple[float, float], tuple[list[int], list[float]]] = {}
+        self.ladders: dict[tuple[float, ...], tuple[list[int], list[float]]] = {}
 
-    def draw(self, unit: float, temperature: float, top_p: float) -> int:
+    def draw(self, unit: float, temperature: float, top_p: float, top_k: int, min_p: float) -> int:
         """The token at the quantile `unit` in [0, 1)."""
         if temperature == 0:
             return self.top[0]
-        setting = (temperature, top_p)
+        setting = (temperature, top_p, top_k, min_p)
         if setting not in self.ladders:
             powers = [math.exp(self.logps[i] / temperature) for i in self.top]
             sums = list(accumulate(powers))
             kept = 1 + next(k for k, s in enumerate(sums) if s >= sums[-1] * min(top_p, 1 - 1e-12))
+            kept = min(kept, top_k, sum(power >= min_p * powers[0] for power in powers))
             self.ladders[setting] = self.top[:kept], sums[:kept]
         tokens, sums = self.ladders[setting]
         return tokens[min(bisect_right(sums, unit * sums[-1]), len(tokens) - 1)]
+
+    def penalised(self, seen: set[int], penalty: float) -> "Distribution":
+        """The same with the logits of the tokens seen divided by the penalty."""
+        made = object.__new__(Distribution)
+        made.logps = {i: p * penalty if i in seen else p for i, p in self.logps.items()}
+        made.top = sorted(made.logps, key=made.logps.__getitem__, reverse=True)
+        made.ladders = {}
+        return made
 
 
 distribution = cache(Distribution)
@@ -100,15 +109,18 @@ def string(token: int) -> str:
 
 def sample(model: str, text: str, seed: str, limit: int, body: Body) -> list[int]:
     """Token ids drawn after a text, the end token last where the answer ended by itself."""
-    temperature, top_p = body.get("temperature"), body.get("top_p")
-    temperature = 1.0 if temperature is None else float(temperature)
-    top_p = 1.0 if top_p is None else float(top_p)
+    temperature, top_p = (
+        1.0 if (v := body.get(n)) is None else v for n in ("temperature", "top_p")
+    )
+    cut = body.get("top_k") or FIRST_CHARACTER, body.get("min_p") or 0.0
+    penalty = body.get("repeat_penalty") or 1.0
     dice, state, after_word = random.Random(seed), crc32(text.encode()), text.endswith(WORDS)
     ids: list[int] = []
     while len(ids) < limit:
-        token = distribution(model, state % STATES, after_word).draw(
-            dice.random(), temperature, top_p
-        )
+        there = distribution(model, state % STATES, after_word)
+        if penalty != 1.0:
+            there = there.penalised(set(ids), penalty)
+        token = there.draw(dice.random(), temperature, top_p, *cut)
         ids.append(token)
         if token == END:
             break

@@ -1,7 +1,9 @@
 """The bodies of the loopback server's good replies, from `loopback_model`."""
 
 import json
+import math
 import re
+from copy import copy
 from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 from zlib import crc32
@@ -30,7 +32,9 @@ class Switches(NamedTuple):
     `form`: llama.cpp's completions have log-probabilities in the chat form (and its `echo` is
     `ignored`); max_tokens = 0 has no limit in llama-cpp-python. `bos`: a begin token starts a
     prompt given as text, and the chat template's. `end_token`: the end token has a log-probability
-    among the answer's, as vLLM gives it.
+    among the answer's, as vLLM gives it. `own`: how it samples of itself, by the names that it
+    obeys (top_k, min_p, repeat_penalty), or, if it is `deaf`, does not. `processed`: sampled tokens
+    have log-probabilities after temperature.
     """
 
     echo: Literal["yes", "ignored", "refused", "nonsense"] = "yes"
@@ -40,6 +44,14 @@ class Switches(NamedTuple):
     form: Literal["vllm", "llama.cpp", "llama-cpp-python"] = "vllm"
     bos: bool = False
     end_token: bool = False
+    own: tuple[tuple[str, float], ...] = ()
+    deaf: bool = False
+    processed: bool = False
+
+    def sampler(self, body: Body) -> Body:
+        """The settings that a body is sampled by."""
+        names = ("temperature", "top_p") if self.deaf else body
+        return dict(self.own) | {n: body[n] for n in names if body.get(n) is not None}
 
 
 def render(messages: list[Body], switches: Switches, generation_prompt: bool = True) -> str:
@@ -67,7 +79,7 @@ def chat(body: Body, seed: str, switches: Switches) -> Body:
     if schema is None and (told := plain(body["messages"][-1]["content"]).partition(SCHEMA)[2]):
         schema = json.loads(told)  # the model does what the prompt asks
     if schema is None:
-        ids = sample(model, prompt, seed, limit, body)
+        ids = sample(model, prompt, seed, limit, switches.sampler(body))
     else:
         ids = [*encode(json.dumps(verdict(schema, body["messages"]))), END][:limit]
     told = [i for i in ids if i != END]
@@ -84,6 +96,7 @@ def chat(body: Body, seed: str, switches: Switches) -> Body:
     }
     if body.get("logprobs") and switches.logprobs == "yes":
         rows = steps(model, prompt, ids if switches.end_token else told)
+        rows = after_temperature(rows, body) if switches.processed else rows
         choice["logprobs"] = _chat_logprobs(rows, body.get("top_logprobs") or 0)
     reply = _head("chatcmpl", "chat.completion", body, seed, prompt, ids)
     if body.get("return_token_ids"):
@@ -110,7 +123,7 @@ def completion(body: Body, seed: str, switches: Switches) -> Body:
         raise Refused(400, f"max_tokens must be at least 1, got {limit}.", "max_tokens")
     if not ids:
         raise Refused(400, "The decoder prompt cannot be empty", "prompt")
-    drawn = sample(model, text, seed, limit, body)
+    drawn = sample(model, text, seed, limit, switches.sampler(body))
     told = [i for i in drawn if i != END]
     echoed = ids if echo and switches.echo != "ignored" else []
     choice: Body = {
@@ -124,6 +137,7 @@ def completion(body: Body, seed: str, switches: Switches) -> Body:
     count = body.get("logprobs")
     if count is not None and count is not False and switches.logprobs == "yes":
         rows: list[Any] = steps(model, text, drawn if switches.end_token else told)
+        rows = after_temperature(rows, body) if switches.processed else rows
         if echoed:
             rows = [(ids[0], None, None), *steps(model, string(ids[0]), ids[1:]), *rows]
         if echoed and switches.echo == "nonsense":
@@ -252,6 +266,19 @@ def refuse_missing(model: str) -> None:
     """404 for a model named missing-..."""
     if model.startswith("missing-"):
         raise Refused(404, f"The model `{model}` does not exist", "model", "model_not_found")
+
+
+def after_temperature(rows: list[Any], body: Body) -> list[Any]:
+    """The steps as a server with processed log-probabilities tells them."""
+    temperature = body.get("temperature")
+    power = 1 / (1.0 if temperature is None else temperature or 1.0)
+    made = []
+    for token, logp, there in rows:
+        scaled = copy(there)
+        total = math.log(sum(math.exp(p * power) for p in there.logps.values()))
+        scaled.logps = {i: p * power - total for i, p in there.logps.items()}
+        made.append((token, logp * power - total, scaled))
+    return made
 
 
 def _entry(token: int, logp: float) -> Body:

@@ -37,6 +37,9 @@ class Scorer:
     def probe(self, policy):
         return None
 
+    def exactness(self, policy):
+        return None
+
     def connect(self, wire):
         return self
 

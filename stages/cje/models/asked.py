@@ -21,8 +21,10 @@ from cje.models import NO_ANSWER, Role, full_name, split_model
 from cje.models.asking import TRIALS
 from cje.models.backend import Backend
 from cje.models.calls import Calls, Outcome
+from cje.models.exactness import Exactness
 from cje.models.requests import CallFailed, Reply, Request, Requests
 from cje.settings import Policy, show_value
+from cje.vocabulary import LogprobKind
 
 SAID_NOTHING = "the model refused and said nothing"
 CALLED_A_TOOL = "the model called a tool and gave no answer"
@@ -66,6 +68,7 @@ class AskedProvider:
         self, prompts: pd.DataFrame, policy: Policy, *, draw: int, seed: int
     ) -> pd.DataFrame:
         requests = self.answer_requests(prompts, policy, draw=draw, seed=seed)
+        replayed = all(map(self.calls.store.holds, requests))
         rows, empty, missing = [], [], Counter()
         look = {} if self.backend.in_process else {"first": FIRST_ANSWERS}
         look |= {"look": lambda found: self._no_answers(found, policy)} if look else {}
@@ -85,6 +88,9 @@ class AskedProvider:
             if count:
                 self.calls.say(f"{policy.name}: {count:,} of {len(rows):,} answers: {reason}")
         frame = _frame(rows, ANSWER_COLUMNS)
+        told = frame["token_logprobs"].notna()
+        if told.any() and (exactness := self.exactness(policy, replayed)) is not None:
+            frame["logprob_kind"] = self._kinds(frame["logprob_kind"], told, exactness, policy)
         given = {column: prompts[column].to_numpy() for column in ("uid", "prompt")}
         return pd.concat([pd.DataFrame(given), frame], axis=1)
 
@@ -113,8 +119,18 @@ class AskedProvider:
             return self._score_request(policy, scoring, same_tokens, *(c[row] for c in rows))
 
         requests = Requests(len(answers), make)
-        outcomes = self._replies(requests, f"{policy.name}: log-probabilities")
-        return pd.concat([uids, _frame(map(_score_row, outcomes), SCORE_COLUMNS)], axis=1)
+        replayed = all(map(self.calls.store.holds, requests))
+        outcomes = list(self._replies(requests, f"{policy.name}: log-probabilities"))
+        reasons = Counter(o.note for o in outcomes if isinstance(o, Reply) and o.note)
+        for reason, count in reasons.items():
+            words = f"{count:,} of {len(outcomes):,} logged answers have no score: {reason}"
+            self.calls.say(f"{policy.name}: {words}")
+        frame = _frame(map(_score_row, outcomes), SCORE_COLUMNS)
+        told = frame["token_logprobs"].notna()
+        if told.any() and (exactness := self.exactness(policy, replayed)) is not None:
+            kind = exactness.kind(policy.temperature, policy.top_p, scored=True)
+            frame["logprob_kind"] = frame["logprob_kind"].mask(told, kind)
+        return pd.concat([uids, frame], axis=1)
 
     def judge(
         self,
@@ -157,6 +173,49 @@ class AskedProvider:
         self.calls.say(f"{policy.name}: teacher forcing: {words}")
         return outcome.text
 
+    def exactness(self, policy: Policy, replayed: bool) -> Exactness | None:
+        """Whether the policy's server draws by the log-probabilities that it tells; None where its
+        replies state their kind. Found out by one request, whose reply is kept, and stated. Where
+        all replies are `replayed` and nobody answers any more, it is in doubt."""
+        probe = self.backend.exactness(policy)
+        if probe is None:
+            return None
+        if policy.extra_body:
+            return Exactness("unknown", "nobody knows what extra_body does to how it samples")
+        probe = replace(probe, model=full_name(policy.model))
+        replayed = replayed or not self.calls.asks
+        if probe.key in self.calls.unasked:
+            return self.calls.unasked[probe.key]
+        title = f"{policy.name}: does it draw by its log-probabilities?"
+        try:
+            (outcome,) = self._replies([probe], title)
+        except CJEError as error:
+            if not replayed:
+                raise
+            outcome = CallFailed(str(error).splitlines()[0])
+        if isinstance(outcome, Reply):
+            found = Exactness.from_json(outcome.text)
+        else:
+            found = Exactness("unknown", f"it cannot be asked how it samples: {outcome.reason}")
+            self.calls.unasked[probe.key] = found
+        self.calls.say(f"{policy.model}: {found.words}")
+        return found
+
+    def _kinds(
+        self, stated: pd.Series, told: pd.Series, exactness: Exactness, policy: Policy
+    ) -> pd.Series:
+        """Of each answer's log-probabilities. What a reply states was stated by an earlier version,
+        which left a server some of its own ways, or is raw for a reason of its own."""
+        kind = exactness.kind(policy.temperature, policy.top_p, scored=False)
+        old = stated.eq(LogprobKind.SAMPLING)
+        if kind == LogprobKind.SAMPLING and old.any():
+            self.calls.say(
+                f"{policy.name}: {old.sum():,} answers were sampled before servers' penalties were "
+                "switched off by all of their names: their log-probabilities count as raw. "
+                f"`cje store prune --model {policy.model} --yes` has them asked again"
+            )
+        return stated.mask(told & stated.isna(), kind).mask(old, LogprobKind.RAW.value)
+
     def text_logprobs(
         self, prompts: list[str], answers: list[str], policy: Policy, title: str
     ) -> list[tuple[np.ndarray | None, str | None]]:
@@ -173,6 +232,8 @@ class AskedProvider:
         return [
             (None, outcome.reason)
             if isinstance(outcome, CallFailed)
+            else (None, outcome.note)
+            if outcome.token_logprobs is None
             else (np.array(outcome.token_logprobs, dtype=float), None)
             for outcome in self._replies(Requests(len(prompts), make), title)
         ]
@@ -368,7 +429,7 @@ _NO_SCORE = (None, np.nan, None)
 
 
 def _score_row(outcome: Outcome) -> tuple:
-    if isinstance(outcome, CallFailed):
+    if isinstance(outcome, CallFailed) or outcome.token_logprobs is None:
         return _NO_SCORE
     logprobs = np.array(outcome.token_logprobs, dtype=float)
     return logprobs, float(logprobs.sum()), outcome.logprob_kind

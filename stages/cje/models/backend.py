@@ -73,12 +73,17 @@ class Backend(Protocol):
         """A request whose reply's text says how the policy's server scores given texts, or "none";
         None where `can` tells."""
 
+    def exactness(self, policy: Policy) -> Request | None:
+        """A request whose reply's text says whether the policy's server draws by the
+        log-probabilities that it tells, as `cje.models.exactness.Exactness` reads it; None where
+        replies state their kind."""
+
     def connect(self, wire: Wire) -> "Connection | Batcher":
         """An open way to ask."""
 
 
 class ApiBackend(ABC):
-    """A `Backend` over a network, with what most providers do: no scoring, no probe."""
+    """A `Backend` over a network, with what most providers do: no scoring, no probes."""
 
     provider: str  # the name before a model's slash
     package = "openai"  # the SDK
@@ -121,6 +126,9 @@ class ApiBackend(ABC):
     ) -> Request: ...
 
     def probe(self, policy: Policy) -> Request | None:
+        return None
+
+    def exactness(self, policy: Policy) -> Request | None:
         return None
 
     @abstractmethod

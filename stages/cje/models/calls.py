@@ -22,6 +22,7 @@ from cje.models.asking import WAIT_SECONDS, Asking
 from cje.models.backend import Backend, Batcher, Wire
 from cje.models.batches import Journal, Sighting, run_batches
 from cje.models.budget import Budget, BudgetSpent, experiment_name, worst_cost
+from cje.models.exactness import Exactness
 from cje.models.keeping import Keeper
 from cje.models.place import store_folder
 from cje.models.prices import Price, price_of
@@ -59,6 +60,7 @@ class Calls:
         self.budget = Budget(settings.max_cost_usd, self.store, experiment_name(settings))
         self.rows: dict[str, tuple] = {}
         self.said: set[str] = set()
+        self.unasked: dict[str, Exactness] = {}  # by key of a probe, which nobody answers
 
     def replies(
         self,

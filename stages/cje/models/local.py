@@ -134,6 +134,9 @@ class LocalBackend:
     def probe(self, policy: Policy) -> Request | None:
         return None
 
+    def exactness(self, policy: Policy) -> Request | None:
+        return None
+
     def connect(self, wire: Wire) -> "LocalBatcher":
         return LocalBatcher()
 

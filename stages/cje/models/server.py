@@ -4,35 +4,53 @@ Its address is the policy's `base_url`, else the setting of that name; its key, 
 SERVER_API_KEY. Answers come from its chat interface, or, where the policy has a `chat_template`, as
 completions of the rendered prompt, so that sampled and scored texts are cut into the same tokens.
 
-Log-probabilities are taken to be those before temperature and top_p (vLLM's default, llama.cpp).
-They are the sampling ones where both are set to 1, and what servers add of themselves (top_k,
-min_p, a repetition penalty) could be switched off. A temperature left out is the server's own.
+What servers do to a model's distribution of themselves (top_k, min_p, penalties) is switched off by
+the names that they have for it. Of which kind a server's log-probabilities are, and whether it
+draws by them, is found out by one probe (`cje.models.exactness`), so replies do not state it.
 """
 
 import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from cje.errors import CJEError
-from cje.models import teacher
+from cje.models import exactness, teacher
 from cje.models import wire as wires
 from cje.models.backend import Role, Wire, policy_messages
 from cje.models.chat import REASON_TOKENS, THOUGHT_TOKENS
-from cje.models.completions import Kind, LogprobsSeen, billed_reply, chat_reply, text_reply
+from cje.models.completions import LogprobsSeen, billed_reply, chat_reply, text_reply
 from cje.models.requests import CallFailed, Reply, Request
 from cje.models.structured import SchemasSeen, json_schema, verdict_turns
 from cje.models.templates import render_prompt
 from cje.settings import Policy
 
-# Switched off: what a server does to its model's distribution beside temperature and top_p. All
-# servers that know top_k take one beyond the vocabulary; 0 and -1 are each refused by some.
-PLAIN = {"top_k": 1_000_000, "min_p": 0.0, "repetition_penalty": 1.0}
-# What a call can do without, where the server does not take it.
+# Switched off: what a server does to its model's distribution beside temperature and top_p, by the
+# names of OpenAI, vLLM, SGLang, TGI, llama.cpp, llama-cpp-python and kin; others pass over them.
+# All servers that know top_k take one beyond the vocabulary; 0 and -1 are each refused by some.
+PLAIN = {
+    "frequency_penalty": 0.0,
+    "presence_penalty": 0.0,
+    "top_k": 1_000_000,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "tfs_z": 1.0,
+    "top_n_sigma": -1.0,
+    "repetition_penalty": 1.0,
+    "repeat_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "dry_multiplier": 0.0,
+    "xtc_probability": 0.0,
+    "dynatemp_range": 0.0,
+    "mirostat": 0,
+    "mirostat_mode": 0,
+}
+# What a call can do without, where the server does not take it; what is left of a server's own
+# ways then shows in the probe.
 OPTIONAL = {*PLAIN, "seed", "logprobs", "top_logprobs", "return_token_ids", "add_special_tokens"}
 OPTIONAL |= {"response_format", "chat_template_kwargs"}
 ROOMS = (THOUGHT_TOKENS, 2048, REASON_TOKENS)  # that a judge gets, where its context is short
@@ -100,6 +118,12 @@ class ServerBackend:
         options = {**dict(request.options or ()), "probe": "1"}
         return replace(request, options=tuple(sorted(options.items())))
 
+    def exactness(self, policy: Policy) -> Request | None:
+        own = {"system_prompt": None, "temperature": None, "top_p": None, "reasoning_effort": None}
+        request = _request(policy.model_copy(update=own), exactness.PROMPT)
+        options = {**dict(request.options or ()), "probe": "exactness"}
+        return replace(request, options=tuple(sorted(options.items())))
+
     def connect(self, wire: Wire) -> "ServerConnection":
         return ServerConnection(wire)
 
@@ -126,7 +150,10 @@ class ServerConnection:
             return await self._answer(request)
         if request.kind == "judgement":
             return await self._judgement(request)
-        if "probe" in dict(request.options or ()):
+        probe = dict(request.options or ()).get("probe")
+        if probe == "exactness":
+            return await self._exactness(request)
+        if probe is not None:
             post = partial(self._scoring_post, request)
             return await teacher.find_way(request, self._answer, post)
         return await self._score(request)
@@ -138,14 +165,13 @@ class ServerConnection:
         refused = self._refused_by(request)
         if self._logprobs.gives_none(request.model):
             refused.add("logprobs")
-        prompt = dict(request.options or ()).get("prompt")
-        path = "/chat/completions" if prompt is None else "/completions"
+        path = _path(request)
         try:
             body = await self._call(request, path, partial(answer_body, request))
         except wires.Moderated as failed:
             return failed.reply
         with billed_reply(body):
-            reply = (chat_reply if prompt is None else text_reply)(body, _kind(request, refused))
+            reply = (text_reply if path == "/completions" else chat_reply)(body)
             if "logprobs" not in refused:
                 self._logprobs.see(request.model, reply)
         return reply
@@ -161,11 +187,36 @@ class ServerConnection:
             return found
 
         try:
-            reply = await teacher.score(request, post)
+            return await teacher.score(request, post)
         except CallFailed as failed:
             failed.billed = failed.billed or answered
             raise
-        return replace(reply, logprob_kind=_kind(request, self._refused_by(request)))
+
+    async def _exactness(self, request: Request) -> Reply:
+        """What the probe of the server's draws finds; it stands for what the server refuses."""
+
+        async def draw(
+            *, temperature: float, seed: int, count: int, top_k: int = PLAIN["top_k"]
+        ) -> Any:
+            asked = replace(
+                request, temperature=temperature, top_p=1.0, max_tokens=exactness.TOKENS,
+                uid="exactness", seed=seed, draw=0,
+            )  # fmt: skip
+            wanted = {"top_k": top_k}
+            wanted["logprobs" if _path(request) == "/completions" else "top_logprobs"] = count
+
+            def build(refused: set[str]) -> dict[str, Any]:
+                return _without(answer_body(asked, set()) | wanted, refused - {*wanted, "logprobs"})
+
+            return await self._call(asked, _path(request), build, needed={*wanted, "logprobs"})
+
+        try:
+            return exactness.exactness_reply(*await exactness.find_exactness(draw))
+        except CallFailed as failed:
+            if failed.again or failed.fatal:
+                raise
+            doubt = f"it does not answer the probe of how it samples: {failed.reason}"
+            return exactness.exactness_reply(exactness.Exactness("unknown", doubt), [])
 
     async def _judgement(self, request: Request) -> Reply:
         """A verdict, in less room where a model cannot read prompt and `max_tokens` together."""
@@ -191,8 +242,11 @@ class ServerConnection:
             return reply
         raise too_long
 
-    async def _call(self, request: Request, path: str, build: Build) -> Any:
-        """The JSON of the reply to a body, which is built without what the server refuses."""
+    async def _call(
+        self, request: Request, path: str, build: Build, needed: Collection[str] = ()
+    ) -> Any:
+        """The JSON of the reply to a body, which is built without what the server refuses, but for
+        what is `needed`."""
         refused, place = self._refused_by(request), (request.base_url, request.model)
         while True:
             body = build(refused)
@@ -203,18 +257,19 @@ class ServerConnection:
             except wires.SettingRefused as failed:
                 setting = failed.setting
                 known = failed.doubtful and setting in self._taken[place]
-                if setting not in OPTIONAL or setting not in body or known:
+                if setting not in OPTIONAL or setting not in body or known or setting in needed:
                     raise
-            if setting not in refused:
-                refused.add(setting)
+            if setting in refused:
+                continue
+            refused.add(setting)
+            if setting not in PLAIN:  # what that means is for the probe to say
                 self.notes.append(f"{request.model} refuses {setting}: it is left out of the calls")
 
     async def _scoring_post(self, request: Request, path: str, body: dict[str, Any]) -> Any:
-        """The same for a body that scores: what an answer would be refused shows here too, so that
-        both are of one kind."""
+        """The same for a body that scores."""
         if path == "/tokenize":
             return await self._post(request, path, body)
-        return await self._call(request, path, partial(_without, body | PLAIN))
+        return await self._call(request, path, partial(_without, body))
 
     def _refused_by(self, request: Request) -> set[str]:
         return self._refused[request.base_url, request.model]
@@ -323,9 +378,10 @@ def _without(body: dict[str, Any], refused: set[str]) -> dict[str, Any]:
     return {k: v for k, v in body.items() if k not in refused}
 
 
-def _kind(request: Request, refused: set[str]) -> Kind:
-    plain = request.temperature == 1 and request.top_p == 1 and not refused & set(PLAIN)
-    return "sampling" if plain else "raw"
+def _path(request: Request) -> str:
+    """Where an answer is asked for: completions take a prompt that is rendered."""
+    rendered = "prompt" in dict(request.options or ())
+    return "/completions" if rendered else "/chat/completions"
 
 
 def _address(base_url: str | None, model: str) -> str:

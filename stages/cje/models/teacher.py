@@ -26,6 +26,14 @@ NOT_ALIGNED = "the server cuts prompt and answer into other tokens than the log 
 SPECIAL = re.compile(r"<\|[^|<>]*\|>|</?s>|<(?:bos|eos|start_of_turn|end_of_turn)>")
 UNTOLD = re.compile(SPECIAL.pattern + r"|[^\x00-\x7f]")
 
+
+class NotAligned(CallFailed):
+    """The server cuts the text otherwise: there is no log-probability of the log's tokens."""
+
+    def __init__(self) -> None:
+        super().__init__(NOT_ALIGNED)
+
+
 Post = Callable[[str, dict[str, Any]], Awaitable[Any]]
 
 
@@ -75,19 +83,24 @@ async def _works(request: Request, way: str, sampled: list[Reply], post: Post) -
             if failed.again:  # a fault of the moment says nothing of the server
                 raise
             continue
+        if scored.token_logprobs is None:
+            continue
         pairs = zip(scored.token_logprobs, reply.token_logprobs, strict=True)
         gaps += [abs(a - b) for a, b in pairs]
     return bool(gaps) and sum(gaps) / len(gaps) <= PROBE_GAP
 
 
 async def score(request: Request, post: Post) -> Reply:
-    """The log-probabilities of the answer's tokens; raises CallFailed where they are not had for
-    exactly these."""
+    """The log-probabilities of the answer's tokens. None, and a note, where the server cuts the
+    text into others; raises CallFailed where it tells none of use."""
     how, _, prompt = dict(request.options or ())["scoring"].partition(", ")
     if request.answer == "" and not request.tokens:
         return Reply(finish_reason="stop", token_logprobs=[])
     score = _score_text if prompt == "template" else _score_ids
-    values, tokens, body = await score(request, how, post)
+    try:
+        values, tokens, body = await score(request, how, post)
+    except NotAligned as cut:
+        return Reply(finish_reason="stop", note=cut.reason)
     usage = mapping(body.get("usage"))
     return Reply(
         finish_reason="stop",
@@ -178,7 +191,7 @@ def _answer_span(
                     fits.append((begin, end))
         if len(fits) == 1:
             return fits[0]
-    raise CallFailed(NOT_ALIGNED)
+    raise NotAligned
 
 
 def _check_strings(request: Request, strings: list[Any]) -> None:
@@ -192,7 +205,7 @@ def _check_strings(request: Request, strings: list[Any]) -> None:
     elif aligned:
         aligned = [_bare(string) for string in strings] == [_bare(t) for t in request.tokens]
     if not aligned:
-        raise CallFailed(NOT_ALIGNED)
+        raise NotAligned
 
 
 def _text_to_score(request: Request) -> str:

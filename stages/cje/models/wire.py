@@ -41,7 +41,7 @@ TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 # Parameters by what a reason calls them, and what to do where a model refuses one.
-SETTINGS = {
+SETTINGS: dict[str, tuple[str, str]] = {
     "temperature": ("temperature", "set temperature: null"),
     "top_p": ("top_p", "set top_p: null"),
     "top_k": ("top_k", "name another model"),
@@ -56,6 +56,23 @@ SETTINGS = {
     "reasoning_effort": ("reasoning_effort", "set reasoning_effort: null"),
     "min_p": ("min_p", "name another model"),
     "repetition_penalty": ("repetition_penalty", "name another model"),
+    **{
+        name: (name, "name another model")
+        for name in (
+            "frequency_penalty",
+            "presence_penalty",
+            "typical_p",
+            "tfs_z",
+            "top_n_sigma",
+            "repeat_penalty",
+            "no_repeat_ngram_size",
+            "dry_multiplier",
+            "xtc_probability",
+            "dynatemp_range",
+            "mirostat",
+            "mirostat_mode",
+        )
+    },
     "return_token_ids": ("return_token_ids", "name another model"),
     "add_special_tokens": ("add_special_tokens", "name another model"),
     "chat_template_kwargs": ("chat_template_kwargs", "set reasoning_effort: null"),
