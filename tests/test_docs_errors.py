@@ -21,6 +21,7 @@ import pytest
 import zc.lockfile
 
 import cje
+from cje.commands.leftovers import clear_leftovers
 from cje.errors import CJEError, disk_problem
 from cje.models.local import BACKEND as LOCAL
 from cje.models.progress import CallProgress
@@ -304,6 +305,38 @@ def held_lock(folder: Path) -> str:
         return run("dvc", "repro", "load_prompts", cwd=repo, ok=False)
     finally:
         lock.close()
+
+
+def stopped(folder: Path, leave: Callable[[Path], object]) -> str:
+    """What DVC says of what a stopped one left; once that is cleared it says so no more."""
+    (folder / "in").write_text("1", encoding="utf-8")
+    stages = {"copy": {"cmd": "cp in out", "deps": ["in"], "outs": ["out"]}}
+    (folder / "dvc.yaml").write_text(json.dumps({"stages": stages}), encoding="utf-8")
+    run("dvc", "init", "-q", "--no-scm", cwd=folder)
+    run("dvc", "repro", "-q", cwd=folder)
+    (folder / "dvc.lock").unlink()
+    leave(folder / ".dvc")
+    found = run("dvc", "repro", cwd=folder, ok=False)
+    assert clear_leftovers(folder) and not clear_leftovers(folder)
+    run("dvc", "repro", cwd=folder)
+    return found
+
+
+@provokes("join() argument must be str, bytes, or os.PathLike object, not 'NoneType'")
+def stopped_in_the_run_cache(folder: Path) -> str:
+    def leave(dvc: Path) -> None:
+        (entry,) = (path for path in (dvc / "cache/runs").rglob("*") if path.is_file())
+        entry.unlink()
+        other = entry.parents[1] / "0123" / ".half.tmp"  # of another stage
+        other.parent.mkdir()
+        other.write_text("cmd: ", encoding="utf-8")
+
+    return stopped(folder, leave)
+
+
+@provokes("Unable to read RWLock-file '.dvc/tmp/rwlock'. JSON structure is corrupted")
+def stopped_in_the_list_of_readers(folder: Path) -> str:
+    return stopped(folder, lambda dvc: (dvc / "tmp/rwlock").write_text('{"wri', encoding="utf-8"))
 
 
 @provokes("… is not a git repository")

@@ -13,7 +13,9 @@ from typing import Any
 from rich.console import Console
 from ruamel.yaml import YAML, YAMLError
 
+from cje.commands.leftovers import clear_leftovers
 from cje.errors import CJEError
+from cje.models.store import project_root
 from cje.settings import Settings, parse_settings
 
 PARAMS = Path("params.yaml")
@@ -109,6 +111,8 @@ def run_pipeline(given: argparse.Namespace, console: Console) -> int:
 
         check_cast(settings, Calls(settings, "check_settings"))  # before anything changes
         cast_of(settings)
+    for path in clear_leftovers(project_root()):
+        console.print(f"Cleared what a stopped DVC left: {path}", markup=False, soft_wrap=True)
     if status := run_dvc(command):
         return status
     from cje.commands.export import export_run

@@ -80,9 +80,20 @@ def drawing(path: str | os.PathLike, title: str, subtitle: str) -> Iterator[Figu
         figure.text(0.02, 0.965, title, fontsize=size, fontweight="bold", va="top")
         figure.text(0.02, 0.905, subtitle, fontsize=12, color="#555555", va="top")
         yield figure
+        _settle(figure)
         with writing(path):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
+
+
+def _settle(figure: Figure) -> None:
+    """Lay the figure out for good. The solver of the layout goes through its terms in the order of
+    their addresses in memory, so that its last digits differ from run to run."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        bounds = axes.get_position(original=True).bounds
+        axes.set_position([round(float(value), 6) for value in bounds])
 
 
 @cache
