@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cje.cast import cast_of
 from cje.errors import CJEError
 from cje.models import provider_for
 from cje.models.asked import AskedProvider
@@ -14,6 +15,9 @@ from cje.models.likelihood import BLAND_PROMPT, LikelihoodJudge
 from cje.models.requests import CallFailed, Reply, Request
 from cje.models.store import ReplyStore
 from cje.settings import parse_settings
+from cje.sources import ModelSource
+from loopback import Loopback
+from loopback_replies import Switches
 
 
 class Scorer:
@@ -110,3 +114,37 @@ def test_a_likelihood_writes_no_answers():
 def test_requests_differ_in_prompt_alone():
     one = Scorer().score(type("P", (), {"model": "local/m", "temperature": 1.0}), "p", None)
     assert replace(one, messages=(("user", "q"),)).key != one.key
+
+
+@pytest.mark.parametrize("tokenize", [True, False])
+def test_a_judge_on_a_server_has_its_address_and_template(tokenize, tmp_path):
+    with Loopback(switches=Switches(tokenize=tokenize)) as server:
+        given = {"base_model": "sim/base", "target_models": ["sim/base"],
+                 "base_url": server.url + "/v1", "max_retries": 0,
+                 "proxy_model": "likelihood/server//models/loopback"}  # fmt: skip
+        if not tokenize:
+            given["chat_template"] = "chatml"
+        settings = parse_settings(given)
+        calls = Calls(settings, "proxy_score", ReplyStore(tmp_path))
+        source = ModelSource(settings, calls, cast_of(settings))
+        prompts = pd.DataFrame({"uid": ["a", "b"], "prompt": ["Why?", "How?"]})
+        source.try_targets(prompts)
+        assert {call.body["model"] for call in server.calls if "model" in call.body} == {
+            "/models/loopback"
+        }
+        prompts = prompts.assign(checks=None, reference=None)
+        logs = prompts.assign(answer=[" bada keda", " moda"], action="base")
+        found = source.proxy_scores(prompts, logs, logs.head(0).assign(policy="base", draw=0))
+    assert found["judge_raw"].between(0, 1).all() and found["reason"].isna().all()
+
+
+def test_a_server_that_scores_no_text_is_no_judge_before_anything_is_paid(tmp_path):
+    with Loopback(switches=Switches(tokenize=False)) as server:
+        given = {"base_model": "server/m", "target_models": ["server/m"], "temperature": 1.0,
+                 "base_url": server.url + "/v1", "proxy_model": "likelihood/server/m"}  # fmt: skip
+        settings = parse_settings(given)
+        calls = Calls(settings, "try_targets", ReplyStore(tmp_path))
+        source = ModelSource(settings, calls, cast_of(settings))
+        with pytest.raises(CJEError, match=r"proxy_model: .* cannot score a given text"):
+            source.try_targets(pd.DataFrame({"uid": ["a"], "prompt": ["Why?"]}))
+        assert all("garden" in str(call.body) for call in server.calls)

@@ -4,7 +4,7 @@ The stage check_settings takes it from params.yaml; the stages that ask models t
 that wrote (`cje.parts`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -18,11 +18,13 @@ from cje.settings import HUMAN, Judge, Policy, Settings
 
 @dataclass(frozen=True)
 class CastJudge:
-    """A judge's model, the rubric where it reads texts, and its address where it is on a server."""
+    """A judge's model, the rubric where it reads texts, its address where it is on a server, and
+    the template of its prompts where it scores texts there."""
 
     model: str
     rubric: Rubric | None = None
     base_url: str | None = None
+    chat_template: str | None = None
 
 
 class Cast(Protocol):
@@ -36,6 +38,9 @@ class Cast(Protocol):
     def proxy(self) -> CastJudge: ...
     @property
     def oracle(self) -> CastJudge: ...
+    @property
+    def scorers(self) -> Mapping[str, CastJudge]:
+        """The judges that score given texts, by the setting that names them."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class GivenCast:
     targets: list[Policy]
     proxy: CastJudge
     oracle: CastJudge
+    scorers: dict[str, CastJudge]
 
 
 class KeptCast:
@@ -61,17 +67,27 @@ class KeptCast:
 
     @cached_property
     def proxy(self) -> CastJudge:
-        return _judge("proxy")
+        return _judge(read_part("proxy"))
 
     @cached_property
     def oracle(self) -> CastJudge:
-        return _judge("oracle")
+        return _judge(read_part("oracle"))
+
+    @cached_property
+    def scorers(self) -> dict[str, CastJudge]:
+        return {setting: _judge(found) for setting, found in read_part("scorers").items()}
 
 
 def cast_of(settings: Settings) -> GivenCast:
     """The cast that the settings name; raises CJEError for a rubric that cannot be read."""
-    proxy, oracle = (_cast_judge(judge, settings) for judge in (settings.proxy, settings.oracle))
-    return GivenCast(settings.base, settings.targets, proxy, oracle)
+    named = (settings.proxy, settings.oracle)
+    proxy, oracle = judges = [_cast_judge(judge, settings) for judge in named]
+    scorers = {
+        judge.setting: cast
+        for judge, cast in zip(named, judges, strict=True)
+        if judge.model.startswith(f"{LIKELIHOOD}/")
+    }
+    return GivenCast(settings.base, settings.targets, proxy, oracle, scorers)
 
 
 def check_cast(settings: Settings, calls: Calls) -> None:
@@ -101,7 +117,7 @@ def needs_of(settings: Settings, cast: Cast) -> Needs:
 
 def write_cast(settings: Settings, cast: Cast | None) -> None:
     """Write the parts to data/cast. None: no model plays one, since the answers are in files."""
-    parts: dict[str, Any] = dict.fromkeys(("base", "targets", "proxy", "oracle"))
+    parts: dict[str, Any] = dict.fromkeys(("base", "targets", "proxy", "oracle", "scorers"))
     needs, likeness = Needs(), Likeness(adds_labels=settings.asks_people)
     if cast is None and settings.asks_people:
         parts["oracle"] = _judge_json(_cast_judge(settings.oracle, settings))
@@ -111,6 +127,7 @@ def write_cast(settings: Settings, cast: Cast | None) -> None:
             "targets": [target.model_dump(mode="json") for target in cast.targets],
             "proxy": _judge_json(cast.proxy),
             "oracle": _judge_json(cast.oracle),
+            "scorers": {name: _judge_json(judge) for name, judge in cast.scorers.items()},
         }
         needs = needs_of(settings, cast)
         names = sorted({cast.base.name, *(target.name for target in cast.targets)})
@@ -125,23 +142,34 @@ def _cast_judge(judge: Judge, settings: Settings) -> CastJudge:
     rubric = load_rubric(judge.rubric, judge.rubric_setting) if reads_texts else None
     scorer = judge.model.removeprefix(f"{LIKELIHOOD}/")
     on_server = scorer.startswith("server/")
-    return CastJudge(judge.model, rubric, settings.base_url if on_server else None)
+    if not on_server:
+        return CastJudge(judge.model, rubric)
+    # A judge that reads texts is asked by the chat interface alone.
+    template = settings.chat_template if scorer != judge.model else None
+    return CastJudge(judge.model, rubric, settings.base_url, template)
 
 
 def _judge_route(model: str, settings: Settings) -> Policy | None:
     """Where a judge on a server is asked, as a policy; None for other judges."""
-    if not model.startswith("server/"):
+    scorer = model.removeprefix(f"{LIKELIHOOD}/")
+    if not scorer.startswith("server/"):
         return None
-    nothing = {"temperature": None, "top_p": None, "max_tokens": 1}
-    return Policy(name=model, model=model, base_url=settings.base_url, **nothing)
+    given = {"temperature": None, "top_p": None, "max_tokens": 1, "base_url": settings.base_url}
+    if scorer != model:
+        given["chat_template"] = settings.chat_template
+    return Policy(name=model, model=scorer, **given)
 
 
 def _judge_json(judge: CastJudge) -> dict[str, Any]:
     rubric = judge.rubric and {"name": judge.rubric.name, "text": judge.rubric.text}
-    return {"model": judge.model, "base_url": judge.base_url, "rubric": rubric}
+    return {
+        "model": judge.model,
+        "base_url": judge.base_url,
+        "chat_template": judge.chat_template,
+        "rubric": rubric,
+    }
 
 
-def _judge(part: str) -> CastJudge:
-    found = read_part(part)
+def _judge(found: dict[str, Any]) -> CastJudge:
     rubric = found["rubric"] and parse_rubric(found["rubric"]["name"], found["rubric"]["text"])
-    return CastJudge(found["model"], rubric, found["base_url"])
+    return CastJudge(found["model"], rubric, found["base_url"], found["chat_template"])

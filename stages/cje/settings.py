@@ -29,9 +29,10 @@ from cje.stats.thresholds import THRESHOLD_LIST, THRESHOLDS
 from cje.vocabulary import EstimatorName, Intervals, Sampling, WeightChoice
 
 MAX_LINES = 5  # of an error message
-# The second alternative is the path of a local model, which may begin at the root.
+# The second alternative is the path of a model, local or as a server names it, which may begin at
+# the root.
 MODEL_REFERENCE = re.compile(
-    r"[^/\s]+/[^/\s](\S*\S)?|(likelihood/)?local//\S+|(gpt-|claude-|o\d)\S*"
+    r"[^/\s]+/[^/\s](\S*\S)?|(likelihood/)?(local|server)//\S+|(gpt-|claude-|o\d)\S*"
 )
 HUMAN = "human"  # in place of an oracle's model: people give the labels
 MODEL_WORDS = "a model: provider/model as in sim/base or openai/gpt-5.4-mini, or gpt-*, claude-*"
@@ -272,6 +273,7 @@ class Settings(BaseModel):
     reasoning_effort: Effort | None = Field(None, description=EFFORT_WORDS)
     draws_per_prompt: Positive = Field(1, description=POSITIVE_WORDS)
     base_url: Url | None = Field(None, description=URL_WORDS)
+    chat_template: str | None = Field(None, description=TEMPLATE_WORDS)
     extra_body: dict[str, dict[str, Any]] = Field({}, description=BODIES_WORDS)
     judge_max_tokens: Positive | None = Field(None, description=JUDGE_TOKENS_WORDS)
     rubric: str = Field("default", description=RUBRIC_WORDS)
@@ -355,7 +357,7 @@ class Settings(BaseModel):
         entry = self.policies.get(name)
         own = entry.model_dump(exclude_unset=True) if entry else {"model": name}
         keys = ["temperature", "top_p", "max_tokens"]
-        keys += ["base_url"] if own["model"].startswith("server/") else []
+        keys += ["base_url", "chat_template"] if own["model"].startswith("server/") else []
         keys += [] if own["model"].startswith(THOUGHTLESS) else ["reasoning_effort"]
         inherited = {k: getattr(self, k) for k in keys}
         body = self.body(own["model"]) | (own.pop("extra_body", None) or {})

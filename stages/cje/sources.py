@@ -28,7 +28,7 @@ from cje.conversations import (
 )
 from cje.errors import CJEError
 from cje.metadata import metadata_of
-from cje.models import COMPUTED, provider_for, split_model
+from cje.models import COMPUTED, LIKELIHOOD, provider_for, split_model
 from cje.models.asked import AskedProvider
 from cje.models.calls import Calls
 from cje.parts import Needs
@@ -57,7 +57,8 @@ class Design(Protocol):
 
 class Source(Protocol):
     """Whoever answers, judges and labels; each method gives the table of its name. Before the first
-    is paid for, `try_targets` raises CJEError where a target gives no answers at all."""
+    is paid for, `try_targets` raises CJEError where a target gives no answers at all, or a judge
+    that must score given texts cannot."""
 
     def try_targets(self, prompts: pd.DataFrame) -> None: ...
     def logs(self, prompts: pd.DataFrame) -> pd.DataFrame: ...
@@ -140,7 +141,12 @@ class ModelSource:
         """Ask each target policy that is called over a wire for its first draw, in a call that its
         draws then need no more: a setting that a model refuses shows before anything else is paid
         for. A first prompt that fails by itself ends nothing: it counts where the draws are asked
-        for. A model in this process costs nothing, and was checked with the settings."""
+        for. A model in this process costs nothing, and was checked with the settings. A judge that
+        must score given texts is tried too: not every server can."""
+        for setting, judge in self.cast.scorers.items():
+            name = judge.model.removeprefix(f"{LIKELIHOOD}/")
+            provider = provider_for(judge.model, self.calls)
+            provider.try_out(name, setting, judge.base_url, judge.chat_template)
         for policy in self.cast.targets:
             provider = provider_for(policy.model, self.calls)
             if isinstance(provider, AskedProvider) and not provider.backend.in_process:
@@ -257,7 +263,7 @@ class ModelSource:
         _, name = split_model(judge.model)
         return provider_for(judge.model, self.calls).judge(
             known, name, score_range=score_range, seed=self.settings.seed, rubric=judge.rubric,
-            base_url=judge.base_url,
+            base_url=judge.base_url, chat_template=judge.chat_template,
         )  # fmt: skip
 
     def _labels(self, prompts: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:

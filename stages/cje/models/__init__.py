@@ -61,12 +61,13 @@ class Provider(Protocol):
         seed: int,
         rubric: "Rubric | None" = None,
         base_url: str | None = None,
+        chat_template: str | None = None,
     ) -> pd.DataFrame:
         """`score` on `score_range` (NaN: none) and `reason` (the judge's words on the score, null
         where it gives none; without a score, why there is none) of each answer (`prompt`,
         `answer`, and where the prompt has them `checks`, `reference`), row for row.
         `rubric` is what a judge that reads texts is told (None: the default one), `base_url` the
-        address of one on a server."""
+        address of one on a server, `chat_template` how one there that scores texts is prompted."""
 
 
 def split_model(model: str) -> tuple[str, str]:

@@ -141,6 +141,7 @@ class AskedProvider:
         seed: int,
         rubric: Rubric | None = None,
         base_url: str | None = None,
+        chat_template: str | None = None,
     ) -> pd.DataFrame:
         given = answers[answers["answer"].notna()]
         requests = self._judgements(

@@ -63,6 +63,7 @@ class ChecksProvider:
         seed: int,
         rubric: Rubric | None = None,
         base_url: str | None = None,
+        chat_template: str | None = None,
     ) -> pd.DataFrame:
         """As `Provider.judge`; `answers` has `checks`, too, JSON text or null. The reason of a
         score names the checks that fail.

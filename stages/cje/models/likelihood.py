@@ -36,12 +36,25 @@ class LikelihoodJudge:
             raise CJEError(
                 f"likelihood/{name}: {name} cannot score a text; give local/... or server/..."
             )
-        inner = _scoring_policy(name, None)
+        inner = _scoring_policy(name, policy and policy.base_url, policy and policy.chat_template)
         if "score" not in self.scorer.can(inner.model.partition("/")[2]):
             raise CJEError(
                 f"likelihood/{name}: {name} cannot score a text; give local/... or server/..."
             )
         self.scorer.check(name.partition("/")[2], "policy", inner)
+
+    def try_out(
+        self, name: str, setting: str, base_url: str | None, chat_template: str | None
+    ) -> None:
+        """Raise CJEError where the model cannot score a given text, which is found out by asking it
+        once."""
+        policy = _scoring_policy(name, base_url, chat_template)
+        if self.scorer.scoring(policy) == "none":
+            raise CJEError(
+                f"{setting}: likelihood/{name}: {name} cannot score a given text, by echo or "
+                "prompt_logprobs; set chat_template if its server has no /tokenize, or name "
+                "another judge"
+            )
 
     def judge(
         self,
@@ -52,8 +65,9 @@ class LikelihoodJudge:
         seed: int,
         rubric: Rubric | None = None,
         base_url: str | None = None,
+        chat_template: str | None = None,
     ) -> pd.DataFrame:
-        policy = _scoring_policy(name, base_url)
+        policy = _scoring_policy(name, base_url, chat_template)
         blank = np.array([isinstance(a, str) and not a.strip() for a in answers["answer"]], bool)
         given = answers[answers["answer"].notna() & ~blank]
         texts = given["answer"].tolist()
@@ -76,8 +90,10 @@ class LikelihoodJudge:
         return frame.reset_index(drop=True)
 
 
-def _scoring_policy(name: str, base_url: str | None) -> Policy:
+def _scoring_policy(name: str, base_url: str | None, chat_template: str | None) -> Policy:
+    """The scoring model as a policy: where its server is, and how it is prompted."""
+    given = {"base_url": base_url, "chat_template": chat_template}
     return Policy(
         name=f"likelihood/{name}", model=name, temperature=1.0, top_p=1.0, max_tokens=1,
-        base_url=base_url if name.startswith("server/") else None,
+        **given if name.startswith("server/") else {},
     )  # fmt: skip

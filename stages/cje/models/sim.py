@@ -114,6 +114,7 @@ class SimulatedProvider:
         seed: int,
         rubric: Rubric | None = None,
         base_url: str | None = None,
+        chat_template: str | None = None,
     ) -> pd.DataFrame:
         low, high = score_range
         given = answers["answer"].notna().to_numpy()
