@@ -15,7 +15,7 @@ from ruamel.yaml import YAML, YAMLError
 
 from cje.commands.leftovers import clear_leftovers
 from cje.errors import CJEError
-from cje.models.store import project_root
+from cje.models.place import project_root
 from cje.settings import Settings, parse_settings
 
 PARAMS = Path("params.yaml")
