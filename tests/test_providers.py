@@ -201,14 +201,15 @@ def test_what_gemini_filters_is_a_refusal_and_a_wrong_key_is_fatal(gemini, monke
     assert failed.value.fatal and "gemini-wrong" not in failed.value.reason
 
 
-def judged(name, folder, count=4):
+def judged(name, folder, count=4, base_url=None):
     settings = model(name)
     calls = Calls(settings, "proxy_score", ReplyStore(folder))
     rows = {"prompt": [f"Why {i}?" for i in range(count)], "answer": "So.", "reference": None}
     provider = provider_for(name, calls)
     return provider.judge(
-        pd.DataFrame(rows), name.partition("/")[2], score_range=(0.0, 10.0), seed=1
-    )
+        pd.DataFrame(rows), name.partition("/")[2], score_range=(0.0, 10.0), seed=1,
+        base_url=base_url,
+    )  # fmt: skip
 
 
 def test_a_schema_that_is_refused_stands_in_the_prompt_and_that_is_found_out_once(
@@ -237,7 +238,6 @@ def router(monkeypatch):
         for name in ("OPENROUTER", "SERVER"):
             monkeypatch.setenv(f"{name}_API_KEY", "router-key-0123456789")
         monkeypatch.setenv("OPENROUTER_BASE_URL", server.url + "/api/v1")
-        monkeypatch.setenv("CJE_BASE_URL", server.url + "/api/v1")
         monkeypatch.setenv("TEAM_TOKEN", "team-secret-0123456789")
         yield server
 
@@ -284,9 +284,10 @@ def test_a_header_whose_variable_is_not_set_ends_in_words(router, monkeypatch, t
 
 @pytest.mark.parametrize("name", ["openrouter/a/b", "server/b"])
 def test_a_server_that_passes_over_schemas_gets_them_in_the_prompt(router, tmp_path, name):
-    found = judged(name, tmp_path, 12)
+    base_url = router.url + "/api/v1"
+    found = judged(name, tmp_path, 12, base_url)
     assert found["score"].tolist() == [7.0] * 12  # the first ones when they are asked once more
     passed_over = sum("response_format" in body for _, _, body in router.calls)
     assert passed_over == 1
-    judged(name, tmp_path, 14)
+    judged(name, tmp_path, 14, base_url)
     assert sum("response_format" in body for _, _, body in router.calls) == passed_over
