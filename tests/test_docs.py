@@ -45,6 +45,7 @@ POLICIES = {
     "concise": {"model": "sim/terse"},
     "unhelpful": {"model": "sim/unhelpful"},
 }
+CHANGE = re.compile(r"-S ('?)([+\w][^\s`']*)\1")  # of a setting, in a block or in a sentence
 FRAMES = """
 from cje.runs import open_run
 found = open_run()
@@ -193,3 +194,18 @@ def test_the_workflow_in_the_docs_is_a_part_of_the_real_one():
     real = yaml.load(ROOT / ".github/workflows/reproduce.yml")
     assert shown["jobs"]["recorded"] == real["jobs"]["recorded"]
     assert shown["on"] == real["on"] and shown["name"] == real["name"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_change_of_a_setting_is_one_that_dvc_takes(page, tmp_path):
+    """As written: with a + where params.yaml lacks the name, and without one where it has it."""
+    from dvc.utils.hydra import apply_overrides
+    from dvc.utils.serialize import modify_yaml
+
+    text = page.read_text(encoding="utf-8")
+    for change in {found[2] for found in CHANGE.finditer(text)} - {"KEY=VALUE", "..."}:
+        path = tmp_path / "params.yaml"
+        shutil.copy(ROOT / "params.yaml", path)
+        with modify_yaml(path) as settings:
+            settings["policies"]["mine"] = {"model": "gpt-5.4-mini"}
+        apply_overrides(path, [change])
