@@ -195,8 +195,8 @@ def said(tmp_path, monkeypatch):
 
 def test_the_forecast_names_unknown_prices_and_the_check_of_the_estimates(said):
     words = said()
-    assert words.count("unknown price") == 5 + 3  # rows and sums
-    sums = "2,000 calls to make: at least $0.6830, without openai/gpt-9 (unknown price; give it in"
+    assert words.count("unknown price") == 4 + 3  # rows and sums
+    sums = "2,000 calls to make: at least $0.6830, without openai/gpt-9-mini (unknown price; give"
     assert sums in words
     assert "the check of the estimates is 200 of them: at least $0.0000, without" in words
     assert "(oracle_samples: auto; with 0 there is no check)" in words
