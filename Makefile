@@ -11,11 +11,11 @@ export PATH := $(BIN):$(PATH)
 RECORDINGS := data/recordings
 TEMPERATURES := 0.4 0.7  # of the recorded runs; the last is the default
 CPU_TORCH := https://download.pytorch.org/whl/cpu
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
 # The packages of a file, counted as they are found; a pipe would hide that pip fails.
 define install
-{ $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
+{ $(VENV)/bin/python -m pip install --disable-pip-version-check --progress-bar off \
     --requirement $(1) || touch $(VENV)/failed; } \
   | awk '/^(Collecting|Requirement already)/ {printf "\r  %d packages found", ++n; fflush()} \
          /^Installing/ {printf "\r  %d packages found, installing", n; fflush()} END {print ""}'; \
@@ -44,7 +44,7 @@ test-local: local $(TESTS)
 
 # A build of torch without CUDA where one is to be had: a tenth of the size.
 local: $(READY)
-	$(BIN)/python -c "import torch" 2>/dev/null \
+	$(VENV)/bin/python -c "import torch" 2>/dev/null \
 	  || $(PIP) --retries 0 --timeout 15 --index-url $(CPU_TORCH) 'torch>=2.13' 2>/dev/null \
 	  || $(PIP) 'torch>=2.13'
 	$(PIP) --no-build-isolation --editable '.[local]'

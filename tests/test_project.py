@@ -1,6 +1,9 @@
 """What people expect of a project: one version everywhere, and a license."""
 
+import os
 import re
+import shutil
+import subprocess
 import tomllib
 from importlib.metadata import version
 
@@ -23,3 +26,32 @@ def test_the_license_is_the_one_that_is_named():
     assert PROJECT["license"] == "Apache-2.0"
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert "Apache License" in text and "Version 2.0" in text
+
+
+RECORDER = """#!/bin/sh
+echo "$(basename "$0") $*" >>"$CALLS"
+case "$*" in
+"-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && cp "$0" "$3/bin/dvc" ;;
+esac
+"""
+
+
+def test_make_repro_works_in_a_path_with_spaces_and_other_scripts(tmp_path):
+    folder = tmp_path / "a run of ours, \N{LATIN SMALL LETTER U WITH DIAERESIS}"
+    folder.mkdir()
+    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    python = folder / "recorder"
+    python.write_text(RECORDER)
+    python.chmod(0o755)
+    calls = tmp_path / "calls"
+    run = ["make", "repro", "PYTHON=./recorder"]
+    done = subprocess.run(
+        run, cwd=folder, env=os.environ | {"CALLS": str(calls)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    made, *installed, repro, screen = calls.read_text().splitlines()
+    assert made == "recorder -m venv .venv"
+    assert [line for line in installed if line.startswith("python -m pip install")] == installed
+    assert len(installed) == 2
+    assert (repro, screen) == ("dvc repro", "python -m cje.console")
