@@ -13,6 +13,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from arena import copy_arena_sample
+from cje.errors import CJEError
+from cje.runs import open_run
 from pipeline import ROOT, STAGES, commit, experiment, new_project, ran, rerun, restore, run
 
 SMALL = {
@@ -128,6 +130,21 @@ def test_results_have_the_form_that_users_know(repo):
     figures = ("calibration_curve", "estimates", "differences", "comparison_heatmap", "weights")
     for name in figures:
         assert (repo / f"plots/{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_that_fails_leaves_the_last_metrics_and_nobody_takes_them_for_its_own(repo):
+    folders = [repo / "metrics", repo / "plots"]
+    kept = [path for folder in folders for path in folder.glob("*.[cj]s*")]
+    before = {path: path.read_bytes() for path in kept}
+    script = repo / "stages/validate.py"
+    script.write_text("raise SystemExit('stopped')\n", encoding="utf-8")
+    rerun(repo, ok=False, alpha=0.1)
+    after = {path.name for path in kept if path.exists() and path.read_bytes() == before[path]}
+    assert {path.name for path in kept if not path.exists()} == set()
+    assert {"summary.json", "validation.json", "violations.csv", "cost.json"} <= after
+    assert "estimates.json" not in after
+    with pytest.raises(CJEError, match="the results here are not those of the settings"):
+        open_run(repo)
 
 
 def test_a_second_run_does_nothing_and_a_forced_one_changes_nothing(repo):
