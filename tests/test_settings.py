@@ -309,12 +309,11 @@ def test_a_local_model_may_be_a_path_from_the_root(model):
 
 
 def test_params_yaml_is_as_dvc_writes_it_so_that_a_change_is_one_line(tmp_path):
-    from dvc.utils.serialize import modify_yaml
+    from dvc.utils.hydra import apply_overrides
 
     before = SHIPPED.read_text(encoding="utf-8").splitlines()
     path = shutil.copy(SHIPPED, tmp_path)
-    with modify_yaml(path) as settings:
-        settings["temperature"] = 0.4
+    apply_overrides(path, ["temperature=0.4"])
     after = Path(path).read_text(encoding="utf-8").splitlines()
     changed = [lines for lines in zip(before, after, strict=True) if lines[0] != lines[1]]
     assert changed == [("temperature: 0.7", "temperature: 0.4")]
