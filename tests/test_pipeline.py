@@ -355,4 +355,4 @@ def test_the_arena_sample_from_files(project, tmp_path):
     run("dvc", "pull", "-q", cwd=second)
     run("dvc", "status", "-q", cwd=second)
     output = run("dvc", "exp", "run", "--temp", "-S", "seed=7", "load_prompts", cwd=second)
-    assert ran(output) == ["load_prompts"] and " logs and " in output
+    assert ran(output) == ["check_settings", "load_prompts"] and " logs and " in output
