@@ -37,8 +37,8 @@ def chromium_path() -> str | None:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator:
-    """A running Chromium; skips where there is none. Of a module alone: while it is open, Playwright
-    runs an event loop in this thread, and nothing else can."""
+    """A running Chromium; skips where there is none. Of a module alone: while it is open,
+    Playwright runs an event loop in this thread, and nothing else can."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = chromium_path()
     if path is None:
