@@ -1,8 +1,10 @@
 """Oracle labels in users' files: on logs, on draws, in files of their own, by one rater or more."""
 
+import random as chance
+
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cje.inputs import read_inputs
@@ -164,6 +166,7 @@ ratings_by_uid = st.dictionaries(st.sampled_from(THREE), st.lists(unit, max_size
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(ratings_by_uid, st.randoms(use_true_random=False))
+@example({"p1": [2.82936805260716e-300]}, chance.Random(0))
 def test_raters_in_lists_and_in_rows_are_the_same(tmp_path, ratings, random):
     lists = [log(uid, oracle_score=given) for uid, given in ratings.items()]
     rows = [log(uid, oracle_score=x) for uid, given in ratings.items() for x in given or [None]]

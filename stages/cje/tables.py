@@ -152,7 +152,7 @@ def rounded(values: np.ndarray, decimals: int | None = DECIMALS) -> np.ndarray:
     with np.errstate(invalid="ignore", over="ignore"):
         many, few = np.rint(values * scale) / scale, np.rint(values / scale) * scale
     found = np.where(places >= 0, many, few)
-    tiny = (decimals is None) & (sizes < POWERS[0])  # beyond the powers: kept as they are
+    tiny = (decimals is None) & (sizes < POWERS[DIGITS - 1])  # beyond the powers: kept as they are
     return np.where(np.isfinite(found) & ~tiny, found, values) + 0.0
 
 
