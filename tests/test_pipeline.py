@@ -138,7 +138,7 @@ def test_a_run_that_fails_leaves_the_last_metrics_and_nobody_takes_them_for_its_
     before = {path: path.read_bytes() for path in kept}
     script = repo / "stages/validate.py"
     script.write_text("raise SystemExit('stopped')\n", encoding="utf-8")
-    rerun(repo, ok=False, alpha=0.1)
+    rerun(repo, ok=False, alpha=0.2)  # no other test's: DVC would have the check at hand
     after = {path.name for path in kept if path.exists() and path.read_bytes() == before[path]}
     assert {path.name for path in kept if not path.exists()} == set()
     assert {"summary.json", "validation.json", "violations.csv", "cost.json"} <= after
