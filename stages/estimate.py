@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from cje import plots
 from cje.frames import rewarded_frames
@@ -22,24 +23,24 @@ def main() -> str:
     target_logps = read_table(DATA / "target_logps.parquet", "target_logps")
     logs, target_logps, draws = check_frames(logs, target_logps, draws, (0, 1), (0, 1))
     base = logs["policy"].iloc[0]
+    labels = json.loads((METRICS / "labels.json").read_text(encoding="utf-8"))
     result = estimate(
         logs, target_logps, draws,
         base=base, estimator=settings.estimator, weights=settings.weights, alpha=settings.alpha,
         intervals=settings.intervals, folds=settings.folds, seed=settings.seed,
         thresholds=settings.thresholds,
-        known=known_facts(base, set(draws["policy"]) | set(target_logps["policy"])),
+        known=known_facts(base, set(draws["policy"]) | set(target_logps["policy"]), labels),
     )  # fmt: skip
     write_results(result)
     draw_weights(result, settings.thresholds)
     best = ", ".join(result.best) or "none, for all are refused"
     words = f"Estimated {len(result.estimates)} policies; beaten by no other: {best}"
-    return words + so_far(result, settings)
+    return words + so_far(result, labels, settings)
 
 
-def so_far(result: Analysis, settings: Settings) -> str:
+def so_far(result: Analysis, counts: dict[str, Any], settings: Settings) -> str:
     """How wide the intervals are while answers still wait for labels of people, and what looking
     at them again means; nothing where none waits."""
-    counts = json.loads((METRICS / "labels.json").read_text(encoding="utf-8"))
     if not counts.get("waiting"):
         return ""
     half = (result.estimates["ci_high"] - result.estimates["ci_low"]) / 2
@@ -49,7 +50,9 @@ def so_far(result: Analysis, settings: Settings) -> str:
     )
 
 
-def known_facts(base: str, targets: set[str]) -> dict[str, dict[str, object]]:
+def known_facts(
+    base: str, targets: set[str], labels: dict[str, Any]
+) -> dict[str, dict[str, object]]:
     """By policy, what neither answers nor scores tell: whether it is the base policy under another
     name, who judges itself, how well the server scores what it sampled, rows left out."""
     rescored = read_table(DATA / "rescored.parquet", "rescored")
@@ -59,7 +62,6 @@ def known_facts(base: str, targets: set[str]) -> dict[str, dict[str, object]]:
     left_out = inputs.get("left_out", {})
     lost = {policy: row["share"] for policy, row in left_out.get("draws", {}).items()}
     lost |= {base: left_out["logs"]["share"]} if "logs" in left_out else {}
-    labels = json.loads((METRICS / "labels.json").read_text(encoding="utf-8"))
     likeness = read_likeness()
     return {
         policy: {

@@ -20,7 +20,12 @@ from cje.models.prices import price_of
 from cje.models.requests import CallFailed, Reply, Request
 from cje.models.retired import retirement_of
 from cje.settings import Policy, Settings
-from cje.sources import ModelSource, checked_prompts
+from cje.sources import (
+    ModelSource,
+    checked_prompts,
+    chosen_for_estimates,
+    chosen_for_validation,
+)
 
 BYTES_PER_TOKEN = 4  # of common tokenizers on English text
 RUBRIC_TOKENS = 400  # of the shipped rubric around what is judged
@@ -121,11 +126,11 @@ def forecast(settings: Settings, prompts: pd.DataFrame) -> dict[tuple[str, str],
     calls.stage = "oracle_label"
     design = labelling_design(settings, prompts, scores)
     source.oracle_labels(prompts, logs, draws, design)
-    used = source.chosen_for_estimates(prompts, logs, draws, design)
+    used = chosen_for_estimates(settings, prompts, logs, draws, design)
     _unworded(calls, prompts, settings.oracle_model, used)
     calls.stage = "validate"
     source.validation_labels(prompts, logs, draws, used, design)
-    checked = source.chosen_for_validation(prompts, logs, draws, used, design)
+    checked = chosen_for_validation(settings, prompts, logs, draws, used, design)
     _unworded(calls, prompts, settings.oracle_model, checked)
     return calls.expected
 

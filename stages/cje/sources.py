@@ -210,7 +210,8 @@ class ModelSource:
         self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, design: Design
     ) -> pd.DataFrame:
         """The oracle's score of the answers that `chosen_for_estimates` gives."""
-        return self._labels(prompts, self.chosen_for_estimates(prompts, logs, draws, design))
+        chosen = chosen_for_estimates(self.settings, prompts, logs, draws, design)
+        return self._labels(prompts, chosen)
 
     def validation_labels(
         self,
@@ -222,25 +223,8 @@ class ModelSource:
     ) -> pd.DataFrame:
         """The oracle's score of the answers that `chosen_for_validation` gives; `used`: the labels
         that estimates use."""
-        chosen = self.chosen_for_validation(prompts, logs, draws, used, design)
+        chosen = chosen_for_validation(self.settings, prompts, logs, draws, used, design)
         return self._labels(prompts, chosen)
-
-    def chosen_for_estimates(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, design: "Design"
-    ) -> pd.DataFrame:
-        """The answers to be labelled for the estimates; see the function of that name."""
-        return chosen_for_estimates(self.settings, prompts, logs, draws, design)
-
-    def chosen_for_validation(
-        self,
-        prompts: pd.DataFrame,
-        logs: pd.DataFrame,
-        draws: pd.DataFrame,
-        used: pd.DataFrame,
-        design: "Design",
-    ) -> pd.DataFrame:
-        """The answers to be labelled to check them; see the function of that name."""
-        return chosen_for_validation(self.settings, prompts, logs, draws, used, design)
 
     def call_table(self) -> pd.DataFrame:
         """The calls that the tables of this stage rest on."""
@@ -267,16 +251,21 @@ class ModelSource:
         )  # fmt: skip
 
     def _labels(self, prompts: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
-        """Labels of the chosen answers. One that failed is never sent to the oracle; a label that
-        the oracle could not give is left out, and the others of its policy stand for it."""
+        """Labels of the chosen answers. One that failed is never sent to the oracle."""
         chosen = chosen[chosen["answer"].notna()].reset_index(drop=True)
         scores = self._judge(prompts, chosen, self.cast.oracle, self.settings.oracle_range)
         found = {"oracle_score": scores["score"].to_numpy(dtype=float)}
         labels = chosen.assign(**found, reason=scores["reason"].to_numpy())
-        groups = labels.groupby(["policy", "draw"])["oracle_score"]
-        given = groups.transform(lambda scores: scores.notna().mean())
-        labels["oracle_prob"] *= given
-        return labels[labels["oracle_score"].notna()].drop(columns="answer")
+        return given_labels(labels).drop(columns="answer")
+
+
+def given_labels(labels: pd.DataFrame) -> pd.DataFrame:
+    """The labels without those that were not given, for which the others of the policy and draw
+    stand: `oracle_prob` is multiplied by the share of them that was."""
+    groups = labels.groupby(["policy", "draw"])["oracle_score"]
+    share = groups.transform(lambda scores: scores.notna().mean())
+    found = labels.assign(oracle_prob=labels["oracle_prob"] * share)
+    return found[found["oracle_score"].notna()]
 
 
 def check_prompts(prompts: pd.DataFrame, needs: Needs) -> None:
@@ -305,7 +294,7 @@ def chosen_for_estimates(
     prompts: pd.DataFrame,
     logs: pd.DataFrame,
     draws: pd.DataFrame,
-    design: "Design",
+    design: Design,
 ) -> pd.DataFrame:
     """The logged answers to `oracle_fraction` of the prompts, at least one, and every target's
     first draws for `target_labels` of them, to be labelled; of a policy in `extra_labels` so many
@@ -344,7 +333,7 @@ def chosen_for_validation(
     logs: pd.DataFrame,
     draws: pd.DataFrame,
     used: pd.DataFrame,
-    design: "Design",
+    design: Design,
 ) -> pd.DataFrame:
     """The logged answers and every target's first draws for `oracle_samples` of the prompts without
     a row in `used`, the same for all policies; all such prompts where they are fewer. The chance of

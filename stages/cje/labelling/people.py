@@ -16,7 +16,7 @@ from cje.errors import CJEError
 from cje.labelling.kept import LABELS, Labels, check_scale
 from cje.labelling.tasks import for_checks, for_estimates
 from cje.settings import Settings
-from cje.sources import Source, open_source
+from cje.sources import Source, given_labels, open_source
 from cje.stats.sampling import Design
 
 ANSWERS = ["uid", "policy", "draw"]
@@ -103,9 +103,7 @@ def given(rows: pd.DataFrame, labels: Labels) -> pd.DataFrame:
         reason=[labels.notes(name) for name in rows["id"]],
         ratings=pd.Series([given or None for given in ratings], rows.index, dtype=object),
     )
-    groups = found.groupby(["policy", "draw"])["oracle_score"]
-    found["oracle_prob"] *= groups.transform(lambda scores: scores.notna().mean())
-    return found[found["oracle_score"].notna()].reset_index(drop=True)
+    return given_labels(found).reset_index(drop=True)
 
 
 def mean(ratings: Sequence[float]) -> float:
