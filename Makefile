@@ -26,7 +26,7 @@ endef
 
 repro: $(READY)
 	dvc repro
-	@python -m cje.console
+	@python -m cje.results.console
 
 # What DVC keeps in git's place: recordings and own logs that are too large for it.
 pull: $(READY)

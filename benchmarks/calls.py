@@ -103,9 +103,9 @@ def texts(count: int) -> list[str]:
 def ours(count: int, concurrency: int) -> list[float]:
     """The calls as a stage makes them, each reply kept, and the table of answers; the memory's
     peak before them, once they are asked, once they are listed, and with the table."""
-    from cje.models import provider_for
-    from cje.models.calls import Calls
-    from cje.models.store import ReplyStore
+    from cje.models.lookup import provider_for
+    from cje.models.runner.calls import Calls
+    from cje.models.runner.store import ReplyStore
     from cje.settings import Policy, parse_settings
 
     base = {"base_model": MODEL, "target_models": [MODEL], "concurrency": concurrency}

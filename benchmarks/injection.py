@@ -32,11 +32,13 @@ import pandas as pd
 from cje.errors import CJEError
 from cje.judging import Rubric, load_rubric, parse_score, score_schema
 from cje.judging.rubric import FORM
-from cje.models import LIKELIHOOD, backend_for, provider_for, split_model
-from cje.models.backend import Wire
-from cje.models.calls import Calls
+from cje.models.lookup import provider_for
+from cje.models.names import LIKELIHOOD, split_model
+from cje.models.provider import Wire
+from cje.models.registry import backend_for
 from cje.models.requests import CallFailed, Reply, Request
-from cje.models.store import ReplyStore
+from cje.models.runner.calls import Calls
+from cje.models.runner.store import ReplyStore
 from cje.settings import parse_settings
 
 SCALE = (0.0, 10.0)

@@ -14,11 +14,11 @@ from rich.table import Table
 from scipy.stats import rankdata, spearmanr
 
 import label_samples
-from cje.models import provider_for
-from cje.models.calls import Calls
+from cje.data.tables import read_table
+from cje.models.lookup import provider_for
+from cje.models.runner.calls import Calls
+from cje.pipeline.stage import DATA
 from cje.settings import load_settings
-from cje.stage import DATA
-from cje.tables import read_table
 
 VERDICT = "the model's verdict, 0 to 10"
 

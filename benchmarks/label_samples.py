@@ -31,11 +31,11 @@ import numpy as np
 import pandas as pd
 
 import cje
-from cje.checks import parse_checks, utility
-from cje.frames import KEY, answer_frames
+from cje.data.frames import KEY, answer_frames
+from cje.data.tables import read_table
+from cje.judging.checks import parse_checks, utility
+from cje.pipeline.stage import DATA
 from cje.settings import load_settings
-from cje.stage import DATA
-from cje.tables import read_table
 from cje.vocabulary import Verdict
 from pages import put_between
 

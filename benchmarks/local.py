@@ -19,12 +19,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from cje.models import split_model
-from cje.models.local import BACKEND
-from cje.models.local_files import model_path
-from cje.models.local_model import LocalModel, load
+from cje.models.local.files import model_path
+from cje.models.local.model import LocalModel, load
+from cje.models.local.provider import BACKEND
+from cje.models.names import split_model
+from cje.models.providers.sim import PROVIDER
 from cje.models.requests import Reply, Request
-from cje.models.sim import PROVIDER
 from cje.settings import Policy
 
 TARGETS = {"sampling": 0.7, "teacher forcing": 0.8}

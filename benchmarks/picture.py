@@ -9,8 +9,8 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from cje.report import write_report
-from cje.runs import open_run
+from cje.results.report import write_report
+from cje.results.run import open_run
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from browser import OPTIONS, chromium_path

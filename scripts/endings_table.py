@@ -1,4 +1,4 @@
-"""Write the table of how an answer ended, from stages/cje/endings.py, into docs/models.md."""
+"""Write the table of how an answer ended, from stages/cje/data/endings.py, into docs/models.md."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "stages"))
 
-from cje.endings import as_markdown  # noqa: E402
+from cje.data.endings import as_markdown  # noqa: E402
 
 PAGE = ROOT / "docs/models.md"
 START, END = "<!-- endings: scripts/endings_table.py -->\n", "<!-- end of endings -->"

@@ -3,13 +3,13 @@
 import numpy as np
 import pandas as pd
 
-from cje import plots
-from cje.frames import KEY, scored_frames
+from cje.data.frames import KEY, scored_frames
+from cje.data.tables import write_csv, write_metrics, write_table
+from cje.pipeline.stage import DATA, METRICS, PLOTS, run
+from cje.results import plots
 from cje.settings import load_settings
-from cje.stage import DATA, METRICS, PLOTS, run
 from cje.stats.checking import check_frames
 from cje.stats.rewards import calibrate
-from cje.tables import write_csv, write_metrics, write_table
 
 
 def main() -> str:

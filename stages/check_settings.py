@@ -1,9 +1,9 @@
 """Check every setting, before any other stage works, and write down who plays which part."""
 
-from cje.cast import cast_of, check_cast, write_cast
-from cje.models.calls import Calls
+from cje.models.runner.calls import Calls
+from cje.pipeline.cast import cast_of, check_cast, write_cast
+from cje.pipeline.stage import run
 from cje.settings import load_settings
-from cje.stage import run
 
 
 def main() -> str:

@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from cje.cost import cost_metrics, priced
+from cje.data.tables import read_table, write_metrics
+from cje.pipeline.cost import cost_metrics, priced
+from cje.pipeline.stage import DATA, METRICS, run
 from cje.settings import load_settings
-from cje.stage import DATA, METRICS, run
-from cje.tables import read_table, write_metrics
 
 STAGES = ("generate_logs", "draw_targets", "proxy_score", "oracle_label", "validate")
 

@@ -1,9 +1,9 @@
 """Draw fresh answers of each target policy, and score the logged answers under each."""
 
+from cje.data.tables import read_table, write_table
+from cje.pipeline.sources import open_source
+from cje.pipeline.stage import DATA, missing, run
 from cje.settings import load_settings
-from cje.sources import open_source
-from cje.stage import DATA, missing, run
-from cje.tables import read_table, write_table
 
 
 def main() -> str:

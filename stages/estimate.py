@@ -4,17 +4,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from cje import plots
-from cje.frames import rewarded_frames
-from cje.parts import read_likeness
+from cje.data.frames import rewarded_frames
+from cje.data.tables import read_table, write_csv, write_metrics, write_table
+from cje.pipeline.parts import read_likeness
+from cje.pipeline.stage import DATA, METRICS, PLOTS, run
+from cje.results import plots
+from cje.results.words import looks
 from cje.settings import Settings, load_settings
-from cje.stage import DATA, METRICS, PLOTS, run
 from cje.stats.analysis import Analysis, estimate
 from cje.stats.checking import check_frames
 from cje.stats.guardrails import finite_facts
-from cje.stats.thresholds import GOOD_ESS
-from cje.tables import read_table, write_csv, write_metrics, write_table
-from cje.words import looks
+from cje.thresholds import GOOD_ESS
 
 
 def main() -> str:

@@ -1,9 +1,9 @@
 """Log the base policy's answers, with the log-probability of every token."""
 
+from cje.data.tables import read_table, write_table
+from cje.pipeline.sources import open_source
+from cje.pipeline.stage import DATA, missing, run
 from cje.settings import load_settings
-from cje.sources import open_source
-from cje.stage import DATA, missing, run
-from cje.tables import read_table, write_table
 
 
 def main() -> str:

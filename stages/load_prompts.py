@@ -2,11 +2,12 @@
 
 import pandas as pd
 
-from cje.parts import read_needs
+from cje.data.tables import write_csv, write_metrics, write_table
+from cje.pipeline.parts import read_needs
+from cje.pipeline.prompts import check_prompts, load_prompts
+from cje.pipeline.sources import write_checked
+from cje.pipeline.stage import DATA, METRICS, run
 from cje.settings import load_settings
-from cje.sources import check_prompts, load_prompts, write_checked
-from cje.stage import DATA, METRICS, run
-from cje.tables import write_csv, write_metrics, write_table
 
 
 def main() -> str:
@@ -27,8 +28,8 @@ def main() -> str:
 
 def from_files(settings) -> str:
     """Read the user's files, with every row checked."""
-    from cje.inputs import read_inputs
-    from cje.sources import CHECKED_TABLES
+    from cje.data.readers.inputs import read_inputs
+    from cje.pipeline.sources import CHECKED_TABLES
 
     inputs = read_inputs(DATA / "inputs", settings)
     write_checked({name: getattr(inputs, name) for name in CHECKED_TABLES})

@@ -2,12 +2,12 @@
 
 import pandas as pd
 
-from cje.designs import labelling_design
+from cje.data.tables import LOGGED, check_table, read_table, write_metrics, write_table
 from cje.labelling.people import PeopleLabel, open_labelled
 from cje.labelling.reporting import label_metrics, wait_for_people
+from cje.pipeline.designs import labelling_design
+from cje.pipeline.stage import DATA, METRICS, run
 from cje.settings import load_settings
-from cje.stage import DATA, METRICS, run
-from cje.tables import LOGGED, check_table, read_table, write_metrics, write_table
 
 
 def main() -> str:

@@ -1,9 +1,9 @@
 """Score every logged and fresh answer with the proxy judge."""
 
+from cje.data.tables import read_table, write_table
+from cje.pipeline.sources import open_source
+from cje.pipeline.stage import DATA, run
 from cje.settings import load_settings
-from cje.sources import open_source
-from cje.stage import DATA, run
-from cje.tables import read_table, write_table
 
 
 def main() -> str:

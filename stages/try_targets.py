@@ -1,9 +1,9 @@
 """Ask each target policy for one answer, before the answers of the base policy are paid for."""
 
+from cje.data.tables import read_table, write_metrics
+from cje.pipeline.sources import open_source
+from cje.pipeline.stage import DATA, run
 from cje.settings import load_settings
-from cje.sources import open_source
-from cje.stage import DATA, run
-from cje.tables import read_table, write_metrics
 
 
 def main() -> str:

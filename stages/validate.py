@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from cje.designs import labelling_design
-from cje.figures import write_figures
-from cje.frames import unit_labels
+from cje.data.frames import unit_labels
+from cje.data.tables import read_table, write_csv, write_metrics, write_table
 from cje.labelling.people import PeopleLabel, open_labelled
-from cje.runs import Run
+from cje.pipeline.choice import unused_prompts
+from cje.pipeline.designs import labelling_design
+from cje.pipeline.stage import DATA, METRICS, PLOTS, run
+from cje.results.figures import write_figures
+from cje.results.run import Run
 from cje.settings import Settings, load_settings
-from cje.sources import unused_prompts
-from cje.stage import DATA, METRICS, PLOTS, run
 from cje.stats.guardrails import (
     best_policy,
     more_labels,
@@ -22,7 +23,6 @@ from cje.stats.guardrails import (
 )
 from cje.stats.samples import clusters_of
 from cje.stats.validation import validate
-from cje.tables import read_table, write_csv, write_metrics, write_table
 from cje.vocabulary import Severity, Verdict
 
 

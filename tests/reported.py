@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from ruamel.yaml import YAML
 
-from cje.tables import write_table
+from cje.data.tables import write_table
 from pipeline import SIMULATED
 
 WORDS = "the answer is a long one of many words and says little about what was asked".split()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import cje
 from cje import CJEError
 from cje.stats.diagnostics import reply_facts
-from cje.stats.thresholds import THRESHOLDS
+from cje.thresholds import THRESHOLDS
 from cje.vocabulary import EstimatorName, Evidence, Severity, Verdict
 from worlds import conversations, frames, models
 

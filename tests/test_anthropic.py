@@ -9,8 +9,14 @@ import pytest
 
 import loopback_faults as faults
 from cje.errors import CJEError
-from cje.models.anthropic import BACKEND, message_arguments, parse_message, server_root, version
-from cje.models.backend import Wire
+from cje.models.provider import Wire
+from cje.models.providers.anthropic import (
+    BACKEND,
+    message_arguments,
+    parse_message,
+    server_root,
+    version,
+)
 from cje.models.requests import CallFailed, Reply, Request
 from cje.settings import Policy
 from loopback import Loopback

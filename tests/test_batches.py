@@ -6,12 +6,13 @@ import threading
 import pytest
 
 from cje.errors import CJEError
-from cje.models import batch_wires, batches
-from cje.models.anthropic import BACKEND as ANTHROPIC
-from cje.models.batches import Journal, request_from, run_batches
-from cje.models.openai import BACKEND as OPENAI
+from cje.models.providers import batch_wires
+from cje.models.providers.anthropic import BACKEND as ANTHROPIC
+from cje.models.providers.openai import BACKEND as OPENAI
 from cje.models.requests import CallFailed, Reply, Request
-from cje.models.upkeep import live_batches
+from cje.models.runner import batches
+from cje.models.runner.batches import Journal, request_from, run_batches
+from cje.models.runner.upkeep import live_batches
 from cje.settings import Policy
 from loopback import Loopback
 from loopback_batches import Batch

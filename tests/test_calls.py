@@ -10,15 +10,15 @@ from types import SimpleNamespace
 import pytest
 
 from cje.errors import CJEError
-from cje.models.budget import worst_cost
-from cje.models.calls import CLAIMED_AT_ONCE, Calls, require_keys
-from cje.models.pace import Pace
 from cje.models.prices import price_of
-from cje.models.progress import CallProgress, duration
 from cje.models.requests import CallFailed, Reply, Request, Requests
-from cje.models.store import ReplyStore
-from cje.models.unusable import ASKED_IN_ALL
-from cje.models.upkeep import forget_unusable
+from cje.models.runner.budget import worst_cost
+from cje.models.runner.calls import CLAIMED_AT_ONCE, Calls, require_keys
+from cje.models.runner.pace import Pace
+from cje.models.runner.progress import CallProgress, duration
+from cje.models.runner.store import ReplyStore
+from cje.models.runner.unusable import ASKED_IN_ALL
+from cje.models.runner.upkeep import forget_unusable
 from cje.settings import parse_settings
 
 MODEL = "openai/gpt-4o"
@@ -255,8 +255,8 @@ def test_a_pace_spaces_units_evenly_and_catches_up_with_nothing(monkeypatch):
     async def sleep(seconds):
         clock[0] += seconds
 
-    monkeypatch.setattr("cje.models.pace.time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr("cje.models.pace.asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr("cje.models.runner.pace.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr("cje.models.runner.pace.asyncio", SimpleNamespace(sleep=sleep))
 
     async def take():
         pace, moments = Pace(6000), []

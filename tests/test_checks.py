@@ -11,13 +11,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cje.checks import describe, language, parse_checks, passes, utility, write_checks
-from cje.checks.kinds import KINDS
-from cje.checks.numbers import final_number
-from cje.checks.sentences import split_sentences
-from cje.checks.text import Answer
 from cje.errors import CJEError
-from cje.models.checks import PROVIDER, check_prompts
+from cje.judging.checks import describe, language, parse_checks, passes, utility, write_checks
+from cje.judging.checks.kinds import KINDS
+from cje.judging.checks.numbers import final_number
+from cje.judging.checks.sentences import split_sentences
+from cje.judging.checks.text import Answer
+from cje.models.providers.checks import PROVIDER, check_prompts
 
 FENCE = "```python\nTotal, Sum = 1, 2  # Not Prose!\n```"
 TABLE = "| city | rain |\n|---|:-:|\n| Bergen | 2250 |\n| Oslo | 763 |"

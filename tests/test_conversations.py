@@ -6,12 +6,19 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cje.conversations import cluster_of, first_user_text, grouping, repeats, says_more, turns_key
+from cje.data.readers.conversations import (
+    cluster_of,
+    first_user_text,
+    grouping,
+    repeats,
+    says_more,
+    turns_key,
+)
+from cje.data.readers.inputs import read_inputs
+from cje.data.tables import check_table, prompt_uids
 from cje.errors import CJEError
-from cje.inputs import read_inputs
+from cje.pipeline.prompts import load_prompts
 from cje.settings import parse_settings
-from cje.sources import load_prompts
-from cje.tables import check_table, prompt_uids
 from user_rows import chosen, draw, log, read, refusal, without
 
 SIMULATED = {"base_model": "sim/base", "target_models": ["sim/better"]}

@@ -22,11 +22,11 @@ import zc.lockfile
 
 import cje
 from cje.commands.leftovers import clear_leftovers
+from cje.data.tables import read_table, write_csv
 from cje.errors import CJEError, disk_problem
-from cje.models.local import BACKEND as LOCAL
-from cje.models.progress import CallProgress
-from cje.runs import open_run
-from cje.tables import read_table, write_csv
+from cje.models.local.provider import BACKEND as LOCAL
+from cje.models.runner.progress import CallProgress
+from cje.results.run import open_run
 from loopback import Loopback
 from pipeline import ROOT, new_project, run
 from reported import write_run
@@ -278,7 +278,7 @@ def cut_table(folder: Path) -> str:
 
 @provokes("interrupted: the replies so far are kept, run again to go on")
 def interrupted(folder: Path) -> str:
-    code = "from cje.stage import run\ndef main(): raise KeyboardInterrupt\nrun(main, 'x')"
+    code = "from cje.pipeline.stage import run\ndef main(): raise KeyboardInterrupt\nrun(main, 'x')"
     variables = {"PYTHONPATH": str(ROOT / "stages"), "PATH": "/usr/bin:/bin"}
     command = [sys.executable, "-c", code]
     return said(subprocess.run(command, capture_output=True, text=True, env=variables))
@@ -385,7 +385,7 @@ def nothing_run(folder: Path) -> str:
 
 @provokes("… is there already; remove it, or give another --out")
 def export_twice(folder: Path) -> str:
-    from cje.export import check_free
+    from cje.results.export import check_free
 
     return caught(lambda: check_free(folder))
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from cje.runs import open_run
+from cje.results.run import open_run
 from pipeline import ROOT, run
 
 ROW = re.compile(

@@ -15,7 +15,7 @@ from cje.stats.guardrails import (
     find,
     verdict,
 )
-from cje.stats.thresholds import THRESHOLDS
+from cje.thresholds import THRESHOLDS
 from cje.vocabulary import EstimatorName, Evidence, Reach, Severity, Status, Verdict, WeightKind
 from pipeline import ROOT
 

@@ -4,10 +4,10 @@ import importlib.util
 
 import pytest
 
-from cje.endings import ENDINGS, FILTER_CODES, FINISH_REASONS, UNFINISHED, WORDS, finish_reason
-from cje.endings import is_end as ends
-from cje.models.anthropic import parse_message
+from cje.data.endings import ENDINGS, FILTER_CODES, FINISH_REASONS, UNFINISHED, WORDS, finish_reason
+from cje.data.endings import is_end as ends
 from cje.models.completions import chat_reply, text_reply
+from cje.models.providers.anthropic import parse_message
 from cje.models.requests import CallFailed, Request
 from pipeline import ROOT
 

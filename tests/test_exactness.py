@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from cje.models.asked import AskedProvider
-from cje.models.backend import Wire
-from cje.models.calls import Calls
 from cje.models.exactness import Exactness, find_exactness, told_steps
-from cje.models.server import BACKEND
-from cje.models.store import ReplyStore
+from cje.models.provider import Wire
+from cje.models.providers.server import BACKEND
+from cje.models.runner.calls import Calls
+from cje.models.runner.store import ReplyStore
 from cje.settings import Policy, parse_settings
 from loopback import Loopback
 from loopback_model import Refused

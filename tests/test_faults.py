@@ -5,13 +5,13 @@ import json
 import pandas as pd
 import pytest
 
+from cje.data.tables import prompt_uids
 from cje.errors import CJEError
-from cje.models import provider_for
 from cje.models.asked import EMPTY
-from cje.models.calls import Calls
-from cje.models.store import ReplyStore
+from cje.models.lookup import provider_for
+from cje.models.runner.calls import Calls
+from cje.models.runner.store import ReplyStore
 from cje.settings import Policy, parse_settings
-from cje.tables import prompt_uids
 from loopback import Loopback
 
 OPENAI, ANTHROPIC = "openai/gpt-4o-mini", "anthropic/claude-haiku-4-5"

@@ -23,7 +23,7 @@ from cje.stats.guardrails import (
     violations_frame,
     violations_list,
 )
-from cje.stats.thresholds import THRESHOLD_LIST, THRESHOLDS
+from cje.thresholds import THRESHOLD_LIST, THRESHOLDS
 from cje.vocabulary import EstimatorName, Evidence, Reach, Severity, Status, Verdict, WeightKind
 from worlds import models
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from cje.cli import parser
-from cje.models.recording import recorded_runs
+from cje.models.runner.recording import recorded_runs
+from cje.pipeline.prompts import load_prompts
 from cje.settings import load_settings
-from cje.sources import load_prompts
 from cje.stats.diagnostics import NO_WEIGHTS, overlap
-from cje.stats.thresholds import THRESHOLDS
+from cje.thresholds import THRESHOLDS
 from cje.vocabulary import Reach, Status
 from pipeline import ROOT, new_project, run
 

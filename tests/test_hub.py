@@ -9,11 +9,11 @@ import huggingface_hub.constants as hub_constants
 import pandas as pd
 import pytest
 
+from cje.data.readers.hub import hub_prompts
+from cje.data.tables import check_table, prompt_uids
 from cje.errors import CJEError
-from cje.hub import hub_prompts
+from cje.pipeline.prompts import load_prompts
 from cje.settings import parse_settings
-from cje.sources import load_prompts
-from cje.tables import check_table, prompt_uids
 from loopback_hub import COMMIT, Hub, serving
 
 SIMULATED = {"base_model": "sim/base", "target_models": ["sim/better"]}

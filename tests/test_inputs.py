@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arena import arena_sample, copy_arena_sample
+from cje.data.readers.inputs import read_inputs
+from cje.data.tables import LOGGED, TABLES, check_table, prompt_uids
 from cje.errors import CJEError
-from cje.inputs import read_inputs
-from cje.tables import LOGGED, TABLES, check_table, prompt_uids
 from user_rows import chosen, draw, log, read, refusal, without, write
 
 FRAMES = [

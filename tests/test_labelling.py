@@ -19,9 +19,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from cje.cast import cast_of
 from cje.commands.watching import estimate
-from cje.designs import labelling_design
 from cje.errors import CJEError
 from cje.labelling import files, kept
 from cje.labelling.agreement import agreement
@@ -31,9 +29,12 @@ from cje.labelling.page import Page, buttons
 from cje.labelling.people import PeopleLabel
 from cje.labelling.session import Session
 from cje.labelling.tasks import answer_id, the_list
-from cje.models.calls import Calls
+from cje.models.runner.calls import Calls
+from cje.pipeline.cast import cast_of
+from cje.pipeline.designs import labelling_design
+from cje.pipeline.prompts import load_prompts
+from cje.pipeline.sources import ModelSource
 from cje.settings import parse_settings
-from cje.sources import ModelSource, load_prompts
 from pipeline import ROOT
 
 SETTINGS = {

@@ -4,22 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cje.cast import cast_of
-from cje.designs import labelling_design
-from cje.forecast import forecast, rule_of_thumb
-from cje.frames import KEY, rewarded_frames, scored_frames
-from cje.models.calls import Calls
+from cje.data.frames import KEY, rewarded_frames, scored_frames
+from cje.data.tables import LOGGED, check_table, empty_table, write_table
+from cje.models.runner.calls import Calls
+from cje.pipeline.cast import cast_of
+from cje.pipeline.choice import all_answers, checked_prompts, nested_sample, unused_prompts
+from cje.pipeline.designs import labelling_design
+from cje.pipeline.forecast import forecast, rule_of_thumb
+from cje.pipeline.prompts import load_prompts
+from cje.pipeline.sources import ModelSource
 from cje.settings import parse_settings
-from cje.sources import (
-    ModelSource,
-    all_answers,
-    checked_prompts,
-    load_prompts,
-    nested_sample,
-    unused_prompts,
-)
 from cje.stats.sampling import Design
-from cje.tables import LOGGED, check_table, empty_table, write_table
 
 N = 80
 TARGETS = ["clone", "better", "unhelpful"]

@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cje.cast import cast_of
 from cje.errors import CJEError
-from cje.models import provider_for
 from cje.models.asked import AskedProvider
-from cje.models.calls import Calls
 from cje.models.likelihood import BLAND_PROMPT, LikelihoodJudge
+from cje.models.lookup import provider_for
 from cje.models.requests import CallFailed, Reply, Request
-from cje.models.store import ReplyStore
+from cje.models.runner.calls import Calls
+from cje.models.runner.store import ReplyStore
+from cje.pipeline.cast import cast_of
+from cje.pipeline.sources import ModelSource
 from cje.settings import parse_settings
-from cje.sources import ModelSource
 from loopback import Loopback
 from loopback_replies import Switches
 

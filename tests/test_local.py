@@ -11,9 +11,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cje import CJEError
-from cje.models import backend_for, split_model
-from cje.models.local import BACKEND, ScoreTree, uniforms
-from cje.models.local_files import model_path
+from cje.models.local.files import model_path
+from cje.models.local.provider import BACKEND, ScoreTree, uniforms
+from cje.models.names import split_model
+from cje.models.registry import backend_for
 from cje.models.requests import CallFailed, Request
 from cje.settings import Policy
 
@@ -67,9 +68,9 @@ def torch():
 
 @pytest.fixture(scope="module")
 def nucleus(torch):
-    import cje.models.nucleus
+    import cje.models.local.nucleus
 
-    return cje.models.nucleus
+    return cje.models.local.nucleus
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,7 @@ def tiny(small, tmp_path_factory):
 
 @pytest.fixture
 def loaded(tiny):
-    from cje.models.local_model import load
+    from cje.models.local.model import load
 
     name = split_model(tiny)[1]
     return load(model_path(name), name)
@@ -230,7 +231,7 @@ def test_the_packaged_model_scores_its_own_answers_as_it_sampled_them(small, mon
 
 
 def test_a_doubtful_border_is_decided_alike_by_sampling_and_scoring(tiny, monkeypatch):
-    from cje.models import nucleus
+    from cje.models.local.provider import nucleus
 
     monkeypatch.setattr(nucleus, "LOGIT_NOISE", 2e-3)  # so that doubts are many
     prompts = [f"{text} {i}" for i in range(2) for text in PROMPTS]
@@ -546,7 +547,7 @@ def test_a_folder_that_holds_no_model_is_an_error_in_words(torch, tmp_path):
 
 
 def test_replies_name_the_model_by_what_its_files_hold(tiny, loaded):
-    from cje.models.local_model import content_hash
+    from cje.models.local.model import content_hash
 
     path = model_path(split_model(tiny)[1])
     before = content_hash(path)

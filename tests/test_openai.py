@@ -8,10 +8,10 @@ import pytest
 
 from cje.errors import CJEError
 from cje.models import wire
-from cje.models.backend import Wire
-from cje.models.chat import parse_completion
 from cje.models.completions import VERY_UNLIKELY
-from cje.models.openai import BACKEND
+from cje.models.provider import Wire
+from cje.models.providers.chat import parse_completion
+from cje.models.providers.openai import BACKEND
 from cje.models.requests import CallFailed
 from cje.settings import Policy
 from loopback import Loopback

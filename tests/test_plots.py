@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import cje
-from cje import palette, plots
+from cje.results import plots, theme
 
 NAMES = ["better", "openai/gpt-4o-mini-2024-07-18-with-a-long-prompt", "策略 $x$", "d"]
 
@@ -210,15 +210,17 @@ def test_data_of_the_calibration_are_bin_means_and_the_curve():
 
 
 def test_importing_the_figures_loads_no_pyplot():
-    code = "import sys, cje.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, cje.results.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_page_has_the_palette():
-    style = (Path(cje.__file__).parent / "report/assets/page.css").read_text(encoding="utf-8")
+    style = (Path(cje.__file__).parent / "results/report/assets/page.css").read_text(
+        encoding="utf-8"
+    )
     light = style[: style.index("@media")]
     for name, colour in {
-        "blue": palette.BLUE, "amber": palette.AMBER, "red": palette.RED, "grey": palette.GREY,
-        "truth": palette.GREEN, "ink": palette.INK,
+        "blue": theme.BLUE, "amber": theme.AMBER, "red": theme.RED, "grey": theme.GREY,
+        "truth": theme.GREEN, "ink": theme.INK,
     }.items():  # fmt: skip
         assert f"--{name}: {colour};" in light

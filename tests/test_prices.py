@@ -10,14 +10,14 @@ import pytest
 from rich.console import Console
 
 from cje.commands.cost import print_forecast
-from cje.cost import cost_metrics, priced
 from cje.errors import CJEError
-from cje.forecast import Expected, dollars
-from cje.models.calls import Calls
 from cje.models.prices import Price, price_of, price_source, undated
 from cje.models.requests import Reply, Request
 from cje.models.retired import _ends, require_alive, retirement_of
-from cje.models.store import ReplyStore
+from cje.models.runner.calls import Calls
+from cje.models.runner.store import ReplyStore
+from cje.pipeline.cost import cost_metrics, priced
+from cje.pipeline.forecast import Expected, dollars
 from cje.settings import Prices, parse_settings
 
 
@@ -85,7 +85,7 @@ def test_a_long_prompt_costs_more_on_all_of_its_tokens():
 
 TEXTS = (
     "README.md", "params.yaml", "docs/*.md", "data/*/README.md", "examples/*", "scripts/*",
-    "stages/cje/settings.py", "stages/cje/commands/*.py", "stages/cje/models/local*.py",
+    "stages/cje/settings.py", "stages/cje/commands/*.py", "stages/cje/models/local/*.py",
 )  # fmt: skip
 NAMED = re.compile(r"(?<![\w*-])(?:gpt|claude)-\d?[a-z]*[\w.-]*\d[\w.-]*\b")
 ROOT = Path(__file__).resolve().parents[1]

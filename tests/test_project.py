@@ -54,4 +54,4 @@ def test_make_repro_works_in_a_path_with_spaces_and_other_scripts(tmp_path):
     assert made == "recorder -m venv .venv"
     assert [line for line in installed if line.startswith("python -m pip install")] == installed
     assert len(installed) == 2
-    assert (repro, screen) == ("dvc repro", "python -m cje.console")
+    assert (repro, screen) == ("dvc repro", "python -m cje.results.console")

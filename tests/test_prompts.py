@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from cje.checks import Check, describe, parse_checks, passes
-from cje.tables import prompt_uids
+from cje.data.tables import prompt_uids
+from cje.judging.checks import Check, describe, parse_checks, passes
 from pipeline import ROOT
 
 PROMPTS = ROOT / "data/prompts/arena.jsonl"

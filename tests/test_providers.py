@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 
 from cje.errors import CJEError
-from cje.models import backend_for, check_model, provider_for
-from cje.models.backend import Wire
-from cje.models.calls import Calls
+from cje.models.lookup import check_model, provider_for
 from cje.models.prices import Price, price_of
+from cje.models.provider import Wire
+from cje.models.registry import backend_for
 from cje.models.requests import CallFailed
-from cje.models.store import ReplyStore
+from cje.models.runner.calls import Calls
+from cje.models.runner.store import ReplyStore
 from cje.models.wire import redact
 from cje.settings import parse_settings
 

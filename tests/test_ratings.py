@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from cje.inputs import read_inputs
-from cje.tables import LOGGED
+from cje.data.readers.inputs import read_inputs
+from cje.data.tables import LOGGED
 from user_rows import chosen, draw, log, read, refusal, without, write
 
 COLUMNS = ["uid", "policy", "draw", "oracle_score", "raters"]

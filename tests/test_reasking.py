@@ -6,11 +6,11 @@ import pytest
 
 from cje.cli import main
 from cje.errors import CJEError
-from cje.models import reasking
-from cje.models.reasking import TOLERANCE, ask_again
-from cje.models.recording import write_recording
 from cje.models.requests import CallFailed, Reply, Request
-from cje.models.store import Record
+from cje.models.runner import reasking
+from cje.models.runner.reasking import TOLERANCE, ask_again
+from cje.models.runner.recording import write_recording
+from cje.models.runner.store import Record
 
 MODEL = "local/stub"
 

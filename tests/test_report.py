@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from cje.answer import raters
 from cje.cli import main
 from cje.errors import CJEError
 from cje.labelling.agreement import agreement
-from cje.report import write_report
-from cje.report.answers import hundredths, log_ratios
-from cje.report.axis import axis_over
-from cje.report.redaction import redacted
-from cje.runs import Run, open_run
+from cje.results.answer import raters
+from cje.results.report import write_report
+from cje.results.report.answers import hundredths, log_ratios
+from cje.results.report.axis import axis_over
+from cje.results.report.redaction import redacted
+from cje.results.run import Run, open_run
+from cje.results.words import listed, number, p_value
 from cje.settings import load_settings
-from cje.words import listed, number, p_value
 from pipeline import new_project, rerun, run
 from reported import write_run
 

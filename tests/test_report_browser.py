@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from browser import chromium as chromium
-from cje.report import write_report
-from cje.runs import Run
+from cje.results.report import write_report
+from cje.results.run import Run
 from cje.settings import load_settings
 from reported import write_run
 from test_report import HOSTILE

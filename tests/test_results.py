@@ -18,14 +18,14 @@ import pytest
 from rich.color import Color
 from rich.console import Console
 
-from cje import console as screen_words
-from cje.answer import title
 from cje.cli import main, parser
 from cje.errors import CJEError
-from cje.export import file_names
-from cje.notebook import ArenaAnalyzer
-from cje.runs import RESULTS, newest_run, open_run
-from cje.words import VERDICTS
+from cje.results import console as screen_words
+from cje.results.answer import title
+from cje.results.export import file_names
+from cje.results.notebook import ArenaAnalyzer
+from cje.results.run import RESULTS, newest_run, open_run
+from cje.results.words import VERDICTS
 from pipeline import ROOT, new_project, rerun, run
 
 SMALL = {
@@ -270,7 +270,7 @@ def test_an_export_replaces_nothing_and_leaves_nothing_half_done(copy, monkeypat
     def full(*_):
         raise OSError(28, "No space left on device", "kept/two/x")
 
-    monkeypatch.setattr("cje.export.write_json", full)
+    monkeypatch.setattr("cje.results.export.write_json", full)
     assert "the disk is full" in cje("export", "--out", "kept/two")
     assert sorted(path.name for path in Path("kept").iterdir()) == ["one", "one.zip"]
 
@@ -352,7 +352,7 @@ def test_a_policy_is_better_than_the_base_whichever_way_the_pair_stands(here):
 
 def test_no_colour_where_none_is_wanted(here):
     environment = os.environ | {"PYTHONPATH": str(ROOT / "stages"), "COLUMNS": "80"}
-    command = [sys.executable, "-m", "cje.console"]
+    command = [sys.executable, "-m", "cje.results.console"]
     piped = subprocess.run(command, capture_output=True, text=True, env=environment).stdout
     assert "\x1b[" not in piped and "It took" in piped
     assert max(map(len, piped.splitlines())) <= 80

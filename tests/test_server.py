@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cje.errors import CJEError
-from cje.models import teacher
-from cje.models.backend import Wire
+from cje.models.provider import Wire
+from cje.models.providers import teacher
+from cje.models.providers.server import BACKEND, answer_body, call_seed
+from cje.models.providers.teacher import NOT_ALIGNED, _answer_span
+from cje.models.providers.templates import render_prompt
 from cje.models.requests import CallFailed, Request
-from cje.models.server import BACKEND, answer_body, call_seed
-from cje.models.teacher import NOT_ALIGNED, _answer_span
-from cje.models.templates import render_prompt
 from cje.settings import Policy
 from loopback import COMPLETIONS, Loopback
 from loopback_model import Refused

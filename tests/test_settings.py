@@ -19,7 +19,7 @@ from cje.settings import (
     parse_settings,
     policy_name_problem,
 )
-from cje.stats.thresholds import THRESHOLDS
+from cje.thresholds import THRESHOLDS
 from cje.vocabulary import EstimatorName, WeightChoice
 
 SHIPPED = Path(__file__).resolve().parents[1] / "params.yaml"

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from scipy.stats import chi2, spearmanr
 
 from cje import CJEError
-from cje.models import check_model, provider_for, split_model
-from cje.models.sim import PROVIDER
-from cje.settings import Policy
-from cje.simulation import (
+from cje.data.tables import LOGGED, check_table
+from cje.models.lookup import check_model, provider_for
+from cje.models.names import split_model
+from cje.models.providers.sim import PROVIDER
+from cje.models.providers.simulation import (
     BIGRAMS,
     END_ID,
     JUDGES,
@@ -29,7 +30,7 @@ from cje.simulation import (
     true_utility,
     utilities,
 )
-from cje.tables import LOGGED, check_table
+from cje.settings import Policy
 
 PROMPTS = [f"Tell me about {i}." for i in range(400)]
 FALSE_ALARM = 1e-4
@@ -249,6 +250,6 @@ def test_what_no_provider_has_is_named_with_what_there_is():
 
 
 def test_the_words_traits_are_in_the_vocabulary():
-    from cje.simulation import BAD, GOOD, STYLISH
+    from cje.models.providers.simulation import BAD, GOOD, STYLISH
 
     assert set(TOKEN_ID) >= GOOD | BAD | STYLISH and not GOOD & BAD

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 import cje
-from cje.metadata import metadata_columns, metadata_of
-from cje.report.slices import parts, slices
-from cje.runs import Run
+from cje.data.metadata import metadata_columns, metadata_of
+from cje.data.tables import read_table, write_table
+from cje.results.report.slices import parts, slices
+from cje.results.run import Run
 from cje.settings import load_settings
 from cje.stats.slices import part_estimate
-from cje.tables import read_table, write_table
 from reported import write_run
 
 

@@ -3,10 +3,10 @@
 import pytest
 
 from cje.errors import CJEError
-from cje.models import provider_for
-from cje.models.calls import Calls
+from cje.models.lookup import provider_for
 from cje.models.requests import CallFailed, Reply
-from cje.models.store import ReplyStore
+from cje.models.runner.calls import Calls
+from cje.models.runner.store import ReplyStore
 from cje.settings import parse_settings
 from loopback import Loopback
 from test_calls import FakeBackend, calls, questions, reply
@@ -120,7 +120,8 @@ def test_of_a_dead_judge_no_batch_is_paid_and_of_another_one_the_rest(tmp_path, 
 
 def test_a_batch_that_is_waited_for_is_not_bought_again_one_by_one(tmp_path, sold, monkeypatch):
     """Such as one of a version that had all requests in it."""
-    from cje.models import asked, calls
+    from cje.models import asked
+    from cje.models.runner import calls
 
     def interrupt(*given):
         raise KeyboardInterrupt

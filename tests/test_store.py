@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cje.errors import CJEError
-from cje.models.place import store_folder, take_over
-from cje.models.recording import recording_facts, recording_problems, write_recording
 from cje.models.requests import Reply, Request, request_key
-from cje.models.store import ReplyStore, model_file, read_records
-from cje.models.upkeep import export_replies, holdings, import_replies, prune, store_problems
+from cje.models.runner.place import store_folder, take_over
+from cje.models.runner.recording import recording_facts, recording_problems, write_recording
+from cje.models.runner.store import ReplyStore, model_file, read_records
+from cje.models.runner.upkeep import export_replies, holdings, import_replies, prune, store_problems
 
 MODEL = "openai/gpt-4o"
 STAGES = Path(__file__).resolve().parents[1] / "stages"
@@ -166,7 +166,8 @@ def test_a_claim_holds_against_other_processes_until_it_is_released_or_its_proce
     tmp_path,
 ):
     code = (
-        "import sys, time; from pathlib import Path; from cje.models.store import ReplyStore\n"
+        "import sys, time; from pathlib import Path\n"
+        "from cje.models.runner.store import ReplyStore\n"
         "from cje.models.requests import Request\n"
         f"store = ReplyStore(Path({str(tmp_path)!r}))\n"
         f"ask = Request('answer', {MODEL!r}, (('user', 'Say 0.'),), temperature=0.7, draw=0)\n"

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cje.errors import CJEError
-from cje.tables import (
+from cje.data.tables import (
     LOGGED,
     TABLES,
     check_table,
@@ -25,6 +24,7 @@ from cje.tables import (
     write_metrics,
     write_table,
 )
+from cje.errors import CJEError
 
 HALF = pd.Series(["fine", "half \ud800"], dtype=object)
 in_tmp = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -8,8 +8,8 @@ import pytest
 
 import cje
 from cje.stats.guardrails import finite_facts, more_labels
-from cje.stats.thresholds import THRESHOLDS
 from cje.stats.validation import labelled_mean, validate
+from cje.thresholds import THRESHOLDS
 from cje.vocabulary import Severity
 from worlds import conversations, coverage_is, models
 

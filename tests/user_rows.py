@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from cje.data.readers.inputs import Inputs, read_inputs
 from cje.errors import CJEError
-from cje.inputs import Inputs, read_inputs
 from cje.settings import parse_settings
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from cje import INTERRUPTED
 from cje.commands import analyze, completion, cost, export, label, plan, report, run, store
-from cje.console import screen
 from cje.errors import CJEError, disk_problem
+from cje.results.console import screen
 
 COMMANDS = (run, label, report, analyze, export, cost, plan, store, completion)
 

@@ -25,7 +25,7 @@ from pydantic import (
 from ruamel.yaml import YAML, YAMLError
 
 from cje.errors import CJEError
-from cje.stats.thresholds import THRESHOLD_LIST, THRESHOLDS
+from cje.thresholds import THRESHOLD_LIST, THRESHOLDS
 from cje.vocabulary import EstimatorName, Intervals, Sampling, WeightChoice
 
 MAX_LINES = 5  # of an error message

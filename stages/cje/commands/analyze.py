@@ -5,17 +5,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cje.answer import conclusion, distances, raters
-from cje.console import (
+from cje.data.tables import write_csv
+from cje.results.answer import conclusion, distances, raters
+from cje.results.console import (
     comparisons_table,
     estimates_table,
     intervals_table,
     truth_table,
     weights_table,
 )
-from cje.runs import RUNS, Run, open_run
-from cje.tables import write_csv
-from cje.words import number
+from cje.results.run import RUNS, Run, open_run
+from cje.results.words import number
 
 
 def add(commands) -> None:
@@ -51,7 +51,7 @@ def analyze_run(given: argparse.Namespace, console: Console) -> None:
         write_csv(run.estimates.reset_index(), given.csv)
         console.print(f"Table: {given.csv}", soft_wrap=True)
     if given.plot:
-        from cje.figures import draw_estimates
+        from cje.results.figures import draw_estimates
 
         draw_estimates(run, given.plot)
         console.print(f"Figure: {given.plot}", soft_wrap=True)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from cje.console import new_table
+from cje.results.console import new_table
 from cje.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from cje.forecast import Expected
+    from cje.pipeline.forecast import Expected
 
 
 def add(commands) -> None:
@@ -29,11 +29,12 @@ def print_forecast(settings: Settings, console: Console) -> None:
     of thumb where the oracle is paid."""
     import pandas as pd
 
-    from cje.forecast import dollars, forecast, rule_of_thumb
-    from cje.models import ASKED, split_model
+    from cje.models.names import split_model
     from cje.models.prices import SELLERS, price_source
+    from cje.models.registry import ASKED
     from cje.models.retired import retirement_of
-    from cje.sources import load_prompts
+    from cje.pipeline.forecast import dollars, forecast, rule_of_thumb
+    from cje.pipeline.prompts import load_prompts
 
     notes: list[str] = []
     prompts = load_prompts(settings, notes) if settings.source == "models" else pd.DataFrame()

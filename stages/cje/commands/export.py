@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cje.runs import RUNS, Run, open_run
+from cje.results.run import RUNS, Run, open_run
 
 FORMATS = ("arena", "cje")
 
@@ -32,7 +32,7 @@ def export_results(given: argparse.Namespace, console: Console) -> None:
     if given.to == "arena":
         export_run(run, console, given.out)
         return
-    from cje.export import write_cje_files
+    from cje.results.export import write_cje_files
 
     folder = given.out or Path("outputs/cje-eval")
     write_cje_files(run, folder)
@@ -46,7 +46,7 @@ def export_results(given: argparse.Namespace, console: Console) -> None:
 
 def export_run(run: Run, console: Console, folder: Path | None = None) -> None:
     """Write the run folder and say where it is."""
-    from cje.export import new_run_folder, write_run_folder
+    from cje.results.export import new_run_folder, write_run_folder
 
     folder = folder or new_run_folder(RUNS)
     archive = write_run_folder(run, folder)

@@ -14,8 +14,8 @@ import pandas as pd
 from rich.console import Console
 
 from cje.errors import CJEError, writing
+from cje.pipeline.stage import DATA
 from cje.settings import Settings, load_settings
-from cje.stage import DATA
 
 if TYPE_CHECKING:
     from cje.stats.sampling import Design
@@ -81,8 +81,8 @@ class Tables:
     @classmethod
     def read(cls, settings: Settings) -> "Tables":
         """The tables of this folder; raises CJEError where a stage has not run."""
-        from cje.designs import labelling_design
-        from cje.tables import read_table
+        from cje.data.tables import read_table
+        from cje.pipeline.designs import labelling_design
 
         prompts = read_table(DATA / "prompts.parquet", "prompts")
         logs = read_table(DATA / "logs.parquet", "logs", ["uid", "answer", "action"])
@@ -147,7 +147,7 @@ def add_labels(given: argparse.Namespace, settings: Settings, console: Console) 
             "source is files: label more rows of the files (oracle_score), or set oracle_model: "
             "human to label here"
         )
-    from cje.sources import chosen_for_estimates
+    from cje.pipeline.choice import chosen_for_estimates
 
     tables = Tables.read(settings)
     check_policy(given.policy, tables)

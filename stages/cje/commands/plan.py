@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from cje.console import new_table
 from cje.errors import CJEError
+from cje.results.console import new_table
 from cje.vocabulary import Intervals
 
 if TYPE_CHECKING:
@@ -151,10 +151,10 @@ def _pilot(given: argparse.Namespace) -> tuple["Pilot", dict]:
 
 
 def _of_run(given: argparse.Namespace, facts: dict) -> tuple["Pilot", dict]:
-    from cje.frames import rewarded_frames
-    from cje.runs import open_run
+    from cje.data.frames import rewarded_frames
+    from cje.data.tables import read_table
+    from cje.results.run import open_run
     from cje.stats.planning import pilot
-    from cje.tables import read_table
 
     run = open_run(given.run_dir)
     logs, draws = rewarded_frames(run.data, run.settings)

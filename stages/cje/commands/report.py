@@ -26,8 +26,8 @@ def add(commands) -> None:
 
 def make_report(given: argparse.Namespace, console: Console) -> None:
     """Write the report, and say where it is and how large."""
-    from cje.report import write_report
-    from cje.runs import open_run
+    from cje.results.report import write_report
+    from cje.results.run import open_run
 
     write_report(open_run(given.run_dir), given.out, answers=given.answers)
     size = given.out.stat().st_size / 1e6

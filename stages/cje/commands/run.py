@@ -15,7 +15,7 @@ from ruamel.yaml import YAML, YAMLError
 
 from cje.commands.leftovers import clear_leftovers
 from cje.errors import CJEError
-from cje.models.place import project_root
+from cje.models.runner.place import project_root
 from cje.settings import Settings, parse_settings
 
 PARAMS = Path("params.yaml")
@@ -106,8 +106,8 @@ def run_pipeline(given: argparse.Namespace, console: Console) -> int:
         console.print("Nothing was run; leave out --dry-run to run it.")
         return 0
     if settings.source == "models":
-        from cje.cast import cast_of, check_cast
-        from cje.models.calls import Calls
+        from cje.models.runner.calls import Calls
+        from cje.pipeline.cast import cast_of, check_cast
 
         check_cast(settings, Calls(settings, "check_settings"))  # before anything changes
         cast_of(settings)
@@ -116,8 +116,8 @@ def run_pipeline(given: argparse.Namespace, console: Console) -> int:
     if status := run_dvc(command):
         return status
     from cje.commands.export import export_run
-    from cje.console import print_summary
-    from cje.runs import open_run
+    from cje.results.console import print_summary
+    from cje.results.run import open_run
 
     run = open_run(".")
     print_summary(run, console)

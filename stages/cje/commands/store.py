@@ -7,13 +7,13 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from cje.console import new_table
+from cje.data.tables import read_table
 from cje.errors import CJEError
-from cje.models.place import store_folder
-from cje.models.recording import recordings
+from cje.models.runner.place import store_folder
+from cje.models.runner.recording import recordings
+from cje.pipeline.stage import DATA
+from cje.results.console import new_table
 from cje.settings import load_settings
-from cje.stage import DATA
-from cje.tables import read_table
 
 CALL_TABLES = "*_calls.parquet"
 
@@ -61,7 +61,7 @@ def add(commands) -> None:
 
 def show_store(given: argparse.Namespace, console: Console) -> None:
     """A row a model, and what the last run took from it."""
-    from cje.models.upkeep import holdings
+    from cje.models.runner.upkeep import holdings
 
     folder = store_folder()
     found = holdings(folder)
@@ -87,14 +87,14 @@ def show_store(given: argparse.Namespace, console: Console) -> None:
     if hits or asked:
         console.print(f"hits: {hits:,} of {hits + asked:,} wanted replies were kept already")
     for path in recordings():
-        from cje.models.recording import Recording
+        from cje.models.runner.recording import Recording
 
         console.print(f"recording {path}: {len(Recording(path)):,} replies, read before the store")
 
 
 def show_batches(given: argparse.Namespace, console: Console) -> None:
     """A line a batch that is waited for: its id, state, counts and time at the last look."""
-    from cje.models.upkeep import live_batches
+    from cje.models.runner.upkeep import live_batches
 
     found = live_batches(store_folder(), look=not given.offline)
     for batch in found:
@@ -117,7 +117,7 @@ def hit_counts(folder: Path) -> tuple[int, int]:
 
 def export_store(given: argparse.Namespace, console: Console) -> None:
     """Write a recording."""
-    from cje.models.upkeep import export_replies
+    from cje.models.runner.upkeep import export_replies
 
     keys = None if given.all else run_keys()
     settings = load_settings().model_dump(mode="json")
@@ -141,7 +141,7 @@ def _fact(text: str) -> tuple[str, str]:
 
 def import_store(given: argparse.Namespace, console: Console) -> None:
     """Add a recording to the store."""
-    from cje.models.upkeep import import_replies
+    from cje.models.runner.upkeep import import_replies
 
     new, had = import_replies(store_folder(), given.recording)
     console.print(f"{new:,} replies added, {had:,} were there already")
@@ -149,7 +149,7 @@ def import_store(given: argparse.Namespace, console: Console) -> None:
 
 def verify_store(given: argparse.Namespace, console: Console) -> int:
     """Name every problem; exit status 1 where there is one."""
-    from cje.models.upkeep import model_files, store_problems
+    from cje.models.runner.upkeep import model_files, store_problems
 
     folder = None if given.recordings else store_folder()
     checked = given.recordings or recordings()
@@ -166,7 +166,7 @@ def verify_store(given: argparse.Namespace, console: Console) -> int:
 
 def ask_recordings(checked: list[Path], count: int, console: Console) -> list[str]:
     """What local models now say otherwise than the recordings."""
-    from cje.models.reasking import ask_again
+    from cje.models.runner.reasking import ask_again
 
     problems = []
     for path in checked:
@@ -181,7 +181,7 @@ def ask_recordings(checked: list[Path], count: int, console: Console) -> list[st
 
 def prune_store(given: argparse.Namespace, console: Console) -> None:
     """Take replies out of the store."""
-    from cje.models.upkeep import forget_unusable, prune
+    from cje.models.runner.upkeep import forget_unusable, prune
 
     used = run_keys() if given.unused else frozenset()
 

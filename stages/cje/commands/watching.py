@@ -8,10 +8,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cje.console import VERDICT_STYLES, new_table
 from cje.labelling.session import Session
-from cje.runs import Run, open_run
-from cje.words import interval, looks, number
+from cje.results.console import VERDICT_STYLES, new_table
+from cje.results.run import Run, open_run
+from cje.results.words import interval, looks, number
 
 QUIET = 120.0  # seconds without a label after which a smaller batch is estimated, too
 

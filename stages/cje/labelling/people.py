@@ -15,8 +15,9 @@ import pandas as pd
 from cje.errors import CJEError
 from cje.labelling.kept import LABELS, Labels, check_scale
 from cje.labelling.tasks import for_checks, for_estimates
+from cje.pipeline.choice import given_labels
+from cje.pipeline.sources import Source, open_source
 from cje.settings import Settings
-from cje.sources import Source, given_labels, open_source
 from cje.stats.sampling import Design
 
 ANSWERS = ["uid", "policy", "draw"]

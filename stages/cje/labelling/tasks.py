@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from cje.pipeline.choice import CHECKS, chosen_for_estimates, chosen_for_validation, sample_order
 from cje.settings import Settings
-from cje.sources import CHECKS, chosen_for_estimates, chosen_for_validation, sample_order
 from cje.stats.sampling import Design
 
 LETTERS = "bcdfghjkmnpqrstvwxz"  # no digit: spreadsheets leave an id of letters alone

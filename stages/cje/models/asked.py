@@ -1,7 +1,7 @@
 """Providers that are asked: tables into requests, and replies into tables.
 
-See `cje.models.Provider`. A backend says how one request of its provider looks; here is what all
-of them share: every reply is kept, equal requests are asked once, and what fails is null with a
+See `cje.models.provider.Provider`. A backend says how one request of its provider looks;
+here is what all of them share: every reply is kept, equal requests are asked once, and what fails is null with a
 reason.
 """
 
@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cje.data.schemas import NO_ANSWER
 from cje.errors import CJEError
 from cje.judging import Rubric, load_rubric, parse_score, score_schema
-from cje.models import NO_ANSWER, Role, full_name, split_model
-from cje.models.asking import TRIALS
-from cje.models.backend import Backend
-from cje.models.calls import Calls, Outcome
 from cje.models.exactness import Exactness
+from cje.models.names import full_name, split_model
+from cje.models.provider import Backend, Role
 from cje.models.requests import CallFailed, Reply, Request, Requests
+from cje.models.runner.asking import TRIALS
+from cje.models.runner.calls import Calls, Outcome
 from cje.settings import Policy, show_value
 from cje.vocabulary import LogprobKind
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal
 
-from cje.endings import finish_reason, is_end
+from cje.data.endings import finish_reason, is_end
+from cje.data.schemas import VERY_UNLIKELY
 from cje.models.requests import CallFailed, Reply, Request, billed
 from cje.models.thought import NOT_TOLD_APART, answer_tokens, apart
-from cje.schemas import VERY_UNLIKELY
 
 ROUNDING = 1e-3  # what a log-probability may be above 0 by rounding
 CUT_OFF = (

@@ -20,9 +20,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cje.data.schemas import VERY_UNLIKELY
 from cje.models.completions import first_choice, mapping
 from cje.models.requests import CallFailed, Reply
-from cje.schemas import VERY_UNLIKELY
 
 PROMPT = (
     "Write a long poem about the rain. Put the line 'Rain, rain, go away' after every verse, and "

@@ -11,17 +11,18 @@ to the judge's scale by a logistic curve, which keeps ranks.
 import numpy as np
 import pandas as pd
 
+from cje.data.schemas import NO_ANSWER
 from cje.errors import CJEError
 from cje.judging import Rubric
-from cje.models import NO_ANSWER, Role
 from cje.models.asked import AskedProvider
+from cje.models.provider import Role
 from cje.settings import Policy
 
 BLAND_PROMPT = "Say something."
 
 
 class LikelihoodJudge:
-    """See `cje.models.Provider`; `scorer` is the provider of the model that scores."""
+    """See `cje.models.provider.Provider`; `scorer` is the provider of the model that scores."""
 
     def __init__(self, scorer: AskedProvider):
         self.scorer = scorer

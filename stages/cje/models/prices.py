@@ -10,7 +10,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-from cje.models import full_name, split_model
+from cje.models.names import full_name, split_model
 from cje.settings import Prices
 
 FREE_PROVIDERS = ("sim", "checks", "local", "server")

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, fields, replace
 from numbers import Integral
 from typing import Any, Literal
 
-from cje.endings import FINISH_REASONS
-from cje.schemas import LOGP_ROUNDING, LOGPROB_KINDS
+from cje.data.endings import FINISH_REASONS
+from cje.data.schemas import LOGP_ROUNDING, LOGPROB_KINDS
 
 Kind = Literal["answer", "judgement", "score"]
 FORMAT = 1  # of the canonical request; another format is another key

@@ -10,7 +10,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from cje.errors import CJEError
-from cje.models import split_model
+from cje.models.names import split_model
 from cje.models.prices import undated
 
 TABLE = Path(__file__).with_name("retired.yaml")

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 import httpx2
 
-from cje.endings import FILTER_CODES
+from cje.data.endings import FILTER_CODES
 from cje.errors import CJEError
-from cje.models.backend import Wire
+from cje.models.provider import Wire
 from cje.models.requests import CallFailed, Reply
 
 SHORTEST_KEY = 8  # characters; what is shorter is no secret, and may be part of any text

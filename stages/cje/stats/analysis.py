@@ -18,7 +18,7 @@ from cje.stats.own_labels import own_label_estimate
 from cje.stats.predictor import predict
 from cje.stats.rewards import calibrate, fit_labels
 from cje.stats.samples import build_samples
-from cje.stats.thresholds import THRESHOLDS
+from cje.thresholds import THRESHOLDS
 from cje.vocabulary import EstimatorName, Intervals, Verdict, WeightChoice
 
 

@@ -9,8 +9,8 @@ from cje.stats.calibration import spearman
 from cje.stats.estimators import Case, Estimate
 from cje.stats.guardrails import MOSTLY_LOST, PolicyDiagnostics, RunDiagnostics
 from cje.stats.samples import Answers, Samples, answers_there
-from cje.stats.thresholds import GOOD_ESS
 from cje.stats.weights import WeightSummary, off_one, weight_summary
+from cje.thresholds import GOOD_ESS
 from cje.vocabulary import EstimatorName, Evidence, Reach, Status, WeightKind
 
 NO_WEIGHTS = WeightSummary(0.0, 1.0, 0.0, 0.0, -np.inf, 0.0, 0.0)

@@ -1,0 +1,124 @@
+"""What data sets and logs hold conversations in, and which prompts belong to one.
+
+Turns are a text, or a list of texts, of messages {role, content}, of contents {content}, or of
+exchanges {user: {content}, ...}. A cluster is whatever several prompts come from together: a
+conversation, a session, a user, a document.
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+# A session's opening stands in full_conversation; conversation_a may begin at a later turn of it.
+TURNS = ("full_conversation", "conversation_a", "conversation", "messages", "turns", "prompt")
+USERS = ("user", "human")
+ASKING = (*USERS, "system", "developer")  # who says something to the model
+# Where a cluster is read; a row's first counts. `conversation` may hold turns instead.
+CLUSTERS = ("cluster", "conversation_id", "conversation", "session_id", "user", "document")
+
+Cluster = tuple[str, str | None]  # the column that it is read in, and the cluster
+
+
+def first_user_text(turns: Any) -> str | None:
+    """The text of the first user turn; None where there is none that is text alone. Turns after it
+    are not looked at."""
+    if turns is None or isinstance(turns, str):
+        return content_text(turns)
+    return next((content_text(said) for role, said in _told(turns) if role in USERS), None)
+
+
+def says_more(turns: Any) -> bool:
+    """Whether more is said to the model than the first user turn: later ones, a system message."""
+    return isinstance(turns, list) and sum(role in ASKING for role, _ in _told(turns)) > 1
+
+
+def turns_key(turns: list) -> str:
+    """What equal conversations have in common, however they are written."""
+    return json.dumps([(role, content_text(said)) for role, said in _told(turns)])
+
+
+def prompt_turns(row: Mapping) -> Any:
+    """What a row of a file of prompts asks: the text or list in `prompt`, else the list in the
+    first column of TURNS that has one, perhaps as JSON; None where there is none."""
+    prompt = row.get("prompt")
+    if isinstance(prompt, list) or (isinstance(prompt, str) and prompt.strip()):
+        return prompt
+    found = (row.get(name) for name in TURNS)
+    lists = (from_json(value) if isinstance(value, str) else value for value in found)
+    return next((value for value in lists if isinstance(value, list)), None)
+
+
+def content_text(content: Any) -> str | None:
+    """Content as text that is not blank, or None; its parts {type: text, text} are joined."""
+    if isinstance(content, list):
+        parts = [p.get("text") if isinstance(p, Mapping) else p for p in content]
+        if not all(isinstance(part, str) for part in parts):
+            return None
+        if any(p.get("type") not in (None, "text") for p in content if isinstance(p, Mapping)):
+            return None
+        content = "\n".join(parts)
+    if not isinstance(content, str) or not content.strip():
+        return None
+    return content if _is_unicode(content) else None
+
+
+def from_json(text: str) -> Any:
+    """What the text holds, or None where it is no JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def id_text(value: Any) -> str | None:
+    """An id as text: text that is not empty, or a whole number; None for anything else."""
+    if isinstance(value, str):
+        return value if value and _is_unicode(value) else None
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return None
+    return str(int(value)) if math.isfinite(value) and value == int(value) else None
+
+
+def cluster_of(row: Mapping, names: Iterable[str] = CLUSTERS) -> Cluster:
+    """The first of the columns `names` that holds an id, and that; "" and None where none does."""
+    for name in names:
+        if (cluster := id_text(row.get(name))) and not (name in TURNS and cluster.startswith("[")):
+            return name, cluster
+    return "", None
+
+
+def grouping(found: Sequence[Cluster]) -> list[str | None]:
+    """The clusters that were read, row by row. A column that is no `cluster` by name and says the
+    same in every row says nothing, as the session of a whole evaluation."""
+    if len(found) > 1 and len(set(found)) == 1 and found[0][0] != "cluster":
+        return [None] * len(found)
+    return [cluster for _, cluster in found]
+
+
+def repeats(uids: Sequence[str]) -> list[str | None]:
+    """The cluster of each prompt by its uid from `cje.data.tables.prompt_uids`: prompts of the same
+    text are one cluster, named by the text's hash; None for a text that comes once."""
+    stems = [uid.partition("-")[0] for uid in uids]
+    count = Counter(stems)
+    return [stem if count[stem] > 1 else None for stem in stems]
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _told(turns: Iterable) -> Iterator[tuple[str, Any]]:
+    """Role and content of each turn, one by one."""
+    for turn in turns:
+        if isinstance(turn, Mapping):
+            message = turn["user"] if isinstance(turn.get("user"), Mapping) else turn
+            yield str(message.get("role") or "user").casefold(), message.get("content")
+        else:
+            yield "user", turn

@@ -1,0 +1,1 @@
+"""Language models in process, by torch and transformers."""

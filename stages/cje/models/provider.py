@@ -1,0 +1,201 @@
+"""What a provider does: a table at a time (`Provider`), or, where it is asked over a wire or model
+by model, request by request (`Backend`).
+
+`cje.models.asked` turns tables into requests and replies into tables, keeps every reply, and runs
+the calls; a backend knows its SDK, and nothing of tables, stores or other calls.
+"""
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import pandas as pd
+
+from cje.errors import CJEError
+from cje.judging import Rubric
+from cje.models.requests import Reply, Request
+from cje.settings import Policy
+
+Role = Literal["policy", "judge"]
+
+
+class Provider(Protocol):
+    """What a provider does, a table at a time."""
+
+    def can(self, name: str) -> frozenset[str]:
+        """What the model can do: of `logprobs`, `score`, `seed`, `batch`, `judge`."""
+
+    def check(self, name: str, role: Role, policy: Policy | None) -> None:
+        """Raise CJEError unless the model `name` exists and can play the role with the settings
+        of `policy` (None for a judge)."""
+
+    def generate(
+        self, prompts: pd.DataFrame, policy: Policy, *, draw: int, seed: int
+    ) -> pd.DataFrame:
+        """One answer to each prompt (`uid`, `prompt`), row for row: the columns of table logs
+        but `action`. `draw` tells answers to the same prompt apart."""
+
+    def score(self, answers: pd.DataFrame, policy: Policy, *, author: Policy) -> pd.DataFrame:
+        """Teacher forcing: `uid`, `token_logprobs`, `sequence_logp`, `logprob_kind` of given
+        answers (rows of table logs, written by the policy `author`) under the policy; null where
+        it cannot be had."""
+
+    def judge(
+        self,
+        answers: pd.DataFrame,
+        name: str,
+        *,
+        score_range: tuple[float, float],
+        seed: int,
+        rubric: Rubric | None = None,
+        base_url: str | None = None,
+        chat_template: str | None = None,
+    ) -> pd.DataFrame:
+        """`score` on `score_range` (NaN: none) and `reason` (the judge's words on the score, null
+        where it gives none; without a score, why there is none) of each answer (`prompt`,
+        `answer`, and where the prompt has them `checks`, `reference`), row for row.
+        `rubric` is what a judge that reads texts is told (None: the default one), `base_url` the
+        address of one on a server, `chat_template` how one there that scores texts is prompted."""
+
+
+@dataclass(frozen=True)
+class Wire:
+    """How calls are made: seconds that one attempt may take, retries that the SDK makes, headers
+    beside the usual ones (name, and the environment variable that holds the value), and the file
+    that keeps what is found out about servers."""
+
+    timeout: float = 120.0
+    max_retries: int = 6
+    concurrency: int = 16
+    headers: tuple[tuple[str, str], ...] = ()
+    found: Path | None = None
+
+
+class Backend(Protocol):
+    """A provider by its SDK."""
+
+    keys: tuple[str, ...]  # environment variables that must hold a key before a call
+    in_process: bool  # whether `connect` gives a Batcher, not a Connection
+    # Limits that earlier versions gave a judge; verdicts kept under one are taken as they are.
+    judged_before: tuple[int, ...]
+
+    def can(self, name: str) -> frozenset[str]:
+        """What the model can do: of `logprobs`, `score`, `seed`, `batch`, `judge`."""
+
+    def check(self, name: str, role: Role, policy: Policy | None) -> None:
+        """Raise CJEError, before any call, for a model, role or setting that cannot work.
+        `policy` is None where the model judges."""
+
+    def ready(self, name: str) -> None:
+        """Raise CJEError where a call could not be made on this machine: a package or a file is
+        missing. Called before the first call, never where all replies are kept already."""
+
+    def answer(self, policy: Policy, prompt: str) -> Request:
+        """The request for an answer of the policy, without `uid`, `seed` and `draw`."""
+
+    def score(self, policy: Policy, prompt: str, scoring: str | None) -> Request:
+        """The request for the log-probabilities of a given text under the policy, without
+        `answer`, `tokens`, `token_ids` and `ended`. `scoring`: what `probe` was answered."""
+
+    def judgement(
+        self,
+        name: str,
+        messages: tuple[tuple[str, str], ...],
+        schema: str,
+        base_url: str | None,
+        max_tokens: int | None = None,
+    ) -> Request:
+        """The request for a verdict by the model: temperature 0 where it takes one, and, unless
+        `max_tokens` says otherwise, room for a short reason, and for thought unless the model is
+        known to have none."""
+
+    def probe(self, policy: Policy) -> Request | None:
+        """A request whose reply's text says how the policy's server scores given texts, or "none";
+        None where `can` tells."""
+
+    def exactness(self, policy: Policy) -> Request | None:
+        """A request whose reply's text says whether the policy's server draws by the
+        log-probabilities that it tells, as `cje.models.exactness.Exactness` reads it; None where
+        replies state their kind."""
+
+    def connect(self, wire: Wire) -> "Connection | Batcher":
+        """An open way to ask."""
+
+
+class ApiBackend(ABC):
+    """A `Backend` over a network, with what most providers do: no scoring, no probes."""
+
+    provider: str  # the name before a model's slash
+    package = "openai"  # the SDK
+    keys: tuple[str, ...] = ()
+    in_process = False
+    judged_before: tuple[int, ...] = ()
+    bills_filtered = False  # whether a prompt that its filter stops is paid for, as nobody says
+
+    def can(self, name: str) -> frozenset[str]:
+        return frozenset({"judge"})
+
+    def check(self, name: str, role: Role, policy: Policy | None) -> None:
+        if not name:
+            raise CJEError(f"{self.provider}/ names no model")
+        if policy is not None and policy.chat_template is not None:
+            words = f"chat_template: {self.provider}/{name} takes none; it is of server/... models"
+            raise CJEError(words)
+
+    def ready(self, name: str) -> None:
+        try:
+            importlib.import_module(self.package)
+        except ImportError:
+            words = f"the package {self.package} is missing; `pip install {self.package}`"
+            raise CJEError(words) from None
+
+    @abstractmethod
+    def answer(self, policy: Policy, prompt: str) -> Request: ...
+
+    def score(self, policy: Policy, prompt: str, scoring: str | None) -> Request:
+        raise CJEError(f"{policy.model}: {self.provider}/... cannot score a given text")
+
+    @abstractmethod
+    def judgement(
+        self,
+        name: str,
+        messages: tuple[tuple[str, str], ...],
+        schema: str,
+        base_url: str | None,
+        max_tokens: int | None = None,
+    ) -> Request: ...
+
+    def probe(self, policy: Policy) -> Request | None:
+        return None
+
+    def exactness(self, policy: Policy) -> Request | None:
+        return None
+
+    @abstractmethod
+    def connect(self, wire: Wire) -> "Connection": ...
+
+
+def policy_messages(policy: Policy, prompt: str) -> tuple[tuple[str, str], ...]:
+    """What a policy is told, (role, content): its system prompt, if it has one, and the prompt."""
+    system = () if policy.system_prompt is None else (("system", policy.system_prompt),)
+    return (*system, ("user", prompt))
+
+
+class Connection(Protocol):
+    """One SDK client. Used inside one event loop."""
+
+    async def ask(self, request: Request) -> Reply:
+        """The reply; raises CallFailed with a reason in words, never a key in them. Retries of
+        what a network or a busy server does are the SDK's and are over when this raises."""
+
+    async def close(self) -> None: ...
+
+
+class Batcher(Protocol):
+    """A model that is asked many requests at once, in process."""
+
+    def ask_many(self, requests: Sequence[Request]) -> Iterator[tuple[Request, Reply]]:
+        """Each request with its reply, in any order, as they come."""

@@ -1,0 +1,204 @@
+"""Providers that speak OpenAI's chat completions, through OpenAI's SDK: what they share.
+
+A provider is a `ChatBackend` with a name, a key, an address, and what its models are known to take;
+what they do not take beside that is found out by the first calls.
+"""
+
+import json
+import os
+from dataclasses import replace
+from typing import Any
+
+from cje.models import wire as wires
+from cje.models.completions import LogprobsSeen, billed_reply, chat_reply, logprob_kind
+from cje.models.provider import ApiBackend, Wire, policy_messages
+from cje.models.providers.structured import SchemasSeen, json_schema, verdict_turns
+from cje.models.requests import Reply, Request
+from cje.settings import Policy
+
+REASON_TOKENS = 500  # for a verdict and its reason
+THOUGHT_TOKENS = 8192  # where the model thinks first
+
+
+class ChatBackend(ApiBackend):
+    """See `cje.models.provider.Backend`. `address` is where the provider is, None where the SDK
+    knows; `<PROVIDER>_BASE_URL` in the environment goes before it, a policy's own before both."""
+
+    address: str | None = None
+    room = "max_completion_tokens"  # what the provider calls the bound on an answer's tokens
+
+    def can(self, name: str) -> frozenset[str]:
+        return frozenset({"judge"} | ({"logprobs"} if self.gives_logprobs(name) else set()))
+
+    def refuses_sampling(self, name: str, effort: str | None = None) -> bool:
+        """Whether the model is known to refuse temperature and top_p."""
+        return False
+
+    def thinks(self, name: str) -> bool:
+        """Whether the model may think before it gives a verdict."""
+        return True
+
+    def gives_logprobs(self, name: str, effort: str | None = None) -> bool:
+        """Whether the model is asked for log-probabilities."""
+        return True
+
+    def effort(self, name: str, effort: str | None) -> str | None:
+        """How much the model is told to think, where the policy says `effort`."""
+        return effort
+
+    def place(self, base_url: str | None) -> str | None:
+        """The address of a call, None for the provider's own."""
+        return base_url or os.environ.get(f"{self.provider.upper()}_BASE_URL", "").strip() or None
+
+    def answer(self, policy: Policy, prompt: str) -> Request:
+        name = policy.model.removeprefix(f"{self.provider}/")
+        return Request(
+            kind="answer",
+            model=f"{self.provider}/{name}",
+            messages=policy_messages(policy, prompt),
+            temperature=policy.temperature,
+            top_p=policy.top_p,
+            max_tokens=policy.max_tokens,
+            base_url=self.place(policy.base_url),
+            options=self._options(name, policy.reasoning_effort),
+        )
+
+    def judgement(
+        self,
+        name: str,
+        messages: tuple[tuple[str, str], ...],
+        schema: str,
+        base_url: str | None,
+        max_tokens: int | None = None,
+    ) -> Request:
+        return Request(
+            kind="judgement",
+            model=f"{self.provider}/{name}",
+            messages=messages,
+            temperature=None if self.refuses_sampling(name) else 0.0,
+            max_tokens=max_tokens or (THOUGHT_TOKENS if self.thinks(name) else REASON_TOKENS),
+            base_url=self.place(None),
+            schema=schema,
+            options=self._options(name, None),
+        )
+
+    def connect(self, wire: Wire) -> "ChatConnection":
+        return ChatConnection(self, wire)
+
+    def client(self, base_url: str | None, **made: Any) -> Any:
+        """The SDK's client for an address."""
+        import openai
+
+        key = os.environ.get(self.keys[0], "").strip()
+        return openai.AsyncOpenAI(api_key=key, base_url=base_url or self.address, **made)
+
+    def arguments(self, request: Request, in_prompt: bool = False) -> dict[str, Any]:
+        """The keyword arguments of `chat.completions.create`, and the body of a line of a batch;
+        with `in_prompt` the schema of a verdict stands in the prompt."""
+        name, options = request.model.partition("/")[2], dict(request.options or ())
+        effort, extra = options.pop("reasoning_effort", None), options.pop("extra_body", "{}")
+        logprobs = request.kind == "answer" and self.gives_logprobs(name, effort)
+        form = None if request.schema is None or in_prompt else json_schema(request.schema)
+        wanted = {
+            "model": name,
+            "messages": verdict_turns(request, in_prompt),
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            self.room: request.max_tokens,
+            "logprobs": True if logprobs else None,
+            "response_format": form,
+            **self.thought_arguments(effort),
+            **json.loads(extra),
+        }
+        return {key: value for key, value in wanted.items() if value is not None}
+
+    def thought_arguments(self, effort: str | None) -> dict[str, Any]:
+        """What tells the provider how much to think."""
+        return {"reasoning_effort": effort}
+
+    def _options(self, name: str, effort: str | None) -> tuple[tuple[str, str], ...] | None:
+        effort = self.effort(name, effort)
+        return None if effort is None else (("reasoning_effort", effort),)
+
+
+def parse_completion(request: Request, completion: Any) -> Reply:
+    """The reply in a chat completion's JSON (a dict); raises CallFailed.
+
+    `token_logprobs` is None where the reply has none.
+    """
+    with billed_reply(completion):
+        return chat_reply(completion, logprob_kind(request), logprobs=request.kind == "answer")
+
+
+class ChatConnection:
+    """See `cje.models.provider.Connection`. A model that refuses log-probabilities, or twice gives
+    none, is taken to have none from then on, and one that takes no JSON schema gets it in the
+    prompt; `notes` says so."""
+
+    def __init__(self, backend: ChatBackend, wire: Wire):
+        import openai
+
+        self.notes: list[str] = []
+        self.backend = backend
+        self._wire, self._errors = wire, openai.OpenAIError
+        self._http = wires.http_client(openai.DefaultAsyncHttpxClient, wire)
+        self._clients: dict[str | None, openai.AsyncOpenAI] = {}
+        self._logprobs = LogprobsSeen(self.notes)
+        self._schemas = SchemasSeen(self.notes, wire.found)
+
+    async def ask(self, request: Request) -> Reply:
+        in_prompt = request.schema is not None and self._schemas.in_prompt(request)
+        arguments = self.backend.arguments(request, in_prompt)
+        asked = "logprobs" in arguments and not self._logprobs.gives_none(request.model)
+        if not asked:
+            arguments.pop("logprobs", None)
+        known = set(arguments) & SDK_TAKES
+        body = {name: arguments[name] for name in known}
+        more = {name: value for name, value in arguments.items() if name not in known}
+        create = self._client(request.base_url).chat.completions.with_raw_response.create
+        try:
+            raw = await wires.outcome(create(**body, extra_body=more or None), self._errors)
+        except wires.Moderated as failed:
+            if request.kind != "answer":
+                raise
+            if not self.backend.bills_filtered:
+                return failed.reply
+            return replace(failed.reply, prompt_tokens=None, completion_tokens=None)
+        except wires.SettingRefused as failed:
+            if failed.setting == "response_format" and "response_format" in arguments:
+                self._schemas.refused(request)
+                return await self.ask(request)
+            known = failed.doubtful and self._logprobs.gives_some(request.model)
+            if not asked or failed.setting != "logprobs" or known:
+                raise
+            self._logprobs.refused(request.model)
+            return await self.ask(request)
+        found = wires.json_body(raw.http_response.content)
+        with billed_reply(found):
+            reply = parse_completion(request, found)
+            if asked:
+                self._logprobs.see(request.model, reply)
+            if request.schema is not None:
+                self._schemas.see(request, reply)
+        return reply
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    def _client(self, base_url: str | None):
+        if base_url not in self._clients:
+            self._clients[base_url] = self.backend.client(
+                base_url,
+                timeout=wires.time_outs(self._wire),
+                max_retries=self._wire.max_retries,
+                http_client=self._http,
+                default_headers=wires.own_headers(self._wire.headers),
+            )
+        return self._clients[base_url]
+
+
+# What `chat.completions.create` takes by name; the rest goes into its `extra_body`.
+SDK_TAKES = frozenset(
+    "model messages temperature top_p max_tokens max_completion_tokens logprobs response_format "
+    "reasoning_effort seed stop".split()
+)

@@ -1,0 +1,397 @@
+"""The provider `server/...`: any server of the OpenAI kind (vLLM, SGLang, llama.cpp, Together).
+
+Its address is the policy's `base_url`, else the setting of that name; its key, if it wants one,
+SERVER_API_KEY. Answers come from its chat interface, or, where the policy has a `chat_template`, as
+completions of the rendered prompt, so that sampled and scored texts are cut into the same tokens.
+
+What servers do to a model's distribution of themselves (top_k, min_p, penalties) is switched off by
+the names that they have for it. Of which kind a server's log-probabilities are, and whether it
+draws by them, is found out by one probe (`cje.models.exactness`), so replies do not state it.
+"""
+
+import hashlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from cje.errors import CJEError
+from cje.models import exactness
+from cje.models import wire as wires
+from cje.models.completions import LogprobsSeen, billed_reply, chat_reply, text_reply
+from cje.models.provider import Role, Wire, policy_messages
+from cje.models.providers import teacher
+from cje.models.providers.chat import REASON_TOKENS, THOUGHT_TOKENS
+from cje.models.providers.structured import SchemasSeen, json_schema, verdict_turns
+from cje.models.providers.templates import render_prompt
+from cje.models.requests import CallFailed, Reply, Request
+from cje.settings import Policy
+
+# Switched off: what a server does to its model's distribution beside temperature and top_p, by the
+# names of OpenAI, vLLM, SGLang, TGI, llama.cpp, llama-cpp-python and kin; others pass over them.
+# All servers that know top_k take one beyond the vocabulary; 0 and -1 are each refused by some.
+PLAIN = {
+    "frequency_penalty": 0.0,
+    "presence_penalty": 0.0,
+    "top_k": 1_000_000,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "tfs_z": 1.0,
+    "top_n_sigma": -1.0,
+    "repetition_penalty": 1.0,
+    "repeat_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "dry_multiplier": 0.0,
+    "xtc_probability": 0.0,
+    "dynatemp_range": 0.0,
+    "mirostat": 0,
+    "mirostat_mode": 0,
+}
+# What a call can do without, where the server does not take it; what is left of a server's own
+# ways then shows in the probe.
+OPTIONAL = {*PLAIN, "seed", "logprobs", "top_logprobs", "return_token_ids", "add_special_tokens"}
+OPTIONAL |= {"response_format", "chat_template_kwargs"}
+ROOMS = (THOUGHT_TOKENS, 2048, REASON_TOKENS)  # that a judge gets, where its context is short
+
+Build = Callable[[set[str]], dict[str, Any]]
+
+
+class ServerBackend:
+    """See `cje.models.provider.Backend`."""
+
+    keys: tuple[str, ...] = ()
+    in_process = False
+    judged_before: tuple[int, ...] = (REASON_TOKENS,)
+
+    def can(self, name: str) -> frozenset[str]:
+        return frozenset({"logprobs", "score", "seed", "judge"})
+
+    def check(self, name: str, role: Role, policy: Policy | None) -> None:
+        if policy is None:
+            return
+        _address(policy.base_url, f"server/{name}")
+        if policy.chat_template is not None:
+            if policy.reasoning_effort is not None:
+                raise CJEError(
+                    "reasoning_effort: with a chat_template the prompt says how the model thinks; "
+                    "set reasoning_effort: null"
+                )
+            render_prompt(policy.chat_template, policy_messages(policy, "Hello"))
+
+    def ready(self, name: str) -> None:
+        try:
+            import openai  # noqa: F401
+        except ImportError:
+            raise CJEError("the package openai is missing; `pip install openai`") from None
+
+    def answer(self, policy: Policy, prompt: str) -> Request:
+        return replace(_request(policy, prompt), kind="answer", max_tokens=policy.max_tokens)
+
+    def score(self, policy: Policy, prompt: str, scoring: str | None) -> Request:
+        request = _request(policy, prompt)
+        options = {**dict(request.options or ()), "scoring": scoring or teacher.NONE}
+        return replace(request, options=tuple(sorted(options.items())))
+
+    def judgement(
+        self,
+        name: str,
+        messages: tuple[tuple[str, str], ...],
+        schema: str,
+        base_url: str | None,
+        max_tokens: int | None = None,
+    ) -> Request:
+        return Request(
+            kind="judgement",
+            model=f"server/{name}",
+            messages=messages,
+            temperature=0.0,
+            max_tokens=max_tokens or THOUGHT_TOKENS,
+            base_url=base_url,
+            schema=schema,
+        )
+
+    def probe(self, policy: Policy) -> Request | None:
+        asked = policy.model_copy(update={"system_prompt": None, "temperature": 1.0, "top_p": 1.0})
+        request = _request(asked, teacher.PROBE_PROMPT)
+        options = {**dict(request.options or ()), "probe": "1"}
+        return replace(request, options=tuple(sorted(options.items())))
+
+    def exactness(self, policy: Policy) -> Request | None:
+        own = {"system_prompt": None, "temperature": None, "top_p": None, "reasoning_effort": None}
+        request = _request(policy.model_copy(update=own), exactness.PROMPT)
+        options = {**dict(request.options or ()), "probe": "exactness"}
+        return replace(request, options=tuple(sorted(options.items())))
+
+    def connect(self, wire: Wire) -> "ServerConnection":
+        return ServerConnection(wire)
+
+
+class ServerConnection:
+    """See `cje.models.provider.Connection`. What a server refuses, of what a call can do without,
+    is left out from then on; `notes` says so."""
+
+    def __init__(self, wire: Wire):
+        import openai
+
+        self.notes: list[str] = []
+        self._wire, self._errors = wire, openai.OpenAIError
+        self._http = wires.http_client(openai.DefaultAsyncHttpxClient, wire)
+        self._clients: dict[str, openai.AsyncOpenAI] = {}
+        self._logprobs = LogprobsSeen(self.notes)
+        self._schemas = SchemasSeen(self.notes, wire.found)
+        self._taken: dict[tuple[str | None, str], set[str]] = defaultdict(set)
+        self._room: dict[tuple[str | None, str], int] = {}  # of a judge's verdict, found out
+        self._refused: dict[tuple[str | None, str], set[str]] = defaultdict(set)
+
+    async def ask(self, request: Request) -> Reply:
+        if request.kind == "answer":
+            return await self._answer(request)
+        if request.kind == "judgement":
+            return await self._judgement(request)
+        probe = dict(request.options or ()).get("probe")
+        if probe == "exactness":
+            return await self._exactness(request)
+        if probe is not None:
+            post = partial(self._scoring_post, request)
+            return await teacher.find_way(request, self._answer, post)
+        return await self._score(request)
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def _answer(self, request: Request) -> Reply:
+        refused = self._refused_by(request)
+        if self._logprobs.gives_none(request.model):
+            refused.add("logprobs")
+        path = _path(request)
+        try:
+            body = await self._call(request, path, partial(answer_body, request))
+        except wires.Moderated as failed:
+            return failed.reply
+        with billed_reply(body):
+            reply = (text_reply if path == "/completions" else chat_reply)(body)
+            if "logprobs" not in refused:
+                self._logprobs.see(request.model, reply)
+        return reply
+
+    async def _score(self, request: Request) -> Reply:
+        answered = False  # whether the last call was
+
+        async def post(path: str, body: dict[str, Any]) -> Any:
+            nonlocal answered
+            answered = False
+            found = await self._scoring_post(request, path, body)
+            answered = True
+            return found
+
+        try:
+            return await teacher.score(request, post)
+        except CallFailed as failed:
+            failed.billed = failed.billed or answered
+            raise
+
+    async def _exactness(self, request: Request) -> Reply:
+        """What the probe of the server's draws finds; it stands for what the server refuses."""
+
+        async def draw(
+            *, temperature: float, seed: int, count: int, top_k: int = PLAIN["top_k"]
+        ) -> Any:
+            asked = replace(
+                request, temperature=temperature, top_p=1.0, max_tokens=exactness.TOKENS,
+                uid="exactness", seed=seed, draw=0,
+            )  # fmt: skip
+            wanted = {"top_k": top_k}
+            wanted["logprobs" if _path(request) == "/completions" else "top_logprobs"] = count
+
+            def build(refused: set[str]) -> dict[str, Any]:
+                return _without(answer_body(asked, set()) | wanted, refused - {*wanted, "logprobs"})
+
+            return await self._call(asked, _path(request), build, needed={*wanted, "logprobs"})
+
+        try:
+            return exactness.exactness_reply(*await exactness.find_exactness(draw))
+        except CallFailed as failed:
+            if failed.again or failed.fatal:
+                raise
+            doubt = f"it does not answer the probe of how it samples: {failed.reason}"
+            return exactness.exactness_reply(exactness.Exactness("unknown", doubt), [])
+
+    async def _judgement(self, request: Request) -> Reply:
+        """A verdict, in less room where a model cannot read prompt and `max_tokens` together."""
+        place, refused = (request.base_url, request.model), self._refused_by(request)
+        if self._schemas.in_prompt(request):
+            refused.add("response_format")
+        first = min(request.max_tokens, self._room.get(place, request.max_tokens))
+        for room in (first, *(n for n in ROOMS if n < first)):
+            asked = replace(request, max_tokens=room)
+            try:
+                body = await self._call(asked, "/chat/completions", partial(judgement_body, asked))
+            except (wires.TooLong, wires.SettingRefused) as failed:
+                if getattr(failed, "setting", "max_tokens") != "max_tokens":
+                    raise
+                too_long = failed
+                continue
+            self._room[place] = room
+            with billed_reply(body):
+                reply = chat_reply(body, logprobs=False)
+            if "response_format" in refused and not self._schemas.in_prompt(request):
+                self._schemas.refused(request, noted=True)
+            self._schemas.see(request, reply)
+            return reply
+        raise too_long
+
+    async def _call(
+        self, request: Request, path: str, build: Build, needed: Collection[str] = ()
+    ) -> Any:
+        """The JSON of the reply to a body, which is built without what the server refuses, but for
+        what is `needed`."""
+        refused, place = self._refused_by(request), (request.base_url, request.model)
+        while True:
+            body = build(refused)
+            try:
+                found = await self._post(request, path, body)
+                self._taken[place].update(body)
+                return found
+            except wires.SettingRefused as failed:
+                setting = failed.setting
+                known = failed.doubtful and setting in self._taken[place]
+                if setting not in OPTIONAL or setting not in body or known or setting in needed:
+                    raise
+            if setting in refused:
+                continue
+            refused.add(setting)
+            if setting not in PLAIN:  # what that means is for the probe to say
+                self.notes.append(f"{request.model} refuses {setting}: it is left out of the calls")
+
+    async def _scoring_post(self, request: Request, path: str, body: dict[str, Any]) -> Any:
+        """The same for a body that scores."""
+        if path == "/tokenize":
+            return await self._post(request, path, body)
+        return await self._call(request, path, partial(_without, body))
+
+    def _refused_by(self, request: Request) -> set[str]:
+        return self._refused[request.base_url, request.model]
+
+    async def _post(self, request: Request, path: str, body: dict[str, Any]) -> Any:
+        """The JSON of the reply; /tokenize lies beside the interface's own paths."""
+        import httpx2
+
+        address = _address(request.base_url, request.model)
+        url = address.removesuffix("/v1") + path if path == "/tokenize" else path
+        body = {"model": request.model.removeprefix("server/"), **body}
+        call = self._client(address).post(url, cast_to=httpx2.Response, body=body)
+        response = await wires.outcome(call, self._errors)
+        return wires.json_body(response.content)
+
+    def _client(self, address: str):
+        import openai
+
+        if address not in self._clients:
+            self._clients[address] = openai.AsyncOpenAI(
+                api_key=os.environ.get("SERVER_API_KEY", "").strip() or "none",
+                base_url=address,
+                timeout=wires.time_outs(self._wire),
+                max_retries=self._wire.max_retries,
+                http_client=self._http,
+                default_headers=wires.own_headers(self._wire.headers),
+            )
+        return self._clients[address]
+
+
+def answer_body(request: Request, refused: set[str]) -> dict[str, Any]:
+    """The body of a call for an answer, `model` aside, without what the server refuses."""
+    prompt = dict(request.options or ()).get("prompt")
+    body: dict[str, Any] = {"max_tokens": request.max_tokens, **PLAIN, "return_token_ids": True}
+    body |= {"temperature": request.temperature, "top_p": request.top_p}
+    body["seed"] = None if request.seed is None else call_seed(request)
+    body |= thinking(request)
+    if prompt is None:
+        body |= {"messages": _turns(request), "logprobs": True, "top_logprobs": 1}
+        if "logprobs" in refused:
+            del body["top_logprobs"]
+    else:
+        body |= {"prompt": prompt, "logprobs": 1, "add_special_tokens": False}
+    body |= extra_body(request)
+    return _without({k: v for k, v in body.items() if v is not None}, refused)
+
+
+def extra_body(request: Request) -> dict[str, Any]:
+    """What the settings add to a body."""
+    return json.loads(dict(request.options or ()).get("extra_body", "{}"))
+
+
+def thinking(request: Request) -> dict[str, Any]:
+    """What tells a server how much to think: OpenAI's setting, and what switches thought on or off
+    in the templates of models that know no more than that."""
+    effort = dict(request.options or ()).get("reasoning_effort")
+    if effort is None:
+        return {}
+    switch = {"enable_thinking": effort != "none"}
+    return {"reasoning_effort": effort, "chat_template_kwargs": switch}
+
+
+def judgement_body(request: Request, refused: set[str]) -> dict[str, Any]:
+    """The body of a call for a verdict; the schema stands in the prompt where the server takes no
+    `response_format`."""
+    in_prompt = "response_format" in refused
+    body = {"messages": verdict_turns(request, in_prompt), "max_tokens": request.max_tokens}
+    body["temperature"] = request.temperature
+    if not in_prompt:
+        body["response_format"] = json_schema(request.schema)
+    return body | extra_body(request)
+
+
+def call_seed(request: Request) -> int:
+    """31 bits from the random draw that the request names."""
+    name = f"{request.seed}/{request.uid}/{request.draw}"
+    if request.attempt:
+        name = f"{name}/{request.attempt}"
+    name = name.encode()
+    return int.from_bytes(hashlib.blake2b(name, digest_size=4).digest(), "big") >> 1
+
+
+def _request(policy: Policy, prompt: str) -> Request:
+    messages = policy_messages(policy, prompt)
+    options = None
+    if policy.chat_template is not None:
+        options = (("prompt", render_prompt(policy.chat_template, messages)),)
+    elif policy.reasoning_effort is not None:
+        options = (("reasoning_effort", policy.reasoning_effort),)
+    return Request(
+        kind="score",
+        model="server/" + policy.model.removeprefix("server/"),
+        messages=messages,
+        temperature=policy.temperature,
+        top_p=policy.top_p,
+        base_url=policy.base_url,
+        options=options,
+    )
+
+
+def _turns(request: Request) -> list[dict[str, str]]:
+    return [{"role": role, "content": content} for role, content in request.messages]
+
+
+def _without(body: dict[str, Any], refused: set[str]) -> dict[str, Any]:
+    return {k: v for k, v in body.items() if k not in refused}
+
+
+def _path(request: Request) -> str:
+    """Where an answer is asked for: completions take a prompt that is rendered."""
+    rendered = "prompt" in dict(request.options or ())
+    return "/completions" if rendered else "/chat/completions"
+
+
+def _address(base_url: str | None, model: str) -> str:
+    if not base_url:
+        raise CJEError(
+            f"base_url: {model} needs the address of its server; set base_url, as in "
+            "http://localhost:8000/v1"
+        )
+    return base_url.rstrip("/")
+
+
+BACKEND = ServerBackend()

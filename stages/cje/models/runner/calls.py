@@ -1,0 +1,410 @@
+"""Calls: requests answered from what is kept, and for the rest by asking, each of them once.
+
+A reply is kept the moment that it comes, so that neither a fault nor a kill loses more than the
+calls in flight, and nothing that was paid for is paid for twice.
+"""
+
+import asyncio
+import os
+import sys
+import time
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+
+import pandas as pd
+
+from cje.errors import CJEError
+from cje.models.exactness import Exactness
+from cje.models.names import LIKELIHOOD, full_name, split_model
+from cje.models.prices import Price, price_of
+from cje.models.provider import Backend, Batcher, Wire
+from cje.models.registry import ASKED, backend_for
+from cje.models.requests import CallFailed, Reply, Request, Requests
+from cje.models.runner.asking import WAIT_SECONDS, Asking
+from cje.models.runner.batches import Journal, Sighting, run_batches
+from cje.models.runner.budget import Budget, BudgetSpent, experiment_name, worst_cost
+from cje.models.runner.keeping import Keeper
+from cje.models.runner.place import store_folder
+from cje.models.runner.progress import CallProgress
+from cje.models.runner.recording import recorded_runs, recordings
+from cje.models.runner.store import ReplyStore
+from cje.models.runner.unusable import ASKED_IN_ALL
+from cje.models.wire import own_headers
+from cje.settings import Settings
+
+CLAIMED_AT_ONCE = 1024  # requests that a model in process is asked in one go
+REASONS_SHOWN = 3
+LOST = CallFailed("its reply is damaged; run again, and it is asked anew")
+
+Outcome = Reply | CallFailed
+Look = Callable[[list[Outcome]], str | None]
+Check = Callable[
+    [dict[str, CallFailed]], str | None
+]  # why no more is asked, by the failures so far
+
+
+class Calls:
+    """All calls of one stage, made as the settings say.
+
+    `rows` are those of table calls: each request that the stage's tables rest on, once. `asks` is
+    False where nothing is asked, as in a forecast.
+    """
+
+    asks = True
+
+    def __init__(self, settings: Settings, stage: str, store: ReplyStore | None = None):
+        self.settings, self.stage = settings, stage
+        self.store = store or ReplyStore(store_folder(), recordings())
+        self.budget = Budget(settings.max_cost_usd, self.store, experiment_name(settings))
+        self.rows: dict[str, tuple] = {}
+        self.said: set[str] = set()
+        self.unasked: dict[str, Exactness] = {}  # by key of a probe, which nobody answers
+
+    def replies(
+        self,
+        requests: Sequence[Request],
+        backend: Backend,
+        title: str,
+        *,
+        first: int = 0,
+        look: Look | None = None,
+        trial: bool = False,
+    ) -> Iterator[Outcome]:
+        """The outcome of each request, in their order; equal requests are asked once. Once the
+        `first` requests have their outcomes, `look` may say why no other is to be asked. A `trial`
+        may fail: the same requests count where they are asked for good.
+
+        Raises CJEError, with a table of reasons, where more than `max_failed_fraction` fail, where
+        no call can succeed, and where the budget is spent.
+        """
+        seen, places = set(), array("L")  # of the requests that must be asked
+        for place, request in enumerate(requests):
+            if request.key not in seen:
+                seen.add(request.key)
+                if not self.store.holds(request):
+                    places.append(place)
+        unique = len(seen)
+        del seen
+        missing = Requests(len(places), lambda place: requests[places[place]])
+        self.store.count(self.stage, unique - len(missing), len(missing))
+
+        def check(failed: dict[str, CallFailed]) -> str | None:
+            heads = [requests[place] for place in range(min(first, len(requests)))]
+            return look([self._outcome(request, failed) for request in heads]) if look else None
+
+        ahead = sum(place < first for place in places) if look else 0
+        failed = {}
+        if missing and look and not ahead and (words := check(failed)):
+            raise CJEError(words)  # as the run before found
+        if missing:
+            failed = self._ask(missing, backend, title, unique, ahead, check, trial)
+            if ahead and (words := check(failed)):
+                raise CJEError(words)
+        for path, count in self.store.damaged.items():
+            self.say(f"{path}: {count} damaged records passed over; their requests are asked again")
+        for request in requests:
+            kept = None if request.key in failed else self.store.get(request)
+            if kept is None:
+                failure = failed.get(request.key, LOST)
+                paid = self.store.found_unusable(request).usd
+                self._add_row(request, None, None, paid or None, failure.reason)
+                yield failure
+                continue
+            tokens = kept.reply.prompt_tokens, kept.reply.completion_tokens
+            self._add_row(request, *tokens, kept.usd, None)
+            yield kept.reply
+
+    def _outcome(self, request: Request, failed: dict[str, CallFailed]) -> Outcome:
+        kept = None if request.key in failed else self.store.get(request)
+        return failed.get(request.key, LOST) if kept is None else kept.reply
+
+    def say(self, words: str) -> None:
+        """Tell the user, once, what was found out."""
+        if words not in self.said:
+            self.said.add(words)
+            print(f"note: {words}", file=sys.stderr)
+
+    def require_ready(self, models: Iterable[str]) -> None:
+        """Raise CJEError where a model of which no reply is kept could not be called: a key, a
+        package or a file is missing. What is kept in part is taken for a replay, and found
+        lacking when a reply is."""
+        names = [model.removeprefix(f"{LIKELIHOOD}/") for model in models]
+        asked = {full_name(m): backend_for(m) for m in names if split_model(m)[0] in ASKED}
+        new = {m: backend for m, backend in asked.items() if not self.store.knows(m)}
+        for model, backend in new.items():
+            backend.ready(split_model(model)[1])
+            own_headers(self.settings.extra_headers.get(split_model(model)[0], {}).items())
+        require_keys(new.values())
+
+    def table(self) -> pd.DataFrame:
+        """The table calls of this stage."""
+        columns = ["key", "stage", "kind", "model", "prompt_tokens", "completion_tokens"]
+        columns += ["cost_usd", "reason"]  # as in `_add_row`
+        return pd.DataFrame(self.rows.values(), columns=columns, dtype=object)
+
+    def _add_row(self, request: Request, *found: float | str | None) -> None:
+        asked = (request.key, self.stage, request.kind, request.model)
+        self.rows[request.key] = (*asked, *found)
+
+    def _ask(
+        self,
+        missing: Requests,
+        backend: Backend,
+        title: str,
+        total: int,
+        ahead: int,
+        check: Check,
+        trial: bool,
+    ) -> dict[str, CallFailed]:
+        """Ask what is missing, the `ahead` first of it before the `check`; the failures by key."""
+        model = missing[0].model
+        given_up = self._given_up(missing)
+        if given_up:
+            places = [i for i, request in enumerate(missing) if request.key not in given_up]
+            wanted, missing = missing, Requests(len(places), lambda i: wanted[places[i]])
+            looked_at, ahead = ahead, sum(place < ahead for place in places)
+            self.say(
+                f"{model}: {calls_words(len(given_up))} not made: {ASKED_IN_ALL} replies to "
+                "each were paid for and of no use; `cje store prune --failed` has them asked again"
+            )
+            if missing and looked_at and not ahead and (words := check(given_up)):
+                raise CJEError(words)  # as the run before found
+        allowed = int(self.settings.max_failed_fraction * total)
+        failed = {}
+        if missing:
+            failed = self._ask_now(
+                missing,
+                backend,
+                title,
+                total,
+                allowed,
+                ahead,
+                lambda new: check(new | given_up),
+                trial,
+            )
+        failed |= given_up
+        self._stop_where_it_must(failed, model, total if trial else allowed, total)
+        return failed
+
+    def _given_up(self, missing: Requests) -> dict[str, CallFailed]:
+        """What is not asked any more, by key."""
+        found = ((request.key, self.store.found_unusable(request)) for request in missing)
+        return {key: unusable.failure for key, unusable in found if unusable.final}
+
+    def _ask_now(
+        self,
+        missing: Requests,
+        backend: Backend,
+        title: str,
+        total: int,
+        allowed: int,
+        ahead: int,
+        check: Check,
+        trial: bool,
+    ) -> dict[str, CallFailed]:
+        model = missing[0].model
+        provider, name = split_model(model)
+        require_keys([backend])
+        try:
+            backend.ready(name)
+        except CJEError as error:
+            words = f"{title}: {len(missing):,} of {total:,} replies of {model} are not recorded"
+            raise CJEError("\n".join([words, *recorded_runs(self.settings), str(error)])) from None
+        price = self._price(model)
+        self.budget.open()
+        limits = self.settings.limits.get(provider)
+        concurrency = (limits and limits.concurrency) or self.settings.concurrency
+        headers = tuple(self.settings.extra_headers.get(provider, {}).items())
+        own_headers(headers)
+        found = self.store.folder / "servers.jsonl"
+        wire = Wire(self.settings.timeout, self.settings.max_retries, concurrency, headers, found)
+        with CallProgress(title, total, total - len(missing)) as progress:
+            keep = Keeper(self.store, self.budget, price, progress)
+
+            def singly(requests: Sequence[Request], ahead: int) -> dict[str, CallFailed]:
+                asking = Asking(
+                    requests, self.store, self.budget, keep, price, wire,
+                    requests_per_minute=(limits and limits.requests_per_minute)
+                    or self.settings.requests_per_minute,
+                    tokens_per_minute=(limits and limits.tokens_per_minute)
+                    or self.settings.tokens_per_minute,
+                    allowed=allowed,
+                )  # fmt: skip
+                asking.first, asking.check = ahead, check
+                failed = asyncio.run(asking.run(backend))
+                for words in asking.notes:
+                    self.say(words)
+                return failed
+
+            if backend.in_process:
+                return self._in_process(missing, backend.connect(wire), keep)
+            if not (self.settings.batch and "batch" in backend.can(name)):
+                return singly(missing, ahead)
+            journal = Journal(self.store.folder / "batches" / f"{provider}.jsonl")
+            batched = partial(self._in_batches, provider=provider, keep=keep, price=price)
+            if trial or 0 < ahead < len(missing):
+                tried = len(missing) if trial else ahead
+                return self._tried_first(missing, tried, journal, singly, batched, check, allowed)
+            return batched(missing)
+
+    def _tried_first(
+        self,
+        missing: Requests,
+        ahead: int,
+        journal: Journal,
+        singly: Callable[[Sequence[Request], int], dict[str, CallFailed]],
+        batched: Callable[[Sequence[Request]], dict[str, CallFailed]],
+        check: Check,
+        allowed: int,
+    ) -> dict[str, CallFailed]:
+        """A batch is paid whole: so the first requests are asked one by one, but for those that are
+        in a batch already, and decide whether the others are asked at all."""
+        journal.refresh()
+        submitted = {key for entry in journal.live() for key in entry.requests}
+        first = [missing[place] for place in range(ahead)]
+        alone = [request for request in first if request.key not in submitted]
+        failed = singly(alone, 0) if alone else {}
+        waiting = [request for request in first if request.key in submitted]
+        failed |= batched(waiting) if waiting else {}
+        if ahead == len(missing) or len(failed) > allowed or any(f.fatal for f in failed.values()):
+            return failed
+        if words := check(failed):
+            raise CJEError(words)
+        rest = (missing[place] for place in range(ahead, len(missing)))
+        # What was waited for brought others of its batch with it.
+        left = [request for request in rest if not waiting or not self.store.holds(request)]
+        return failed | (batched(left) if left else {})
+
+    def _in_process(
+        self, missing: Requests, model: Batcher, keep: Callable
+    ) -> dict[str, CallFailed]:
+        """A model in this process: large batches, each reply kept as it comes."""
+        failed: dict[str, CallFailed] = {}
+        later: Sequence[Request] = missing
+        while later:
+            requests, later = iter(later), []
+            while group := list(islice(requests, CLAIMED_AT_ONCE)):
+                mine = [request for request in group if self.store.claim(request)]
+                taken = {request.key for request in mine}
+                later += [request for request in group if request.key not in taken]
+                self.store.refresh(missing[0].model)
+                try:
+                    wanted = [request for request in mine if not self.store.holds(request)]
+                    for request, outcome in model.ask_many(wanted) if wanted else ():
+                        if isinstance(outcome, CallFailed):
+                            failed[request.key] = outcome
+                        keep(request, outcome)
+                finally:
+                    for request in mine:
+                        self.store.release(request)
+            if later:
+                time.sleep(WAIT_SECONDS)
+        return failed
+
+    def _in_batches(
+        self, missing: Sequence[Request], provider: str, keep: Keeper, price: Price
+    ) -> dict[str, CallFailed]:
+        """The provider's batch interface, at half the price, as much at once as the budget lets;
+        what failed in a way that may pass goes into one more batch."""
+
+        def told(seen: Sighting) -> None:
+            keep.progress.look(seen.batch, seen.counts, str(seen))
+
+        keep.batch = True
+        failed: dict[str, CallFailed] = {}
+        journal = self.store.folder / "batches" / f"{provider}.jsonl"
+        left, asked = list(missing), set()
+        while left:
+            worst = [worst_cost(request, price, batch=True) for request in left]
+            count = len(left) if self._fits(sum(worst), wait=False) else 0
+            while count < len(left) and self._fits(worst[count], wait=count == 0):
+                count += 1
+            group, left, room = left[:count], left[count:], sum(worst[:count])
+            try:
+                failures = run_batches(
+                    group, provider, journal, keep,
+                    progress=told, held=self._held_now, bill=keep.bill,
+                    headers=own_headers(self.settings.extra_headers.get(provider, {}).items()),
+                )  # fmt: skip
+            finally:
+                self.budget.release(room)
+            for request, failure in failures:
+                failed[request.key] = failure
+                if failure.again and request.key not in asked:
+                    left.append(request)
+            asked |= {request.key for request in group}
+            for request in group:
+                if self._held_now(request):
+                    failed.pop(request.key, None)
+        return failed
+
+    def _fits(self, dollars: float, wait: bool) -> bool:
+        """Whether the dollars were set aside. With `wait` they are, once other calls have left room
+        for them; raises CJEError where none is in flight and they do not fit."""
+        while True:
+            try:
+                if self.budget.take(dollars):
+                    return True
+            except BudgetSpent as error:
+                if wait:
+                    raise CJEError(str(error)) from None
+                return False
+            if not wait:
+                return False
+            time.sleep(WAIT_SECONDS)
+
+    def _held_now(self, request: Request) -> bool:
+        self.store.refresh(request.model)
+        return self.store.holds(request)
+
+    def _price(self, model: str) -> Price:
+        price = price_of(model, self.settings.prices)
+        if price is not None:
+            return price
+        if self.settings.max_cost_usd is not None:
+            raise CJEError(
+                f"max_cost_usd: the price of {model} is not known, so no bound can be held; give "
+                f"it in `prices` ({{{model}: {{input: ..., output: ...}}}}), or max_cost_usd: null"
+            )
+        self.say(
+            f"the price of {model} is not known: its calls are counted as free until `prices` "
+            "has it"
+        )
+        return Price(0.0, 0.0)
+
+    def _stop_where_it_must(
+        self, failed: dict[str, CallFailed], model: str, allowed: int, total: int
+    ) -> None:
+        fatal = next((f for f in failed.values() if f.fatal), None)
+        if fatal is None and len(failed) <= allowed:
+            return
+        reasons = Counter(failure.reason for failure in failed.values())
+        shown = [f"{n:,} x {reason}" for reason, n in reasons.most_common(REASONS_SHOWN)]
+        if len(reasons) > REASONS_SHOWN:
+            shown.append(f"and {len(reasons) - REASONS_SHOWN} other reasons")
+        words = "all replies so far are kept: mend the cause and run again"
+        if fatal is not None:
+            raise CJEError(f"{model}: {fatal.reason}\n{words}")
+        share = self.settings.max_failed_fraction
+        head = f"{model}: {len(failed):,} of {total:,} calls failed (max_failed_fraction {share:g})"
+        raise CJEError("\n".join([head, *shown[: REASONS_SHOWN + 1], words]))
+
+
+def calls_words(count: int) -> str:
+    """So many calls, with the verb: 1 call is, 2 calls are."""
+    return "1 call is" if count == 1 else f"{count:,} calls are"
+
+
+def require_keys(backends: Iterable[Backend]) -> None:
+    """Raise CJEError where the environment lacks a key that one of the backends needs."""
+    wanted = {key for backend in backends for key in backend.keys}
+    lacking = sorted(key for key in wanted if not os.environ.get(key, "").strip())
+    if lacking:
+        lacking.sort(key="OPENAI_API_KEY ANTHROPIC_API_KEY".find)
+        raise CJEError(
+            f"No provider API key found! Please set {' and '.join(lacking)} in the environment, "
+            "or name models that need none (local/..., server/..., sim/...)"
+        )

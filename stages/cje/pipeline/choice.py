@@ -1,0 +1,144 @@
+"""Which answers are labelled: for the estimates, and to check them."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from cje.data.tables import LOGGED
+from cje.models.names import split_model
+from cje.models.registry import COMPUTED
+from cje.settings import Settings
+
+PAID_CHECKS = 100  # prompts that check the estimates where oracle_samples is auto and labels cost
+CHECKS = "validation"  # salt of the order in which prompts are labelled that check the estimates
+ANSWER_KEY = ["uid", "policy", "draw", "answer"]
+
+
+class Design(Protocol):
+    """Which prompts are labelled, and with what chance; `cje.stats.sampling` has the designs."""
+
+    def chosen(self, count: int) -> np.ndarray: ...
+    def probability(self, count: int) -> np.ndarray: ...
+
+
+def all_answers(logs: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
+    """The logged and the fresh answers in one frame."""
+    logged = logs.rename(columns={"action": "policy"}).assign(draw=LOGGED)
+    return pd.concat([logged[ANSWER_KEY], draws[ANSWER_KEY]], ignore_index=True)
+
+
+def chosen_for_estimates(
+    settings: Settings,
+    prompts: pd.DataFrame,
+    logs: pd.DataFrame,
+    draws: pd.DataFrame,
+    design: Design,
+) -> pd.DataFrame:
+    """The logged answers to `oracle_fraction` of the prompts, at least one, and every target's
+    first draws for `target_labels` of them, to be labelled; of a policy in `extra_labels` so many
+    more.
+
+    All are the first prompts of one order, the design's: the targets share theirs, and the fewer
+    are among the more.
+    """
+    answers = all_answers(logs, draws)
+    logged, own = _counts(settings, prompts)
+    chosen = []
+    for draw, count in ((LOGGED, logged), (0, own)):
+        rows = answers[answers["draw"] == draw]
+        for extra, policies in _by_extra(rows["policy"].unique(), settings):
+            mask, chance = design.chosen(count + extra), design.probability(count + extra)
+            chosen.append(_chosen(rows[rows["policy"].isin(policies)], prompts, mask, chance))
+    return pd.concat(chosen, ignore_index=True)
+
+
+def _counts(settings: Settings, prompts: pd.DataFrame) -> tuple[int, int]:
+    """On how many of the prompts the logs are to be labelled, and each target."""
+    return max(1, round(settings.oracle_fraction * len(prompts))), settings.target_labels
+
+
+def _by_extra(policies: Iterable[str], settings: Settings) -> list[tuple[int, list[str]]]:
+    """The policies by the number of labels that they have beyond the others, fewest first."""
+    found: dict[int, list[str]] = {}
+    for policy in policies:
+        found.setdefault(settings.extra_labels.get(policy, 0), []).append(policy)
+    return sorted(found.items())
+
+
+def chosen_for_validation(
+    settings: Settings,
+    prompts: pd.DataFrame,
+    logs: pd.DataFrame,
+    draws: pd.DataFrame,
+    used: pd.DataFrame,
+    design: Design,
+) -> pd.DataFrame:
+    """The logged answers and every target's first draws for `oracle_samples` of the prompts without
+    a row in `used`, the same for all policies; all such prompts where they are fewer. The chance of
+    a prompt is that of being left over, times that of being chosen then."""
+    uids = unused_prompts(prompts, used)["uid"]
+    count = checked_prompts(settings, len(uids))
+    mask = np.zeros(len(prompts), dtype=bool)
+    mask[uids.index[nested_sample(uids, count, settings.seed, CHECKS)]] = True
+    logged, own = _counts(settings, prompts)
+    most = max(settings.extra_labels.get(p, 0) + own for p in draws["policy"].unique())
+    most = max(most, *(logged + settings.extra_labels.get(p, 0) for p in logs["action"].unique()))
+    left = 1 - design.probability(most)
+    # Those whose labels could not be had are left over as well.
+    chance = left * (mask.sum() / left.sum()) if left.sum() > 0 else np.ones(len(prompts))
+    answers = all_answers(logs, draws)
+    return _chosen(answers[answers["draw"] <= 0], prompts, mask, np.clip(chance, 1e-9, 1))
+
+
+def checked_prompts(settings: Settings, unused: int) -> int:
+    """On how many of the prompts without a label the estimates are checked: `oracle_samples`; auto
+    takes all where a program is the oracle, whose labels cost nothing, none where people are, and
+    100 else."""
+    if settings.oracle_samples != "auto":
+        return min(settings.oracle_samples, unused)
+    if settings.asks_people:
+        return 0
+    free = split_model(settings.oracle_model)[0] in COMPUTED
+    return unused if free else min(PAID_CHECKS, unused)
+
+
+def unused_prompts(prompts: pd.DataFrame, used: pd.DataFrame) -> pd.DataFrame:
+    """The prompts of which no answer has a label in `used`."""
+    return prompts[~prompts["uid"].isin(used["uid"])]
+
+
+def _chosen(
+    answers: pd.DataFrame, prompts: pd.DataFrame, mask: np.ndarray, chance: np.ndarray
+) -> pd.DataFrame:
+    """The answers to the prompts of the mask (N,), with the chance (N,) that each had to be
+    chosen."""
+    known = pd.Series(chance[mask], prompts["uid"][mask])
+    found = answers[answers["uid"].isin(known.index)]
+    return found.assign(oracle_prob=known.reindex(found["uid"]).to_numpy())
+
+
+def nested_sample(uids: Iterable[str], count: int, seed: int, salt: str) -> np.ndarray:
+    """A random `count` of the uids (n,), as a mask; a larger count contains every smaller one."""
+    order = sample_order(uids, seed, salt)
+    mask = np.zeros(len(order), dtype=bool)
+    mask[order[:count]] = True
+    return mask
+
+
+def sample_order(uids: Iterable[str], seed: int, salt: str) -> list[int]:
+    """The places of the uids (n,) in a random order that no other uid influences."""
+    texts = [f"{seed}/{salt}/{uid}".encode() for uid in uids]
+    keys = [hashlib.blake2b(text, digest_size=8).digest() for text in texts]
+    return sorted(range(len(keys)), key=keys.__getitem__)
+
+
+def given_labels(labels: pd.DataFrame) -> pd.DataFrame:
+    """The labels without those that were not given, for which the others of the policy and draw
+    stand: `oracle_prob` is multiplied by the share of them that was."""
+    groups = labels.groupby(["policy", "draw"])["oracle_score"]
+    share = groups.transform(lambda scores: scores.notna().mean())
+    found = labels.assign(oracle_prob=labels["oracle_prob"] * share)
+    return found[found["oracle_score"].notna()]

@@ -1,0 +1,164 @@
+"""The prompts of a run: a provider's own set, a data set of the hub, or a file."""
+
+import codecs
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from cje.data.metadata import metadata_of
+from cje.data.readers.conversations import (
+    CLUSTERS,
+    TURNS,
+    cluster_of,
+    first_user_text,
+    grouping,
+    prompt_turns,
+    repeats,
+    says_more,
+)
+from cje.data.tables import prompt_uids
+from cje.errors import CJEError
+from cje.models.lookup import provider_for
+from cje.models.names import split_model
+from cje.pipeline.choice import nested_sample
+from cje.pipeline.parts import Needs
+from cje.settings import Settings
+
+PROMPT_FILES = Path("data/prompts")
+HUB = "hf:"
+PROMPT_COLUMNS = ("checks", "reference", *TURNS, *CLUSTERS)  # the others are metadata
+
+
+def load_prompts(settings: Settings, notes: list[str] | None = None) -> pd.DataFrame:
+    """The table prompts: from a provider's own set, the Hugging Face hub, or a file with a column
+    `prompt`, or conversations as the hub's sets have them.
+
+    Of more than `max_samples` a random part is kept, in the file's order. `notes` gets what people
+    should know of the file, and where there are fewer.
+    """
+    notes = [] if notes is None else notes
+    prompts = _prompts(settings, notes)
+    if len(prompts) < settings.max_samples:
+        notes.append(
+            f"{settings.prompts}: there are {len(prompts):,} prompts, fewer than max_samples "
+            f"({settings.max_samples:,}): all of them are taken"
+        )
+    return prompts
+
+
+def _prompts(settings: Settings, notes: list[str]) -> pd.DataFrame:
+    """The table prompts, of whatever source."""
+    if settings.prompts.startswith(HUB):
+        from cje.data.readers.hub import hub_prompts
+
+        frame = hub_prompts(settings.prompts.removeprefix(HUB), settings.language)
+        return _sampled(frame.assign(checks=None, reference=None), settings)
+    if Path(settings.prompts).suffix not in (".jsonl", ".csv", ".parquet"):
+        _, name = split_model(settings.prompts)
+        provider = provider_for(settings.prompts)
+        return provider.prompts(name, settings.max_samples, settings.seed)
+    path = Path(settings.prompts)
+    if PROMPT_FILES not in path.parents:
+        raise CJEError(
+            f"params.yaml: prompts: {path} is not under {PROMPT_FILES}, where a change of it "
+            "would be seen; move it there"
+        )
+    rows = _prompt_rows(path)
+    if not rows:
+        raise CJEError(f"{path}: there is no row; every row needs a prompt's text")
+    asked = [_prompt_turns(path, line, row) for line, row in rows]
+    texts = [turns if isinstance(turns, str) else first_user_text(turns) for turns in asked]
+    if more := sum(map(says_more, asked)):
+        notes.append(
+            f"{path}: the first user turn is the prompt; {more:,} of {len(asked):,} rows hold "
+            "more, later turns or a system message, which is left out"
+        )
+    checks = [row.get("checks") for _, row in rows]
+    checks = [c if c is None or isinstance(c, str) else json.dumps(c) for c in checks]
+    references = [row.get("reference") or None for _, row in rows]
+    uids = prompt_uids(texts)
+    given = grouping([cluster_of(row) for _, row in rows])
+    clusters = [cluster or same for cluster, same in zip(given, repeats(uids), strict=True)]
+    frame = pd.DataFrame({"uid": uids, "prompt": texts, "source": str(path)})
+    languages = [row.get("language") for _, row in rows]
+    metadata = [metadata_of(row, PROMPT_COLUMNS) for _, row in rows]
+    frame = frame.assign(checks=checks, reference=references, cluster=clusters, metadata=metadata)
+    return _sampled(frame[_in_language(languages, settings, path)], settings)
+
+
+def _sampled(frame: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    kept = nested_sample(frame["uid"], settings.max_samples, settings.seed, "prompts")
+    return frame[kept].reset_index(drop=True)
+
+
+def _in_language(languages: list, settings: Settings, path: Path) -> np.ndarray:
+    """Which rows of a file are in the language asked for."""
+    wanted = (settings.language or "").casefold()
+    if not wanted:
+        return np.ones(len(languages), dtype=bool)
+    kept = np.array([str(found).casefold() == wanted for found in languages], dtype=bool)
+    if not kept.any():
+        raise CJEError(
+            f"params.yaml: language: no row of {path} has {settings.language} in a column "
+            "`language`; give null for all rows"
+        )
+    return kept
+
+
+def _prompt_rows(path: Path) -> list[tuple[int, Mapping]]:
+    """Line number and columns of each row."""
+    try:
+        if path.suffix == ".csv":
+            frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+            return list(enumerate(frame.to_dict("records"), start=2))
+        if path.suffix == ".parquet":
+            return list(enumerate(pq.read_table(path).to_pylist()))
+        lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
+        return [(i, _json_row(path, i, row)) for i, row in enumerate(lines, 1) if row.strip()]
+    except CJEError:
+        raise
+    except FileNotFoundError:
+        raise CJEError(f"{path}: no such file; see `prompts` in params.yaml") from None
+    except UnicodeDecodeError as error:
+        raise CJEError(f"{path}: not UTF-8 text: {error.reason}; save it as UTF-8") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        words = f"cannot be read as {path.suffix[1:]}: {reason}"
+        raise CJEError(f"{path}: {words}; make the file anew, or give another") from error
+
+
+def _json_row(path: Path, line: int, row: bytes) -> object:
+    try:
+        return json.loads(row.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        problem = f"not UTF-8 text: {error.reason} at byte {error.start}; save the file as UTF-8"
+    except json.JSONDecodeError as error:
+        problem = f"not valid JSON: {error.msg} at character {error.pos}; mend the line"
+    raise CJEError(f"{path}:{line}: {problem}")
+
+
+def _prompt_turns(path: Path, line: int, row: object) -> str | list:
+    """A row's prompt, text or turns; raises CJEError without a first user turn that is text."""
+    turns = prompt_turns(row) if isinstance(row, Mapping) else None
+    if not isinstance(turns, str) and first_user_text(turns) is None:
+        raise CJEError(f"{path}:{line}: prompt: missing or empty; every row needs a prompt's text")
+    return turns
+
+
+def check_prompts(prompts: pd.DataFrame, needs: Needs) -> None:
+    """Raise CJEError where a judge needs what a prompt does not bring."""
+    if needs.rules:
+        from cje.models.providers import checks
+
+        checks.check_prompts(prompts, needs.rules)
+    lacking = prompts[prompts["reference"].isna()]
+    for setting, rubric in needs.references if len(lacking) else ():
+        raise CJEError(
+            f"params.yaml: {setting}: {rubric} needs a reference answer, and "
+            f"{len(lacking):,} prompts have none, such as uid {lacking['uid'].iloc[0]}; "
+            "add a column `reference` to the prompts, or take another rubric"
+        )

@@ -1,0 +1,211 @@
+"""What all figures share: the look, the frame, and words for numbers."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from cje.errors import writing
+from cje.results.theme import AMBER, BLUE, GREY, INK, RED
+from cje.vocabulary import Status, Verdict
+
+STYLE = {
+    "font.size": 12,
+    "text.parse_math": False,  # a "$" in a policy's name is a character, not mathematics
+    "text.color": INK,
+    "axes.edgecolor": "#777777",
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+    "hatch.color": "#C8C8C8",
+    "hatch.linewidth": 0.8,
+    "legend.frameon": False,
+    "xtick.color": "#777777",
+    "xtick.labelcolor": INK,
+    "ytick.color": "#777777",
+    "ytick.labelcolor": INK,
+}
+# Letters that the first lacks are taken from the others, as far as they are installed.
+FONTS = (
+    "DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Noto Sans SC",
+    "Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Droid Sans Fallback",
+    "IPAGothic", "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Microsoft YaHei",
+    "Yu Gothic", "Malgun Gothic", "Arial Unicode MS", "Noto Sans Arabic", "Noto Sans Devanagari",
+    "Noto Emoji",
+)  # fmt: skip
+WIDTH, HEIGHT, DPI = 10.0, 6.25, 160  # inches, inches, pixels per inch
+
+PALE = "#EFEFEF"
+# Lines of policies: Okabe and Ito's palette, told apart with every form of colour blindness.
+POLICY_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#555555")
+STATUS_COLOURS = {Status.GOOD: BLUE, Status.WARNING: AMBER, Status.CRITICAL: RED}
+VERDICT_STYLES = {
+    Verdict.RELIABLE: {"color": BLUE, "marker": "o", "markerfacecolor": BLUE},
+    Verdict.CAUTION: {"color": AMBER, "marker": "o", "markerfacecolor": "white"},
+    Verdict.REFUSE: {"color": GREY, "marker": "x", "markerfacecolor": GREY},
+}
+VERDICT_WORDS = {
+    Verdict.RELIABLE: "reliable", Verdict.CAUTION: "caution", Verdict.REFUSE: "refused",
+}  # fmt: skip
+ROW_BETTER = ("#08519C", "#6BAED6", "#C6DBEF")  # p below 0.001, 0.01, 0.05
+ROW_WORSE = ("#A63603", "#F08A4B", "#FDD0A2")
+P_LEVELS = (0.001, 0.01, 0.05)
+MAX_BINS, MAX_POINTS, CURVE_POINTS = 10, 2000, 50
+
+
+@contextmanager
+def drawing(path: str | os.PathLike, title: str, subtitle: str) -> Iterator[Figure]:
+    """A titled figure under the style, written to `path` at the end."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a user's matplotlibrc must not change the bytes
+        matplotlib.rcParams.update(STYLE | {"font.family": installed_fonts()})
+        figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, facecolor="white")
+        FigureCanvasAgg(figure)
+        figure.set_layout_engine("constrained", rect=(0.012, 0.012, 0.976, 0.848), hspace=0.04)
+        size = min(18.0, 1150 / max(len(title), 1))
+        figure.text(0.02, 0.965, title, fontsize=size, fontweight="bold", va="top")
+        figure.text(0.02, 0.905, subtitle, fontsize=12, color="#555555", va="top")
+        yield figure
+        _settle(figure)
+        with writing(path):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
+
+
+def _settle(figure: Figure) -> None:
+    """Lay the figure out for good. The solver of the layout goes through its terms in the order of
+    their addresses in memory, so that its last digits differ from run to run."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        bounds = axes.get_position(original=True).bounds
+        axes.set_position([round(float(value), 6) for value in bounds])
+
+
+@cache
+def installed_fonts() -> list[str]:
+    """Those of `FONTS` that are here; DejaVu Sans comes with matplotlib."""
+    here = set(font_manager.get_font_names())
+    return [name for name in FONTS if name in here]
+
+
+def message(figure: Figure, text: str) -> None:
+    figure.text(0.5, 0.45, text, ha="center", va="center", fontsize=16, color="#555555")
+
+
+def finite(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values, dtype=float)
+    return values[np.isfinite(values)]
+
+
+def finite_pairs(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    keep = np.isfinite(x) & np.isfinite(y)
+    return x[keep], y[keep]
+
+
+def rounded(frame: pd.DataFrame) -> pd.DataFrame:
+    """Floats to six significant digits."""
+    floats = frame.select_dtypes("float").columns
+    exact = {name: [float(f"{value:.6g}") for value in frame[name]] for name in floats}
+    return frame.assign(**exact).reset_index(drop=True)
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def number(value: float, form: str = ".3f") -> str:
+    return format(value, form).replace("-", "\N{MINUS SIGN}") if np.isfinite(value) else "n/a"
+
+
+def wrap(name: str, width: int, lines: int = 2) -> str:
+    """The name on at most `lines` lines of `width`, cut in its middle where that is too little."""
+    if len(name) > width * lines:
+        keep = (width * lines - 1) // 2
+        name = name[:keep] + "\N{HORIZONTAL ELLIPSIS}" + name[-keep:]
+    parts = []
+    while len(name) > width:
+        cut = max(name.rfind(mark, 0, width) for mark in "-_/. ") + 1
+        left = width * (lines - len(parts) - 1)
+        cut = cut if cut and len(name) - cut <= left else width
+        parts.append(name[:cut])
+        name = name[cut:]
+    return "\n".join([*parts, name])
+
+
+def marked(names: Sequence[str], base: str | None) -> list[str]:
+    """The names, with a word at the base policy where its name does not say it."""
+    return [f"{name} (base)" if name == base and name != "base" else name for name in names]
+
+
+def row_font(rows: int, biggest: float = 13.0) -> float:
+    return float(np.clip(150 / max(rows, 1), 9.0, biggest))
+
+
+def policy_ticks(
+    axes: Axes, names: Sequence[str], size: float, *, width: int = 26, offset: float = 0.0
+) -> None:
+    labels = [wrap(name, width) for name in names]
+    axes.set_yticks(np.arange(len(names)) + offset, labels, fontsize=size, linespacing=0.95)
+
+
+def ridge(
+    axes: Axes,
+    place: float,
+    values: np.ndarray,
+    edges: np.ndarray,
+    colour: str,
+    like: np.ndarray | None = None,
+) -> None:
+    """A histogram that stands on row `place`, as high as the tallest bin of `like`."""
+    tallest = np.histogram(values if like is None else like, edges)[0].max()
+    heights = np.histogram(values, edges)[0] / max(tallest, 1)
+    base = place + 0.36
+    axes.stairs(base - 0.8 * heights, edges, baseline=base, fill=True, color=colour, linewidth=0)
+
+
+def interval_mark(
+    axes: Axes,
+    place: float,
+    centre: float,
+    low: float,
+    high: float,
+    style: Mapping[str, str],
+    size: float,
+    width: float,
+) -> None:
+    """A mark on its interval; arrow heads where either runs off the chart."""
+    left, right = axes.get_xlim()
+    colour = style["color"]
+    if np.isfinite(low) and np.isfinite(high):
+        axes.hlines(place, max(low, left), min(high, right), color=colour, linewidth=width)
+    ends = [value for value in (centre, low, high) if np.isfinite(value)]
+    for beyond, edge, head in ((min(ends) < left, left, "<"), (max(ends) > right, right, ">")):
+        if beyond:
+            axes.plot(edge, place, head, color=colour, markersize=0.9 * size, clip_on=False)
+    if left <= centre <= right:
+        axes.plot(centre, place, markersize=size, markeredgewidth=2, zorder=3, **style)
+
+
+def reach(values: np.ndarray, *also: float) -> tuple[float, float]:
+    """The ends of an axis that shows the finite ones of the values, with a margin; 0 to 1 without
+    any."""
+    known = np.concatenate([finite(np.ravel(values)), also])
+    low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
+    pad = 0.04 * (high - low) if high > low else 0.05
+    return float(low - pad), float(high + pad)

@@ -1,0 +1,180 @@
+"""The estimates on parts of the prompts: by task, and by whatever else their rows say of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cje.data.metadata import metadata_columns
+from cje.results.run import Run
+from cje.results.words import counted, interval, listed, number
+from cje.stats.estimators import FEWEST_LABELS
+from cje.stats.samples import clusters_of
+from cje.stats.slices import Part, part_estimate
+from cje.vocabulary import Evidence
+
+MOST_VALUES = 12  # of a column; of more the most frequent stand for themselves
+NUMBER_GROUPS = 4
+MOST_COLUMNS = 20
+OTHERS = "all others"
+NONE = "not given"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A policy on a part of the prompts, in words; `few` says how many labels are too few."""
+
+    estimate: str
+    interval: str
+    few: str
+
+
+@dataclass(frozen=True)
+class Slices:
+    """A column's parts: `rows` are (value, prompts, a cell a policy); without any, `why`."""
+
+    column: str
+    rows: list[tuple[str, str, list[Cell]]]
+    why: str
+
+
+@dataclass(frozen=True)
+class ByKind:
+    """The policies that are not refused, their slices by column, and what to think of so many."""
+
+    policies: list[str]
+    columns: list[Slices]
+    looks: str
+    left_out: str
+
+
+def slices(run: Run) -> ByKind:
+    """Empty `columns` where the prompts have no metadata, or every policy is refused."""
+    prompts = run.prompts.reset_index(drop=True)
+    table = metadata_columns(prompts["metadata"])
+    policies = [str(policy) for policy in run.kept.index]
+    if not policies or table.empty:
+        return ByKind(policies, [], "", "")
+    names = [name for name in table if table[name].nunique() > 1 or table[name].isna().any()]
+    estimate = _Estimator(run, prompts)
+    found = [sliced(name, parts(table[name]), estimate, policies) for name in names[:MOST_COLUMNS]]
+    found.sort(key=lambda one: not one.rows)
+    left = names[MOST_COLUMNS:]
+    words = f"Not sliced by, for these are many columns: {listed(left)}." if left else ""
+    return ByKind(policies, found, looks(found, run.settings.alpha), words)
+
+
+def sliced(
+    column: str, groups: pd.Series, estimate: "_Estimator", policies: Sequence[str]
+) -> Slices:
+    """The slices by one column; one sentence where none holds labels enough."""
+    values = list(groups.cat.categories)
+    every = {
+        value: [estimate(policy, (groups == value).to_numpy()) for policy in policies]
+        for value in values
+    }
+    named = {value: row for value, row in every.items() if value not in (OTHERS, NONE)}
+    if all(part.value is None for row in named.values() for part in row):
+        sizes = {value: row[0].prompts for value, row in named.items()}
+        largest = max(sizes, key=sizes.get)
+        why = (
+            f"{counted(groups.attrs['values'], 'value')}, of which none has {FEWEST_LABELS} labels "
+            f"of a policy; the largest, {largest}, has {counted(sizes[largest], 'prompt')}. "
+            "That is too little for a number."
+        )
+        return Slices(column, [], why)
+    rows = [
+        (value, f"{row[0].prompts:,}", [cell(part) for part in row]) for value, row in every.items()
+    ]
+    return Slices(column, rows, "")
+
+
+def cell(part: Part) -> Cell:
+    """A part in words."""
+    if part.value is None:
+        return Cell("", "", f"too few: {counted(part.labels, 'label')}")
+    return Cell(number(part.value), interval(part.low, part.high), "")
+
+
+def looks(found: Sequence[Slices], alpha: float) -> str:
+    """How many intervals there are, and how many of so many miss by chance alone."""
+    count = sum(not one.few for own in found for _, _, cells in own.rows for one in cells)
+    missed = count * alpha
+    if count < 2:
+        return ""
+    chance = f"about {missed:.0f} of them miss" if missed >= 1.5 else "one of them may well miss"
+    return (
+        f"These are {count:,} looks at the same labels, each interval by itself: {chance} what it "
+        "should hold by chance alone. A surprise here asks for more labels; it settles nothing."
+    )
+
+
+def parts(values: pd.Series) -> pd.Series:
+    """The part that each prompt is in, as ordered categories: the values themselves, of many
+    numbers groups of about the same size, of many texts the most frequent and the others.
+
+    `attrs["values"]` is how many different values there are.
+    """
+    known = values.dropna()
+    numeric = known.map(lambda value: isinstance(value, int | float)).all()
+    many = known.nunique() > MOST_VALUES
+    if numeric and many:
+        numbers = values.astype(float)
+        edges = np.unique(np.quantile(known.astype(float), np.linspace(0, 1, NUMBER_GROUPS + 1)))
+        place = np.searchsorted(edges[1:-1], numbers, side="right")
+        ends = numbers.groupby(place).agg(["min", "max"])
+        named = {row.Index: _span(row.min, row.max) for row in ends.itertuples()}
+        words = pd.Series([named[p] for p in place], values.index).where(values.notna(), NONE)
+        order = list(dict.fromkeys(named.values()))
+    else:
+        words = values.map(_word, na_action="ignore").astype(object).where(values.notna(), NONE)
+        counts = words[values.notna()].value_counts()
+        order = [_word(value) for value in sorted(set(known))] if numeric else list(counts.index)
+        if many:
+            order = list(counts.index[: MOST_VALUES - 1])
+            words = words.where(words.isin([*order, NONE]), OTHERS)
+            order.append(OTHERS)
+    if values.isna().any():
+        order.append(NONE)
+    found = pd.Series(pd.Categorical(words, list(dict.fromkeys(order))), values.index)
+    found.attrs["values"] = int(known.nunique())
+    return found
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+class _Estimator:
+    """A policy's estimate on some of the prompts."""
+
+    def __init__(self, run: Run, prompts: pd.DataFrame):
+        self.run, uids = run, prompts["uid"]
+        self.influence = run.influence.reindex(uids)
+        self.cluster = pd.factorize(clusters_of(prompts))[0]
+        answers = pd.concat([run.logs[_LABELLED], run.draws[_LABELLED]])
+        labels = answers[answers["oracle_score"].notna()]
+        self.labelled = {p: uids.isin(rows["uid"]) for p, rows in labels.groupby("policy")}
+        self.none = pd.Series(False, uids.index)
+
+    def __call__(self, policy: str, inside: np.ndarray) -> Part:
+        row, contribution = self.run.estimates.loc[policy], self.influence[policy]
+        labelled = self.labelled.get(policy, self.none)
+        if row["evidence"] == Evidence.WEIGHTS:
+            labelled = labelled | self.labelled.get(self.run.base, self.none)
+        # What the standard error holds beyond the contributions widens the parts' as well.
+        alone = contribution.std() / len(contribution) ** 0.5
+        return part_estimate(
+            contribution.to_numpy(), labelled.to_numpy(), self.cluster, inside,
+            alpha=self.run.settings.alpha, widening=row["se"] / alone if alone > 0 else 1.0,
+        )  # fmt: skip
+
+
+_LABELLED = ["uid", "policy", "oracle_score"]
