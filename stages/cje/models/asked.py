@@ -1,8 +1,8 @@
 """Providers that are asked: tables into requests, and replies into tables.
 
 See `cje.models.provider.Provider`. A backend says how one request of its provider looks;
-here is what all of them share: every reply is kept, equal requests are asked once, and what fails is null with a
-reason.
+here is what all of them share: every reply is kept, equal requests are asked once, and what fails is
+null with a reason.
 """
 
 import json

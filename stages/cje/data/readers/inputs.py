@@ -1,7 +1,7 @@
 """Logs, draws and labels that users bring (`source: files`), checked and joined into our tables.
 
-data/inputs/README.md says which files and columns there are; `cje.data.readers.user_files` checks each
-row by itself, `cje.data.readers.ratings` joins what several raters said, this module finds what
+data/inputs/README.md says which files and columns there are; `user_files` checks each row by
+itself, `ratings` joins what several raters said, this module finds what
 belongs together.
 """
 
