@@ -34,7 +34,7 @@ from cje.judging import Rubric, load_rubric, parse_score, score_schema
 from cje.judging.rubric import FORM
 from cje.models.lookup import provider_for
 from cje.models.names import LIKELIHOOD, split_model
-from cje.models.provider import Wire
+from cje.models.provider import Judging, Wire
 from cje.models.registry import backend_for
 from cje.models.requests import CallFailed, Reply, Request
 from cje.models.runner.calls import Calls
@@ -232,7 +232,7 @@ def likelihoods(model: str, judged: pd.DataFrame) -> pd.Series:
     with tempfile.TemporaryDirectory() as folder:
         calls = Calls(settings, "injection", ReplyStore(Path(folder)))
         judge = provider_for(model, calls)
-        return judge.judge(judged, split_model(model)[1], score_range=SCALE, seed=0)["score"]
+        return judge.judge(judged, split_model(model)[1], Judging(SCALE, seed=0))["score"]
 
 
 def replies(model: str, messages: Iterable[Messages], base_url: str | None) -> list[str | None]:

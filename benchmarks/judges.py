@@ -16,6 +16,7 @@ from scipy.stats import rankdata, spearmanr
 import label_samples
 from cje.data.tables import read_table
 from cje.models.lookup import provider_for
+from cje.models.provider import Judging
 from cje.models.runner.calls import Calls
 from cje.pipeline.stage import DATA
 from cje.settings import load_settings
@@ -41,7 +42,7 @@ def candidates(known: pd.DataFrame, model: str) -> dict[str, np.ndarray]:
         "shortness": -known["answer"].str.len().to_numpy(float),
     }
     judge = provider_for(f"local/{model}", calls)
-    verdicts = judge.judge(known, model, score_range=(0.0, 10.0), seed=0)
+    verdicts = judge.judge(known, model, Judging((0.0, 10.0), seed=0))
     found[VERDICT] = verdicts["score"].to_numpy(float)
     for name in ("shortness", VERDICT):
         pair = (found["likelihood"], found[name])

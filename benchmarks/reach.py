@@ -2,8 +2,9 @@
 
 The first table reweights the simulator's answers (`cje.models.providers.simulation`) from one way
 of sampling to another. The second is of the recorded run: parts of its prompts and labels are drawn
-at random, and the half width of dr-cpo's 95 % interval is averaged, beside that of a policy's own labels without
-judge or logs. Run `make repro` before. `--write docs/choosing.md` puts the tables there.
+at random, and the half width of dr-cpo's 95 % interval is averaged, beside that of a policy's own
+labels without judge or logs.
+Run `make repro` before. `--write docs/choosing.md` puts the tables there.
 """
 
 import argparse

@@ -11,6 +11,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+import warm
+
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = (
     "check_settings load_prompts try_targets generate_logs draw_targets proxy_score oracle_label "
@@ -24,12 +26,17 @@ SIMULATED = ROOT / "tests/simulated.yaml"
 
 
 def run(*command: str, cwd: Path, ok: bool = True, **variables: str) -> str:
-    """Run a command there; its output. `ok`: whether it should succeed."""
+    """Run a command there, its Python and DVC from `warm`; its output. `ok`: whether it should
+    succeed."""
+    programs = warm.programs()
+    command = tuple(str(programs / "python") if c == sys.executable else c for c in command)
     environment = (
         os.environ
         | variables
         | {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join(
+                [str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]
+            ),
             "PYTHONPATH": str(cwd / "stages"),
             "DVC_NO_ANALYTICS": "1",
         }
@@ -109,7 +116,7 @@ def _template() -> Path:
 def own_cje(folder: Path) -> Path:
     """A new folder with a program `cje` that runs the library of the project it is called in."""
     folder.mkdir()
-    (folder / "cje").write_text(f'#!/bin/sh\nexec {sys.executable} -m cje.cli "$@"\n')
+    (folder / "cje").write_text('#!/bin/sh\nexec python -m cje.cli "$@"\n')
     (folder / "cje").chmod(0o755)
     return folder
 

@@ -17,7 +17,9 @@ from cje.judging.checks.kinds import KINDS
 from cje.judging.checks.numbers import final_number
 from cje.judging.checks.sentences import split_sentences
 from cje.judging.checks.text import Answer
-from cje.models.providers.checks import PROVIDER, check_prompts
+from cje.models.lookup import provider_for
+from cje.models.provider import Judging
+from cje.models.providers.checks import JUDGE, check_prompts
 
 FENCE = "```python\nTotal, Sum = 1, 2  # Not Prose!\n```"
 TABLE = "| city | rain |\n|---|:-:|\n| Bergen | 2250 |\n| Oslo | 763 |"
@@ -531,7 +533,7 @@ def answers(*rows, **more):
 
 
 def judge(frame, name="share", score_range=(0.0, 1.0)):
-    return PROVIDER.judge(frame, name, score_range=score_range, seed=1)
+    return JUDGE.judge(frame, name, Judging(score_range, seed=1))
 
 
 TWO = '[{"check": "include", "words": ["budget"]}, {"check": "no_commas"}]'
@@ -617,13 +619,14 @@ def test_prompts_without_checks_are_counted_and_all_of_them_are_an_error():
 
 
 def test_the_provider_judges_and_writes_nothing():
+    provider = provider_for("checks/share")
     for name in ("share", "all", "form"):
-        PROVIDER.check(name, "judge")
+        provider.check(name, "judge")
         with pytest.raises(CJEError, match=f"checks/{name} judges answers, it writes none"):
-            PROVIDER.check(name, "policy")
+            provider.check(name, "policy")
     for role in ("judge", "policy"):
         with pytest.raises(CJEError, match=re.escape("checks/most: there is no such judge")):
-            PROVIDER.check("most", role)
+            provider.check("most", role)
     with pytest.raises(CJEError, match="no such judge"):
         judge(answers(("a", TWO)), "most")
 

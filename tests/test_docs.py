@@ -36,6 +36,7 @@ ELSEWHERE = {  # page: beginnings of commands that another test runs
 }
 INSTEAD = {  # what the commands name, and what stands for it in a small simulated project
     "local/qwen2.5-coder-0.5b": "sim/base",
+    "pip install": "python -m pip install -q --no-deps --no-build-isolation --target stages",
     "hf:lmarena-ai/arena-human-preference-140k -S language=English": "sim/arena",
 }
 POLICIES = {
@@ -64,7 +65,7 @@ class Block:
 
 def blocks(page: Path) -> list[Block]:
     found = FENCE.finditer(page.read_text(encoding="utf-8"))
-    return [Block(m[1], m[2], m[3]) for m in found if m[2] in ("sh", "python", "diff")]
+    return [Block(m[1], m[2], m[3]) for m in found if m[1] or m[2] in ("sh", "python", "diff")]
 
 
 RUN = [page for page in PAGES if blocks(page)]
@@ -134,6 +135,7 @@ def do(page: Path, project: Path) -> None:
     """Everything on the page, in its order."""
     for block in blocks(page):
         if block.path:
+            (project / block.path).parent.mkdir(parents=True, exist_ok=True)
             (project / block.path).write_text(block.text, encoding="utf-8")
         elif block.language == "diff":
             patch = ["patch", "-p1", "--no-backup-if-mismatch"]

@@ -9,6 +9,7 @@ from cje.data.tables import prompt_uids
 from cje.errors import CJEError
 from cje.models.asked import EMPTY
 from cje.models.lookup import provider_for
+from cje.models.provider import Judging
 from cje.models.runner.calls import Calls
 from cje.models.runner.store import ReplyStore
 from cje.settings import Policy, parse_settings
@@ -182,7 +183,7 @@ def test_judgements_without_a_score_are_asked_for_once_more_and_then_null_with_a
     given = prompts(7).assign(answer=[f"Answer {i}." for i in range(6)] + [None])
     provider = provider_for(model, calls(tmp_path, max_failed_fraction=0.0))
     name = model.partition("/")[2]
-    found = provider.judge(given, name, score_range=(0, 10), seed=1)
+    found = provider.judge(given, name, Judging((0, 10), seed=1))
     assert found["score"].isna().tolist() == [False] * 3 + [True] * 4
     assert found["score"].dropna().between(0, 10).all()
     assert found["reason"].notna().all()  # the judge's own, or why there is no score
@@ -209,7 +210,7 @@ def test_batches_give_the_same_tables_at_half_the_price_and_ask_what_failed_once
         stage = calls(tmp_path / name, batch=batch)
         provider = provider_for(model, stage)
         drawn = provider.generate(prompts(40), policy(model), draw=0, seed=1)
-        judged = provider.judge(drawn, model.partition("/")[2], score_range=(0, 10), seed=1)
+        judged = provider.judge(drawn, model.partition("/")[2], Judging((0, 10), seed=1))
         found[name] = drawn, judged, stage.table().set_index("key")["cost_usd"].astype(float)
     for one, other in zip(found["calls"][:2], found["batch"][:2], strict=True):
         pd.testing.assert_frame_equal(one, other)
@@ -224,7 +225,7 @@ def test_equal_answers_are_judged_once(tmp_path, serve):
     server = serve()
     given = prompts(1).loc[[0, 0, 0]].assign(answer=["Yes.", "Yes.", "No."])
     provider = provider_for(OPENAI, calls(tmp_path))
-    found = provider.judge(given, "gpt-4o-mini", score_range=(0, 10), seed=1)
+    found = provider.judge(given, "gpt-4o-mini", Judging((0, 10), seed=1))
     assert found["score"][0:1].tolist() == found["score"][1:2].tolist()
     assert len(server.calls) == 2
 

@@ -10,6 +10,7 @@ from cje.errors import CJEError
 from cje.models.asked import AskedProvider
 from cje.models.likelihood import BLAND_PROMPT, LikelihoodJudge
 from cje.models.lookup import provider_for
+from cje.models.provider import Judging
 from cje.models.requests import CallFailed, Reply, Request
 from cje.models.runner.calls import Calls
 from cje.models.runner.store import ReplyStore
@@ -72,7 +73,7 @@ def judge(tmp_path):
 
 def judged(judge, answers, prompt="tell me about bees"):
     frame = pd.DataFrame({"prompt": prompt, "answer": answers}, index=range(5, 5 + len(answers)))
-    return judge.judge(frame, "local/m", score_range=(0, 10), seed=1)
+    return judge.judge(frame, "local/m", Judging((0, 10), seed=1))
 
 
 def test_the_score_is_the_gain_of_the_prompt_over_a_bland_one_on_the_judges_scale(judge):

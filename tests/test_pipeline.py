@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from statistics import mean, stdev
@@ -26,6 +27,7 @@ SMALL = {
 GRAPH = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
 
+@cache
 def imports(path: Path) -> set[Path]:
     """The modules of the library that a file imports, and the packages that these are in."""
     names = set()

@@ -11,7 +11,7 @@ import pytest
 from cje.errors import CJEError
 from cje.models.lookup import check_model, provider_for
 from cje.models.prices import Price, price_of
-from cje.models.provider import Wire
+from cje.models.provider import Judging, Wire
 from cje.models.registry import backend_for
 from cje.models.requests import CallFailed
 from cje.models.runner.calls import Calls
@@ -208,8 +208,8 @@ def judged(name, folder, count=4, base_url=None):
     rows = {"prompt": [f"Why {i}?" for i in range(count)], "answer": "So.", "reference": None}
     provider = provider_for(name, calls)
     return provider.judge(
-        pd.DataFrame(rows), name.partition("/")[2], score_range=(0.0, 10.0), seed=1,
-        base_url=base_url,
+        pd.DataFrame(rows), name.partition("/")[2], 
+        Judging((0.0, 10.0), seed=1, base_url=base_url),
     )  # fmt: skip
 
 

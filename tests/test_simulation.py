@@ -11,6 +11,7 @@ from cje import CJEError
 from cje.data.tables import LOGGED, check_table
 from cje.models.lookup import check_model, provider_for
 from cje.models.names import split_model
+from cje.models.provider import Judging
 from cje.models.providers.sim import PROVIDER
 from cje.models.providers.simulation import (
     BIGRAMS,
@@ -154,7 +155,7 @@ def test_arithmetic_of_our_own_is_as_good_as_the_librarys():
 
 def test_an_answer_that_is_missing_is_not_judged():
     answers = pd.DataFrame({"prompt": ["Why?", "How?"], "answer": [None, "Because it is so."]})
-    found = PROVIDER.judge(answers, "judge", score_range=(0, 10), seed=1)
+    found = PROVIDER.judge(answers, "judge", Judging((0, 10), seed=1))
     assert np.isnan(found["score"][0]) and found["reason"][0] == "there is no answer"
     assert 0 <= found["score"][1] <= 10 and found["reason"][1] is None
 
@@ -196,7 +197,7 @@ def test_the_provider_gives_the_tables_of_the_pipeline():
     np.testing.assert_array_equal(scored["sequence_logp"], logs["sequence_logp"])
     for tokens, logps in zip(logs["tokens"], logs["token_logprobs"], strict=True):
         assert len(tokens) == len(logps) <= 40
-    judgements = PROVIDER.judge(logs, "judge", score_range=(1, 5), seed=0)
+    judgements = PROVIDER.judge(logs, "judge", Judging((1, 5), seed=0))
     assert judgements["score"].between(1, 5).all()
 
 

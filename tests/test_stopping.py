@@ -4,6 +4,7 @@ import pytest
 
 from cje.errors import CJEError
 from cje.models.lookup import provider_for
+from cje.models.provider import Judging
 from cje.models.requests import CallFailed, Reply
 from cje.models.runner.calls import Calls
 from cje.models.runner.store import ReplyStore
@@ -26,8 +27,8 @@ def judged(folder, server, count, stage="proxy_score"):
     made = Calls(parse_settings(given), stage, ReplyStore(folder))
     answers = prompts(count).assign(answer="An answer.", reference=None)
     provider = provider_for(MODEL, made)
-    how = {"score_range": (0.0, 10.0), "seed": 1, "base_url": server.url + "/v1"}
-    return provider.judge(answers, "loopback", **how)
+    how = Judging((0.0, 10.0), seed=1, base_url=server.url + "/v1")
+    return provider.judge(answers, "loopback", how)
 
 
 @pytest.mark.parametrize("stage, first", [("proxy_score", 20), ("oracle_label", 10)])
@@ -100,7 +101,7 @@ def bought(folder, count, **changes):
     made = Calls(parse_settings(BOUGHT | changes), "proxy_score", ReplyStore(folder))
     answers = prompts(count).assign(answer="An answer.", reference=None)
     provider = provider_for("openai/gpt-4o-mini", made)
-    return provider.judge(answers, "gpt-4o-mini", score_range=(0.0, 10.0), seed=1)
+    return provider.judge(answers, "gpt-4o-mini", Judging((0.0, 10.0), seed=1))
 
 
 def test_of_a_dead_judge_no_batch_is_paid_and_of_another_one_the_rest(tmp_path, sold):

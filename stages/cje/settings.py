@@ -3,10 +3,9 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from enum import StrEnum
 from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,6 +24,7 @@ from pydantic import (
 from ruamel.yaml import YAML, YAMLError
 
 from cje.errors import CJEError
+from cje.plugins import ESTIMATORS, plugins
 from cje.thresholds import THRESHOLD_LIST, THRESHOLDS
 from cje.vocabulary import EstimatorName, Intervals, Sampling, WeightChoice
 
@@ -97,10 +97,17 @@ def show_value(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def one_of(words: type[StrEnum]) -> str:
+def one_of(words: Iterable[str]) -> str:
     """The words of a list as an error offers them: a, b or c."""
     *others, last = words
     return f"{', '.join(others)} or {last}"
+
+
+def _estimator(name: str) -> str:
+    known = [*EstimatorName, *plugins(ESTIMATORS)]
+    if name not in known:
+        raise ValueError(f"{show_value(name)} is not allowed; give {one_of(known)}")
+    return EstimatorName(name) if name in list(EstimatorName) else name
 
 
 def policy_name_problem(name: str) -> str | None:
@@ -140,6 +147,7 @@ def _oracle(text: str) -> str:
 
 Model = Annotated[str, AfterValidator(_model)]
 Oracle = Annotated[str, AfterValidator(_oracle)]
+Estimator = Annotated[str, AfterValidator(_estimator)]
 Scale = Annotated[tuple[Real, Real], AfterValidator(_scale)]
 FROZEN = ConfigDict(extra="forbid", frozen=True)
 
@@ -307,7 +315,7 @@ class Settings(BaseModel):
     oracle_range: Scale = Field((0.0, 10.0), description=RANGE_WORDS)
     on_bad_row: Literal["error", "skip"] = Field("error", description="error or skip")
 
-    estimator: EstimatorName = Field(EstimatorName.DR_CPO, description=one_of(EstimatorName))
+    estimator: Estimator = Field(EstimatorName.DR_CPO, description=one_of(EstimatorName))
     weights: WeightChoice = Field(WeightChoice.AUTO, description=one_of(WeightChoice))
     folds: Annotated[Integer, Field(ge=2, le=50)] = Field(
         5, description="a whole number from 2 to 50"

@@ -31,7 +31,7 @@ def print_forecast(settings: Settings, console: Console) -> None:
 
     from cje.models.names import split_model
     from cje.models.prices import SELLERS, price_source
-    from cje.models.registry import ASKED
+    from cje.models.registry import is_asked
     from cje.models.retired import retirement_of
     from cje.pipeline.forecast import dollars, forecast, rule_of_thumb
     from cje.pipeline.prompts import load_prompts
@@ -64,7 +64,7 @@ def print_forecast(settings: Settings, console: Console) -> None:
             f"(oracle_samples: {settings.oracle_samples}; with 0 there is no check)",
             soft_wrap=True,
         )
-    if split_model(settings.oracle_model)[0] in ASKED:
+    if is_asked(settings.oracle_model):
         thumb, of_checks = rule_of_thumb(settings, len(prompts))
         console.print(
             f"rule of thumb of the Arena Analysis guide: ${thumb:.2f}, of which ${of_checks:.2f} "

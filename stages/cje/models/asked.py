@@ -1,8 +1,8 @@
 """Providers that are asked: tables into requests, and replies into tables.
 
 See `cje.models.provider.Provider`. A backend says how one request of its provider looks;
-here is what all of them share: every reply is kept, equal requests are asked once, and what fails is
-null with a reason.
+here is what all of them share: every reply is kept, equal requests are asked once, and what fails
+is null with a reason.
 """
 
 import json
@@ -20,7 +20,7 @@ from cje.errors import CJEError
 from cje.judging import Rubric, load_rubric, parse_score, score_schema
 from cje.models.exactness import Exactness
 from cje.models.names import full_name, split_model
-from cje.models.provider import Backend, Role
+from cje.models.provider import Backend, Judging, Provider, Role
 from cje.models.requests import CallFailed, Reply, Request, Requests
 from cje.models.runner.asking import TRIALS
 from cje.models.runner.calls import Calls, Outcome
@@ -52,7 +52,7 @@ SCORE_COLUMNS = ("token_logprobs", "sequence_logp", "logprob_kind")
 Verdict = tuple[float | None, str | None]  # the score, or why there is none
 
 
-class AskedProvider:
+class AskedProvider(Provider):
     """The provider of one backend; `calls` is None where only `can` and `check` are wanted."""
 
     def __init__(self, backend: Backend, calls: Calls | None):
@@ -62,7 +62,7 @@ class AskedProvider:
     def can(self, name: str) -> frozenset[str]:
         return self.backend.can(name)
 
-    def check(self, name: str, role: Role, policy: Policy | None) -> None:
+    def check(self, name: str, role: Role, policy: Policy | None = None) -> None:
         self.backend.check(name, role, policy)
 
     def generate(
@@ -133,21 +133,10 @@ class AskedProvider:
             frame["logprob_kind"] = frame["logprob_kind"].mask(told, kind)
         return pd.concat([uids, frame], axis=1)
 
-    def judge(
-        self,
-        answers: pd.DataFrame,
-        name: str,
-        *,
-        score_range: tuple[float, float],
-        seed: int,
-        rubric: Rubric | None = None,
-        base_url: str | None = None,
-        chat_template: str | None = None,
-    ) -> pd.DataFrame:
+    def judge(self, answers: pd.DataFrame, name: str, how: Judging) -> pd.DataFrame:
         given = answers[answers["answer"].notna()]
-        requests = self._judgements(
-            given, name, score_range, rubric or load_rubric("default"), base_url
-        )
+        score_range, rubric = how.score_range, how.rubric or load_rubric("default")
+        requests = self._judgements(given, name, score_range, rubric, how.base_url)
         verdicts, unclear = self._verdicts(requests, name, score_range, look=True)
         again, _ = self._verdicts([requests[place].again() for place in unclear], name, score_range)
         for place, verdict in zip(unclear, again, strict=True):

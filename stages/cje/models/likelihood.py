@@ -13,15 +13,14 @@ import pandas as pd
 
 from cje.data.schemas import NO_ANSWER
 from cje.errors import CJEError
-from cje.judging import Rubric
 from cje.models.asked import AskedProvider
-from cje.models.provider import Role
+from cje.models.provider import Judging, Provider, Role
 from cje.settings import Policy
 
 BLAND_PROMPT = "Say something."
 
 
-class LikelihoodJudge:
+class LikelihoodJudge(Provider):
     """See `cje.models.provider.Provider`; `scorer` is the provider of the model that scores."""
 
     def __init__(self, scorer: AskedProvider):
@@ -30,7 +29,7 @@ class LikelihoodJudge:
     def can(self, name: str) -> frozenset[str]:
         return frozenset({"judge"})
 
-    def check(self, name: str, role: Role, policy: Policy | None) -> None:
+    def check(self, name: str, role: Role, policy: Policy | None = None) -> None:
         if role != "judge":
             raise CJEError(f"likelihood/{name} judges answers, it writes none")
         if not isinstance(self.scorer, AskedProvider):
@@ -57,18 +56,8 @@ class LikelihoodJudge:
                 "another judge"
             )
 
-    def judge(
-        self,
-        answers: pd.DataFrame,
-        name: str,
-        *,
-        score_range: tuple[float, float],
-        seed: int,
-        rubric: Rubric | None = None,
-        base_url: str | None = None,
-        chat_template: str | None = None,
-    ) -> pd.DataFrame:
-        policy = _scoring_policy(name, base_url, chat_template)
+    def judge(self, answers: pd.DataFrame, name: str, how: Judging) -> pd.DataFrame:
+        policy = _scoring_policy(name, how.base_url, how.chat_template)
         blank = np.array([isinstance(a, str) and not a.strip() for a in answers["answer"]], bool)
         given = answers[answers["answer"].notna() & ~blank]
         texts = given["answer"].tolist()
@@ -78,7 +67,7 @@ class LikelihoodJudge:
             ("given a bland one", [BLAND_PROMPT] * len(given)),
         ):
             found[title] = self.scorer.text_logprobs(prompts, texts, policy, f"{name}: {title}")
-        low, high = score_range
+        low, high = how.score_range
         # A blank answer has no token to weigh, and belongs to no prompt.
         scores = pd.Series(np.where(blank, low, np.nan), index=answers.index, dtype=float)
         reasons = pd.Series(np.where(blank, None, NO_ANSWER), index=answers.index, dtype=object)

@@ -1,15 +1,34 @@
 """The provider that answers for a model, ready to be used."""
 
-import importlib
+import pandas as pd
 
 from cje.errors import CJEError
 from cje.models.asked import AskedProvider
 from cje.models.likelihood import LikelihoodJudge
 from cje.models.names import LIKELIHOOD, split_model
-from cje.models.provider import Provider, Role
-from cje.models.registry import ASKED, COMPUTED, backend_for
+from cje.models.provider import Backend, Judge, Judging, Provider, Role
+from cje.models.registry import registered
 from cje.models.runner.calls import Calls
 from cje.settings import Policy
+
+
+class JudgingProvider(Provider):
+    """The provider of a judge that computes its scores; `prefix` is the name before the slash."""
+
+    def __init__(self, prefix: str, judge: Judge):
+        self.prefix, self._judge = prefix, judge
+
+    def can(self, name: str) -> frozenset[str]:
+        return frozenset({"judge"})
+
+    def check(self, name: str, role: Role, policy: Policy | None = None) -> None:
+        self._judge.check(name)
+        if role != "judge":
+            words = f"{self.prefix}/{name} judges answers, it writes none; give another model"
+            raise CJEError(words)
+
+    def judge(self, answers: pd.DataFrame, name: str, how: Judging) -> pd.DataFrame:
+        return self._judge.judge(answers, name, how)
 
 
 def provider_for(model: str, calls: Calls | None = None) -> Provider:
@@ -17,15 +36,13 @@ def provider_for(model: str, calls: Calls | None = None) -> Provider:
 
     `calls` makes and keeps the calls of the providers that are asked.
     """
-    provider, name = split_model(model)
-    if provider in COMPUTED:
-        return importlib.import_module(COMPUTED[provider]).PROVIDER
-    if provider in ASKED:
-        return AskedProvider(backend_for(model), calls)
-    if provider == LIKELIHOOD:
+    prefix, name = split_model(model)
+    if prefix == LIKELIHOOD:
         return LikelihoodJudge(provider_for(name, calls))
-    known = ", ".join(f"{known}/..." for known in (*COMPUTED, *ASKED, LIKELIHOOD))
-    raise CJEError(f"{model}: there is no provider '{provider}'; there are {known}")
+    found = registered(model)
+    if isinstance(found, Backend):
+        return AskedProvider(found, calls)
+    return found if isinstance(found, Provider) else JudgingProvider(prefix, found)
 
 
 def check_model(model: str, role: Role, where: str, policy: Policy | None = None) -> None:

@@ -22,43 +22,63 @@ from cje.settings import Policy
 Role = Literal["policy", "judge"]
 
 
-class Provider(Protocol):
-    """What a provider does, a table at a time."""
+@dataclass(frozen=True)
+class Judging:
+    """How answers are judged: on which scale, by which `rubric` a judge that reads texts (None: the
+    default one), at which address one on a server, and by which template one there that scores
+    texts."""
 
+    score_range: tuple[float, float]
+    seed: int
+    rubric: Rubric | None = None
+    base_url: str | None = None
+    chat_template: str | None = None
+
+
+class Provider(ABC):
+    """What a provider does, a table at a time; what it does not say, it cannot do."""
+
+    @abstractmethod
     def can(self, name: str) -> frozenset[str]:
         """What the model can do: of `logprobs`, `score`, `seed`, `batch`, `judge`."""
 
-    def check(self, name: str, role: Role, policy: Policy | None) -> None:
+    @abstractmethod
+    def check(self, name: str, role: Role, policy: Policy | None = None) -> None:
         """Raise CJEError unless the model `name` exists and can play the role with the settings
         of `policy` (None for a judge)."""
+
+    def prompts(self, name: str, n: int, seed: int) -> pd.DataFrame:
+        """The first `n` of a set of prompts of its own, in an order by the seed: table prompts."""
+        raise CJEError(f"{name} is no set of prompts")
 
     def generate(
         self, prompts: pd.DataFrame, policy: Policy, *, draw: int, seed: int
     ) -> pd.DataFrame:
         """One answer to each prompt (`uid`, `prompt`), row for row: the columns of table logs
         but `action`. `draw` tells answers to the same prompt apart."""
+        raise CJEError(f"{policy.model} judges answers, it writes none")
 
     def score(self, answers: pd.DataFrame, policy: Policy, *, author: Policy) -> pd.DataFrame:
         """Teacher forcing: `uid`, `token_logprobs`, `sequence_logp`, `logprob_kind` of given
         answers (rows of table logs, written by the policy `author`) under the policy; null where
         it cannot be had."""
+        raise CJEError(f"{policy.model} has no log-probabilities")
 
-    def judge(
-        self,
-        answers: pd.DataFrame,
-        name: str,
-        *,
-        score_range: tuple[float, float],
-        seed: int,
-        rubric: Rubric | None = None,
-        base_url: str | None = None,
-        chat_template: str | None = None,
-    ) -> pd.DataFrame:
-        """`score` on `score_range` (NaN: none) and `reason` (the judge's words on the score, null
+    def judge(self, answers: pd.DataFrame, name: str, how: Judging) -> pd.DataFrame:
+        """`score` on the scale (NaN: none) and `reason` (the judge's words on the score, null
         where it gives none; without a score, why there is none) of each answer (`prompt`,
-        `answer`, and where the prompt has them `checks`, `reference`), row for row.
-        `rubric` is what a judge that reads texts is told (None: the default one), `base_url` the
-        address of one on a server, `chat_template` how one there that scores texts is prompted."""
+        `answer`, and where the prompt has them `checks`, `reference`), row for row."""
+        raise CJEError(f"{name} writes answers, it judges none")
+
+
+class Judge(Protocol):
+    """A judge that computes its scores."""
+
+    def check(self, name: str) -> None:
+        """Raise CJEError unless there is a judge of that name."""
+
+    def judge(self, answers: pd.DataFrame, name: str, how: Judging) -> pd.DataFrame:
+        """As `Provider.judge`."""
 
 
 @dataclass(frozen=True)
@@ -74,31 +94,35 @@ class Wire:
     found: Path | None = None
 
 
-class Backend(Protocol):
-    """A provider by its SDK."""
+class Backend(ABC):
+    """A provider by its SDK; what it does not say, it cannot do."""
 
-    keys: tuple[str, ...]  # environment variables that must hold a key before a call
-    in_process: bool  # whether `connect` gives a Batcher, not a Connection
+    keys: tuple[str, ...] = ()  # environment variables that must hold a key before a call
+    in_process = False  # whether `connect` gives a Batcher, not a Connection
     # Limits that earlier versions gave a judge; verdicts kept under one are taken as they are.
-    judged_before: tuple[int, ...]
+    judged_before: tuple[int, ...] = ()
 
     def can(self, name: str) -> frozenset[str]:
         """What the model can do: of `logprobs`, `score`, `seed`, `batch`, `judge`."""
+        return frozenset()
 
+    @abstractmethod
     def check(self, name: str, role: Role, policy: Policy | None) -> None:
         """Raise CJEError, before any call, for a model, role or setting that cannot work.
         `policy` is None where the model judges."""
 
-    def ready(self, name: str) -> None:
+    def ready(self, name: str) -> None:  # noqa: B027
         """Raise CJEError where a call could not be made on this machine: a package or a file is
         missing. Called before the first call, never where all replies are kept already."""
 
+    @abstractmethod
     def answer(self, policy: Policy, prompt: str) -> Request:
         """The request for an answer of the policy, without `uid`, `seed` and `draw`."""
 
     def score(self, policy: Policy, prompt: str, scoring: str | None) -> Request:
         """The request for the log-probabilities of a given text under the policy, without
         `answer`, `tokens`, `token_ids` and `ended`. `scoring`: what `probe` was answered."""
+        raise CJEError(f"{policy.model}: cannot score a given text")
 
     def judgement(
         self,
@@ -111,28 +135,29 @@ class Backend(Protocol):
         """The request for a verdict by the model: temperature 0 where it takes one, and, unless
         `max_tokens` says otherwise, room for a short reason, and for thought unless the model is
         known to have none."""
+        raise CJEError(f"{name} writes answers, it judges none")
 
     def probe(self, policy: Policy) -> Request | None:
         """A request whose reply's text says how the policy's server scores given texts, or "none";
         None where `can` tells."""
+        return None
 
     def exactness(self, policy: Policy) -> Request | None:
         """A request whose reply's text says whether the policy's server draws by the
         log-probabilities that it tells, as `cje.models.exactness.Exactness` reads it; None where
         replies state their kind."""
+        return None
 
+    @abstractmethod
     def connect(self, wire: Wire) -> "Connection | Batcher":
         """An open way to ask."""
 
 
-class ApiBackend(ABC):
-    """A `Backend` over a network, with what most providers do: no scoring, no probes."""
+class ApiBackend(Backend):
+    """A `Backend` over a network, by an SDK that may be missing."""
 
     provider: str  # the name before a model's slash
     package = "openai"  # the SDK
-    keys: tuple[str, ...] = ()
-    in_process = False
-    judged_before: tuple[int, ...] = ()
     bills_filtered = False  # whether a prompt that its filter stops is paid for, as nobody says
 
     def can(self, name: str) -> frozenset[str]:
@@ -151,31 +176,6 @@ class ApiBackend(ABC):
         except ImportError:
             words = f"the package {self.package} is missing; `pip install {self.package}`"
             raise CJEError(words) from None
-
-    @abstractmethod
-    def answer(self, policy: Policy, prompt: str) -> Request: ...
-
-    def score(self, policy: Policy, prompt: str, scoring: str | None) -> Request:
-        raise CJEError(f"{policy.model}: {self.provider}/... cannot score a given text")
-
-    @abstractmethod
-    def judgement(
-        self,
-        name: str,
-        messages: tuple[tuple[str, str], ...],
-        schema: str,
-        base_url: str | None,
-        max_tokens: int | None = None,
-    ) -> Request: ...
-
-    def probe(self, policy: Policy) -> Request | None:
-        return None
-
-    def exactness(self, policy: Policy) -> Request | None:
-        return None
-
-    @abstractmethod
-    def connect(self, wire: Wire) -> "Connection": ...
 
 
 def policy_messages(policy: Policy, prompt: str) -> tuple[tuple[str, str], ...]:

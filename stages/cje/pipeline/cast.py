@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from cje.judging import Rubric, load_rubric, parse_rubric
 from cje.models.lookup import check_model
 from cje.models.names import LIKELIHOOD, split_model
-from cje.models.registry import ASKED
+from cje.models.registry import is_asked
 from cje.models.runner.calls import Calls
 from cje.pipeline.parts import Likeness, Needs, read_part, write_part
 from cje.settings import HUMAN, Judge, Policy, Settings
@@ -140,7 +140,7 @@ def write_cast(settings: Settings, cast: Cast | None) -> None:
 
 
 def _cast_judge(judge: Judge, settings: Settings) -> CastJudge:
-    reads_texts = judge.model == HUMAN or split_model(judge.model)[0] in ASKED
+    reads_texts = judge.model == HUMAN or is_asked(judge.model)
     rubric = load_rubric(judge.rubric, judge.rubric_setting) if reads_texts else None
     scorer = judge.model.removeprefix(f"{LIKELIHOOD}/")
     on_server = scorer.startswith("server/")

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cje.data.tables import LOGGED
-from cje.models.names import split_model
-from cje.models.registry import COMPUTED
+from cje.models.registry import is_computed
 from cje.settings import Settings
 
 PAID_CHECKS = 100  # prompts that check the estimates where oracle_samples is auto and labels cost
@@ -101,8 +100,7 @@ def checked_prompts(settings: Settings, unused: int) -> int:
         return min(settings.oracle_samples, unused)
     if settings.asks_people:
         return 0
-    free = split_model(settings.oracle_model)[0] in COMPUTED
-    return unused if free else min(PAID_CHECKS, unused)
+    return unused if is_computed(settings.oracle_model) else min(PAID_CHECKS, unused)
 
 
 def unused_prompts(prompts: pd.DataFrame, used: pd.DataFrame) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from cje.models.lookup import provider_for
 from cje.models.names import LIKELIHOOD, full_name, split_model
 from cje.models.prices import price_of
 from cje.models.provider import Backend
-from cje.models.registry import ASKED
+from cje.models.registry import is_asked
 from cje.models.requests import CallFailed, Reply, Request
 from cje.models.retired import retirement_of
 from cje.models.runner.calls import Calls, Outcome
@@ -159,14 +159,14 @@ def rule_of_thumb(settings: Settings, prompts: int) -> tuple[float, float]:
 
 
 def _scores(policy: Policy) -> bool:
-    provider, name = split_model(policy.model)
-    return provider in ASKED and "score" in provider_for(policy.model).can(name)
+    _, name = split_model(policy.model)
+    return is_asked(policy.model) and "score" in provider_for(policy.model).can(name)
 
 
 def _unworded(calls: Forecast, prompts: pd.DataFrame, model: str, answers: pd.DataFrame) -> None:
     """Count the judgements of answers that are not there yet."""
     inner = model.removeprefix(f"{LIKELIHOOD}/")
-    if split_model(inner)[0] not in ASKED:
+    if not is_asked(inner):
         return
     missing = answers[answers["answer"].isna()][["uid"]].merge(prompts, on="uid")
     texts = _tokens(missing) + len(missing) * calls.settings.max_tokens

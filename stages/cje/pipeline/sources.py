@@ -15,6 +15,7 @@ from cje.data.tables import LOGGED, empty_table, read_table, to_unit, write_tabl
 from cje.models.asked import AskedProvider
 from cje.models.lookup import provider_for
 from cje.models.names import LIKELIHOOD, split_model
+from cje.models.provider import Judging
 from cje.models.runner.calls import Calls
 from cje.pipeline.cast import Cast, CastJudge, KeptCast
 from cje.pipeline.choice import (
@@ -224,8 +225,10 @@ class ModelSource:
         known = answers.drop(columns="prompt", errors="ignore").merge(brought, how="left", on="uid")
         _, name = split_model(judge.model)
         return provider_for(judge.model, self.calls).judge(
-            known, name, score_range=score_range, seed=self.settings.seed, rubric=judge.rubric,
-            base_url=judge.base_url, chat_template=judge.chat_template,
+            known, name,
+            Judging(
+                score_range, self.settings.seed, judge.rubric, judge.base_url, judge.chat_template
+            ),
         )  # fmt: skip
 
     def _labels(self, prompts: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from cje import plugins
 from cje.errors import CJEError
 from cje.stats import guardrails
 from cje.stats.bootstrap import bootstrap_intervals
 from cje.stats.checking import check_frames
 from cje.stats.diagnostics import diagnose, diagnose_run, reply_facts, unscored_prompts
-from cje.stats.estimators import ESTIMATORS, Case, Estimate
+from cje.stats.estimators import ESTIMATORS, Case, Estimate, estimator_named
 from cje.stats.guardrails import PolicyDiagnostics
 from cje.stats.inference import anytime_level, paired_comparisons, square, unbeaten
 from cje.stats.own_labels import own_label_estimate
@@ -19,7 +20,7 @@ from cje.stats.predictor import predict
 from cje.stats.rewards import calibrate, fit_labels
 from cje.stats.samples import build_samples
 from cje.thresholds import THRESHOLDS
-from cje.vocabulary import EstimatorName, Intervals, Verdict, WeightChoice
+from cje.vocabulary import Intervals, Verdict, WeightChoice
 
 
 @dataclass(frozen=True)
@@ -179,10 +180,10 @@ def estimate(
     for policy in [*samples.targets, base]:
         own = own_label_estimate(samples, policy, predictions[policy])
         case = Case(samples, policy, fit, own, WeightChoice(weights), limits)
-        found[policy] = ESTIMATORS[EstimatorName(estimator)](case)
+        found[policy] = estimator_named(estimator)(case)
         level = anytime_level(alpha, found[policy].labels) if anytime else alpha
         interval = found[policy].interval(level)
-        rest = {"estimator": EstimatorName(estimator), "identical": False}
+        rest = {"estimator": str(estimator), "identical": False}
         rest |= replies.get(policy, {}) | dict((known or {}).get(policy, {}))
         facts[policy] = diagnose(case, found[policy], interval, report, limits, **rest)
         rows[policy] = _row(found[policy], interval, facts[policy])
@@ -240,7 +241,7 @@ def check_options(
 ) -> None:
     """Raise CJEError for an option that is not allowed."""
     for name, value, allowed in (
-        ("estimator", estimator, list(ESTIMATORS)),
+        ("estimator", estimator, [*ESTIMATORS, *plugins.plugins(plugins.ESTIMATORS)]),
         ("weights", weights, list(WeightChoice)),
         ("intervals", intervals, list(Intervals)),
     ):

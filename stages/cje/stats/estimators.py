@@ -1,4 +1,5 @@
-"""The estimators of a policy's utility: one class each, in one registry.
+"""The estimators of a policy's utility: one class each, in one registry, to which installed
+packages add (`cje.plugins`).
 
     dr-cpo          own labels (`own_labels`), the logs' weighted residuals where exact weights
                     stand (`correction`), or of both the combination of least variance
@@ -18,6 +19,7 @@ from functools import cached_property
 
 import numpy as np
 
+from cje import plugins
 from cje.errors import CJEError
 from cje.stats import correction
 from cje.stats.calibration import NO_LABELS, CrossFit
@@ -57,7 +59,7 @@ class Estimate:
     """
 
     influence: Influence
-    method: EstimatorName
+    method: str
     evidence: Evidence
     kind: WeightKind
     weight: np.ndarray | None
@@ -217,19 +219,19 @@ class Case:
         """The labels on the logs as the exact weights count them, and no more than promised."""
         return min(self._counted_labels)
 
-    def estimate(self, influence: Influence, method: EstimatorName, **changes) -> Estimate:
+    def estimate(self, influence: Influence, method: str, **changes) -> Estimate:
         """An estimate without evidence, but for the `changes`."""
         nothing = {"evidence": Evidence.NONE, "kind": WeightKind.NONE, "weight": None}
         nothing |= {"labels": self.log_labels}
         return Estimate(influence, method, **(nothing | changes))
 
-    def from_weights(self, influence: Influence, method: EstimatorName, **changes) -> Estimate:
+    def from_weights(self, influence: Influence, method: str, **changes) -> Estimate:
         """An estimate under the exact weights, which are evidence as far as they reach."""
         evidence = Evidence.NONE if self.reach is Reach.NONE else Evidence.WEIGHTS
         used = {"evidence": evidence, "kind": WeightKind.SEQUENCE, "weight": self.sequence.weight}
         return self.estimate(influence, method, **(used | changes))
 
-    def from_labels(self, method: EstimatorName, **changes) -> Estimate:
+    def from_labels(self, method: str, **changes) -> Estimate:
         """The estimate from own labels."""
         found = {"evidence": Evidence.LABELS, "labels": self.own.effective}
         found |= {"steps": self.own.values <= 2}
@@ -239,7 +241,7 @@ class Case:
 class Estimator(ABC):
     """A method: from what is known of a policy to its estimate."""
 
-    name: EstimatorName
+    name: str
 
     @abstractmethod
     def __call__(self, case: Case) -> Estimate:
@@ -366,10 +368,18 @@ class CalibratedIps(Weighted):
         return correction.calibrated_ips(case.samples.logs, weight, scored)
 
 
-ESTIMATORS: Mapping[EstimatorName, Estimator] = {
+ESTIMATORS: Mapping[str, Estimator] = {
     estimator.name: estimator
     for estimator in (DrCpo(), Ppi(), Direct(), Ips(), Snips(), CalibratedIps())
 }
+
+
+def estimator_named(name: str) -> Estimator:
+    """The estimator of that name, of the project or of an installed package; raises KeyError where
+    there is none."""
+    if name in ESTIMATORS:
+        return ESTIMATORS[name]
+    return plugins.load_plugin(plugins.ESTIMATORS, name)
 
 
 def kish(weight: np.ndarray) -> float:
@@ -389,7 +399,7 @@ def agree(one: Influence, other: Influence) -> bool:
     return abs(gap.value) <= DIFFERENT * gap.se or abs(gap.value) <= 1e-9
 
 
-def weighted_name(case: Case, name: EstimatorName) -> EstimatorName:
+def weighted_name(case: Case, name: str) -> str:
     """The method's true name: without draws there is no direct part, and it is snips."""
     return EstimatorName.SNIPS if case.draws is None else name
 
@@ -404,7 +414,7 @@ def learned_weights(case: Case) -> MarginalWeights:
     )
 
 
-def uncorrected(case: Case, influence: Influence, name: EstimatorName) -> Estimate:
+def uncorrected(case: Case, influence: Influence, name: str) -> Estimate:
     """An estimate that takes nothing from the evidence: its interval is widened to hold that of
     the evidence, where there is any."""
     if case.own_checks:

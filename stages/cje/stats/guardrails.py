@@ -51,8 +51,8 @@ class PolicyDiagnostics:
     policy: str
     is_base: bool
     logged: bool
-    estimator: EstimatorName
-    method: EstimatorName
+    estimator: str
+    method: str
     evidence: Evidence
     value: float
     half_width: float

@@ -21,7 +21,7 @@ import numpy as np
 
 from cje.errors import CJEError
 from cje.models.local.files import HUB, NAMED, comes_from_hub, known_names, model_path, needs_gguf
-from cje.models.provider import Role, Wire, policy_messages
+from cje.models.provider import Backend, Role, Wire, policy_messages
 from cje.models.requests import CallFailed, Reply, Request
 from cje.models.thought import without_thought
 from cje.settings import Policy
@@ -48,12 +48,10 @@ MOST_DIGITS = 8  # tokens of a score, at most
 Outcome = Reply | CallFailed
 
 
-class LocalBackend:
+class LocalBackend(Backend):
     """See `cje.models.provider.Backend`."""
 
-    keys = ()
     in_process = True
-    judged_before: tuple[int, ...] = ()
 
     def can(self, name: str) -> frozenset[str]:
         return frozenset({"logprobs", "score", "seed", "judge"})

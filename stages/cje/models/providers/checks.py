@@ -13,7 +13,6 @@ import pandas as pd
 
 from cje.data.schemas import NO_ANSWER
 from cje.errors import CJEError
-from cje.judging import Rubric
 from cje.judging.checks import (
     RULES,
     Check,
@@ -24,56 +23,29 @@ from cje.judging.checks import (
     parse_checks,
     share,
 )
-from cje.models.provider import Role
-from cje.settings import Policy
+from cje.models.provider import Judging
 
 NO_CHECKS = "the prompt has no checks"
 NO_FORM_CHECKS = "the prompt has no check of form"
 
 
-class ChecksProvider:
-    """See `cje.models.provider.Provider`; it judges, and does nothing else."""
+class ChecksJudge:
+    """See `cje.models.provider.Judge`."""
 
-    def can(self, name: str) -> frozenset[str]:
-        return frozenset({"judge"})
-
-    def check(self, name: str, role: Role, policy: Policy | None = None) -> None:
+    def check(self, name: str) -> None:
         if name not in RULES:
             known = ", ".join(f"checks/{rule}" for rule in RULES)
             raise CJEError(f"checks/{name}: there is no such judge; there are {known}")
-        if role != "judge":
-            raise CJEError(f"checks/{name} judges answers, it writes none; give another model")
 
-    def prompts(self, name: str, n: int, seed: int) -> pd.DataFrame:
-        raise CJEError(f"checks/{name} is no set of prompts")
-
-    def generate(
-        self, prompts: pd.DataFrame, policy: Policy, *, draw: int, seed: int
-    ) -> pd.DataFrame:
-        raise CJEError(f"{policy.model} judges answers, it writes none")
-
-    def score(self, answers: pd.DataFrame, policy: Policy, *, author: Policy) -> pd.DataFrame:
-        raise CJEError(f"{policy.model} judges answers, it has no log-probabilities")
-
-    def judge(
-        self,
-        answers: pd.DataFrame,
-        name: str,
-        *,
-        score_range: tuple[float, float],
-        seed: int,
-        rubric: Rubric | None = None,
-        base_url: str | None = None,
-        chat_template: str | None = None,
-    ) -> pd.DataFrame:
-        """As `Provider.judge`; `answers` has `checks`, too, JSON text or null. The reason of a
+    def judge(self, answers: pd.DataFrame, name: str, how: Judging) -> pd.DataFrame:
+        """As `Judge.judge`; `answers` has `checks`, too, JSON text or null. The reason of a
         score names the checks that fail.
 
         Raises CJEError for a judge that does not exist, where the column is missing, and for
         malformed checks, with the row's `uid` where there is one.
         """
-        self.check(name, "judge")
-        low, high = score_range
+        self.check(name)
+        low, high = how.score_range
         parsed = _parse(answers)
         scores, reasons = [], []
         for text, answer in zip(_texts(answers, "checks"), _texts(answers, "answer"), strict=True):
@@ -155,4 +127,4 @@ def _texts(frame: pd.DataFrame, column: str) -> list[str | None]:
     return texts
 
 
-PROVIDER = ChecksProvider()
+JUDGE = ChecksJudge()

@@ -22,7 +22,7 @@ from cje.errors import CJEError
 from cje.models import exactness
 from cje.models import wire as wires
 from cje.models.completions import LogprobsSeen, billed_reply, chat_reply, text_reply
-from cje.models.provider import Role, Wire, policy_messages
+from cje.models.provider import Backend, Role, Wire, policy_messages
 from cje.models.providers import teacher
 from cje.models.providers.chat import REASON_TOKENS, THOUGHT_TOKENS
 from cje.models.providers.structured import SchemasSeen, json_schema, verdict_turns
@@ -59,11 +59,9 @@ ROOMS = (THOUGHT_TOKENS, 2048, REASON_TOKENS)  # that a judge gets, where its co
 Build = Callable[[set[str]], dict[str, Any]]
 
 
-class ServerBackend:
+class ServerBackend(Backend):
     """See `cje.models.provider.Backend`."""
 
-    keys: tuple[str, ...] = ()
-    in_process = False
     judged_before: tuple[int, ...] = (REASON_TOKENS,)
 
     def can(self, name: str) -> frozenset[str]:

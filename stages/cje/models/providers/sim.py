@@ -11,9 +11,8 @@ import pandas as pd
 from cje.data.schemas import NO_ANSWER
 from cje.data.tables import prompt_uids
 from cje.errors import CJEError
-from cje.judging import Rubric
 from cje.models.names import split_model
-from cje.models.provider import Role
+from cje.models.provider import Judging, Provider, Role
 from cje.models.providers import simulation
 from cje.models.providers.simulation import TOKEN_ID, UNKNOWN, Speaker
 from cje.settings import Policy
@@ -41,7 +40,7 @@ TURNS = (
 ).split("|")
 
 
-class SimulatedProvider:
+class SimulatedProvider(Provider):
     """See `cje.models.provider.Provider`."""
 
     logprob_kind = "sampling"
@@ -107,22 +106,12 @@ class SimulatedProvider:
             }
         )
 
-    def judge(
-        self,
-        answers: pd.DataFrame,
-        name: str,
-        *,
-        score_range: tuple[float, float],
-        seed: int,
-        rubric: Rubric | None = None,
-        base_url: str | None = None,
-        chat_template: str | None = None,
-    ) -> pd.DataFrame:
-        low, high = score_range
+    def judge(self, answers: pd.DataFrame, name: str, how: Judging) -> pd.DataFrame:
+        low, high = how.score_range
         given = answers["answer"].notna().to_numpy()
         prompts, texts = (answers.loc[given, c].tolist() for c in ("prompt", "answer"))
         score = np.full(len(answers), np.nan)
-        score[given] = low + (high - low) * simulation.judged(name, prompts, texts, seed)
+        score[given] = low + (high - low) * simulation.judged(name, prompts, texts, how.seed)
         reason = np.where(given, None, NO_ANSWER)
         return pd.DataFrame({"score": score, "reason": pd.Series(reason, dtype=object)})
 

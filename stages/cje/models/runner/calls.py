@@ -21,7 +21,7 @@ from cje.models.exactness import Exactness
 from cje.models.names import LIKELIHOOD, full_name, split_model
 from cje.models.prices import Price, price_of
 from cje.models.provider import Backend, Batcher, Wire
-from cje.models.registry import ASKED, backend_for
+from cje.models.registry import backend_for, is_asked
 from cje.models.requests import CallFailed, Reply, Request, Requests
 from cje.models.runner.asking import WAIT_SECONDS, Asking
 from cje.models.runner.batches import Journal, Sighting, run_batches
@@ -132,7 +132,7 @@ class Calls:
         package or a file is missing. What is kept in part is taken for a replay, and found
         lacking when a reply is."""
         names = [model.removeprefix(f"{LIKELIHOOD}/") for model in models]
-        asked = {full_name(m): backend_for(m) for m in names if split_model(m)[0] in ASKED}
+        asked = {full_name(m): backend_for(m) for m in names if is_asked(m)}
         new = {m: backend for m, backend in asked.items() if not self.store.knows(m)}
         for model, backend in new.items():
             backend.ready(split_model(model)[1])
