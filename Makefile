@@ -59,7 +59,7 @@ recording: local
 	cje store verify --ask 16 $(RECORDINGS)/temperature-*.parquet
 	dvc repro  # from the recordings, on which the stages depend
 
-# Clean clones, all stages run anew: dvc.lock and metrics/ must come out as they are in git.
+# Clean clones, all stages run again: dvc.lock and metrics/ must come out as they are in git.
 check-reproduction: $(READY)
 	./.ci/check-reproduction
 

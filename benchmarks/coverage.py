@@ -185,7 +185,7 @@ def told(found: cje.Analysis, policy: str, truth: float) -> dict[str, object]:
 
 
 def claimed(found: cje.Analysis, truth: dict[str, float]) -> dict[str, float]:
-    """How many pairs are told apart, how many of them the wrong way round."""
+    """How many pairs differ clearly, how many of them the wrong way round."""
     pairs = found.comparisons[found.comparisons["p_value_corrected"] < 0.05].itertuples()
     signs = [(truth[p.policy_a] - truth[p.policy_b]) * p.difference for p in pairs]
     return {"claims": len(signs), "wrong": sum(sign < 0 for sign in signs)}

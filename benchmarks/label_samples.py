@@ -3,7 +3,7 @@
 The answers are those of the default run, a real model's; its oracle is free, so the truth is known.
 Run `make repro` before. Two questions:
 
-labels: everything as it is, but which answers are labelled is drawn anew: a quarter of the logs,
+labels: everything as it is, but which answers are labelled is drawn again: a quarter of the logs,
 and, for the methods that use them, a hundred fresh answers of every policy, on the same prompts as
 far as there are so many. The truth is the oracle's mean over all fresh draws of the policy, on the
 same prompts. The spread shows what the labels' chance costs. An interval allows for the chance of
@@ -233,7 +233,7 @@ def main() -> None:
     found = pd.DataFrame(rows, columns=COLUMNS)
     lines = [f"{given.samples} samples. Cells: mean error, and root of the mean squared error."]
     for question, title in (
-        ("labels", "The labels drawn anew, all prompts"),
+        ("labels", "The labels drawn again, all prompts"),
         ("halves", "Half of the prompts against the truth on the other half"),
     ):
         own = found[found["question"] == question]

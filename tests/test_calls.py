@@ -186,9 +186,9 @@ def test_few_failures_are_kept_as_such_and_asked_again_in_the_next_run(tmp_path)
     assert outcomes[7].reason == "the prompt is too long"
     table = stage.table()
     assert table["reason"].tolist() == [None] * 7 + ["the prompt is too long"] + [None] * 2
-    mended = FakeBackend()
-    assert texts(calls(tmp_path).replies(questions(10), mended, "t")) == ["yes"] * 10
-    assert sum(mended.asked.values()) == 1
+    fixed = FakeBackend()
+    assert texts(calls(tmp_path).replies(questions(10), fixed, "t")) == ["yes"] * 10
+    assert sum(fixed.asked.values()) == 1
 
 
 def test_too_many_failures_stop_the_stage_with_their_reasons_and_lose_nothing(tmp_path):
@@ -203,7 +203,7 @@ def test_too_many_failures_stop_the_stage_with_their_reasons_and_lose_nothing(tm
     lines = str(error.value).splitlines()
     assert "of 400 calls failed (max_failed_fraction 0.05)" in lines[0]
     assert {line.split(" x ")[1] for line in lines[1:3]} == {"reason a", "reason b"}
-    assert "mend the cause and run again" in lines[-1] and len(lines) <= 5
+    assert "fix the cause and run again" in lines[-1] and len(lines) <= 5
     assert sum(fake.asked.values()) < 60  # it stopped long before the end
     assert sum(stage.store.holds(request) for request in questions(20)) == 20
 

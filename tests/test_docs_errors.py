@@ -175,7 +175,7 @@ provokes("prompt: missing or empty; every row needs a prompt's text")(
 )
 
 
-provokes("… not valid JSON: …; mend the line")(file_of_prompts('{"prompt": "x"'))
+provokes("… not valid JSON: …; fix the line")(file_of_prompts('{"prompt": "x"'))
 
 
 @provokes("needs the package huggingface_hub; run: pip install -e '.[hub]'")
@@ -199,7 +199,7 @@ def without_torch(folder: Path) -> str:
 provokes("none of logs.jsonl, logs.parquet, … is there")(from_files())
 provokes("no draws; give fresh answers of each target policy")(from_files(LOG, draws=False))
 provokes("… is outside judge_range …; set judge_range=…?")(from_files(LOG | {"judge_score": 8}))
-provokes("… in all: mend them, or set on_bad_row=skip")(from_files(LOG | {"judge_score": "good"}))
+provokes("… in all: fix them, or set on_bad_row=skip")(from_files(LOG | {"judge_score": "good"}))
 
 
 @provokes("nothing ties the judge to the oracle")
@@ -254,7 +254,7 @@ def full_disk(folder: Path) -> str:
     return caught(lambda: write_csv(pd.DataFrame({"a": [1]}), Path("/dev/full")))
 
 
-@provokes("not allowed; mend the permissions of the file or its folder")
+@provokes("not allowed; fix the permissions of the file or its folder")
 def no_permission(folder: Path) -> str:
     return disk_problem(PermissionError(errno.EACCES, "Permission denied", "metrics/cost.json"))
 

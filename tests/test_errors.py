@@ -147,7 +147,7 @@ def test_credit_that_ends_midway_stops_at_once_and_what_was_paid_for_is_kept(fol
     with Loopback() as server:
         server.decide = lambda path, body, attempt: "quota-bare" if len(server.calls) > 9 else None
         words = error_of(stage(folder, "generate_logs", server.url))
-        assert "no credit left" in words and "are kept: mend the cause and run again" in words
+        assert "no credit left" in words and "are kept: fix the cause and run again" in words
         asked = len(server.calls)
         assert asked <= 10 + 2 * 4
         server.decide = None
@@ -168,7 +168,7 @@ def test_what_never_ends_is_given_up(folder, asking, fault, words):
     with Loopback() as server:
         server.decide = lambda path, body, attempt: fault
         found = error_of(stage(folder, "generate_logs", server.url))
-    assert words in found and "mend the cause and run again" in found
+    assert words in found and "fix the cause and run again" in found
     assert len(server.calls) < 20 * 4
 
 
@@ -188,7 +188,7 @@ def test_a_server_that_is_not_there_is_named(folder, asking, model, url):
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"base_model": "openia/gpt-4o"}, "there is no provider 'openia'; there are sim/..."),
+        ({"base_model": "openia/gpt-4o"}, "there is no provider 'openia'; there are anthropic/..."),
         ({"base_model": "bse"}, '"bse" is not defined; did you mean "base"?'),
         ({"base_model": SERVER}, "set base_url, as in http://localhost:8000/v1"),
         ({"base_url": "localhost:8000"}, "give an address such as http://localhost:8000/v1"),
@@ -229,7 +229,7 @@ def test_a_file_of_prompts_that_is_wrong(folder, load_prompts, name, content, wo
         path.write_bytes(content)
     settings(folder, prompts=f"data/prompts/{name}")
     found = load_prompts()
-    assert words in found and re.search(r"mend|save|make|needs", found)
+    assert words in found and re.search(r"fix|save|make|needs", found)
 
 
 # What the disk does

@@ -212,7 +212,7 @@ def test_a_bad_log_row_is_named_or_left_out(tmp_path, row, words):
     message = refusal(tmp_path, logs=logs, draws=draws)
     assert f"{tmp_path}/logs.jsonl:2: " in message
     assert words in message
-    assert message.splitlines()[-1] == "1 bad row in all: mend them, or set on_bad_row=skip"
+    assert message.splitlines()[-1] == "1 bad row in all: fix them, or set on_bad_row=skip"
     got = read(tmp_path, logs, draws, on_bad_row="skip")
     assert got.logs["uid"].tolist() == ["p0", "p2"]
     assert got.bad_rows[["file", "line"]].values.tolist() == [[f"{tmp_path}/logs.jsonl", 2]]
@@ -249,7 +249,7 @@ def test_all_files_are_read_before_the_error_and_it_stays_short(tmp_path):
     assert [line.split(":")[0].removeprefix(f"{tmp_path}/") for line in lines[:3]] == [
         "logs.jsonl", "logs.jsonl", "draws/clone.jsonl",
     ]  # fmt: skip
-    assert lines[3:] == ["4 bad rows in all: mend them, or set on_bad_row=skip"]
+    assert lines[3:] == ["4 bad rows in all: fix them, or set on_bad_row=skip"]
 
 
 def test_a_draw_of_a_prompt_whose_log_was_left_out_is_left_out_too(tmp_path):

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from cje.errors import CJEError
+from cje.models.local import files as local_files
 from cje.models.local.files import NAMED, model_path
 from cje.models.local.provider import BACKEND
-from cje.models.local.provider import files as local_files
 from loopback_hub import Hub, serving
 
 GGUF = b"GGUF and so on"

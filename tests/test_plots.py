@@ -150,7 +150,7 @@ def words_of(monkeypatch, tmp_path, figure, *arguments, **options) -> list[str]:
 
 def test_a_refused_policy_has_no_number_in_the_heat_map(monkeypatch, tmp_path):
     words = words_of(monkeypatch, tmp_path, plots.comparison_heatmap, *squares(), base="better")
-    assert "1 of 1 pair of policies told apart (Holm-corrected p < 0.05)" in words
+    assert "1 of 1 pair of policies clearly different (Holm-corrected p < 0.05)" in words
     assert words.count("refused") == 10 + 1 and not any("n/a" in text for text in words)
     assert "better (base)" in words and "d (refused)" in words
 

@@ -149,8 +149,8 @@ def test_a_refused_number_is_struck_out_and_in_no_comparison_or_sum(tmp_path):
             if row[0] != name:
                 assert (cell == "refused") == ("strange" in row[0] + name)
     text = Page(page).text
-    assert "1 of 4 policies is refused, with a projection that nothing upholds: strange" in text
-    assert "What would mend what is refused: strange: log wider." in text
+    assert "1 of 4 policies is refused, with a projection that nothing supports: strange" in text
+    assert "What would fix what is refused: strange: log wider." in text
     known = opened(tmp_path / "run")
     error = known.estimates.drop("strange")["absolute_error"].mean()
     assert "Mean distance to the truth of those that are not refused: raw judge" in text
@@ -291,7 +291,7 @@ def test_other_runs_have_their_report_too(tmp_path, options, words):
 
 def test_what_to_do_where_all_are_refused(tmp_path):
     text = Page(written(write_run(tmp_path / "run", verdicts=("refuse",)))).text
-    assert "What would mend it: better, clone, strange and base: log wider." in text
+    assert "What would fix it: better, clone, strange and base: log wider." in text
 
 
 def test_the_first_prompts_alone_and_none(tmp_path):

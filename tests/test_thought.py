@@ -6,7 +6,7 @@ import pytest
 
 from cje.models.completions import CUT_OFF, chat_reply, text_reply
 from cje.models.requests import CallFailed, Reply
-from cje.models.thought import NOT_TOLD_APART, answer_tokens, apart, without_thought
+from cje.models.thought import NOT_SEPARABLE, answer_tokens, apart, without_thought
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_tokens_and_log_probabilities_are_the_answers_alone(given):
 def test_where_the_server_cannot_tell_the_row_has_none_and_says_so():
     reply = chat_reply(body("Yes.", ["Hm. Ye", "s."], reasoning_content="Hm."), "sampling")
     assert reply.text == "Yes." and reply.tokens is None and reply.token_logprobs is None
-    assert reply.note == NOT_TOLD_APART
+    assert reply.note == NOT_SEPARABLE
 
 
 @pytest.mark.parametrize("content", [None, "", "\n", "<think>Hm"])

@@ -4,7 +4,7 @@ what they import, which is most of the time that short runs take.
 `programs()` is a folder of them for PATH. Each asks the process, over a socket, to run what it was
 called with, in its folder and environment and on its files, and ends as that ends. What an
 interpreter reads when it starts (options but -c and -m, variables of Python and of the number of
-threads) cannot be had of a fork: there the program is the real interpreter.
+threads) is not available for a fork: there the program is the real interpreter.
 """
 
 import atexit

@@ -15,7 +15,7 @@ def task(
     """The redraws of a set with so many labels a target.
 
     redrawn: N of the set's N prompts, with replacement, each a prompt of its own. fixed: the set's
-    prompts as they are, the labels drawn anew. A redraw's number is its seed, so that other
+    prompts as they are, the labels drawn again. A redraw's number is its seed, so that other
     numbers of labels have the same prompts and take labels in the same order: the first quarter of
     a random order is labelled in the logs, the first `labels` of it for every target.
     """

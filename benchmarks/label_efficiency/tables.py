@@ -21,7 +21,7 @@ METHODS = {
     "ours_logps": "**CJE**, with log-probabilities",
 }
 FIGURES = ("error", "coverage", "worst", "width", "claims", "wrong", "regret")
-HEAD = "squared error | covered | worst policy | width | told apart | of these wrong | regret"
+HEAD = "squared error | covered | worst policy | width | differences | wrong | regret"
 
 
 def summary(rows: pd.DataFrame) -> list[str]:

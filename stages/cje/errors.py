@@ -8,8 +8,8 @@ from os import PathLike
 NO_ROOM = {
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: "the disk quota is used up; free some space",
-    errno.EACCES: "not allowed; mend the permissions of the file or its folder",
-    errno.EPERM: "not allowed; mend the permissions of the file or its folder",
+    errno.EACCES: "not allowed; fix the permissions of the file or its folder",
+    errno.EPERM: "not allowed; fix the permissions of the file or its folder",
     errno.EROFS: "the disk is read-only; work in another folder",
     errno.EFBIG: "the file is too large for this disk or account",
     errno.EISDIR: "a folder is in the file's place; move it away",
@@ -19,7 +19,7 @@ NO_ROOM = {
 
 
 class CJEError(ValueError):
-    """Something the user can mend: the message says what is wrong, where, and what to do."""
+    """Something the user can fix: the message says what is wrong, where, and what to do."""
 
 
 class Waiting(CJEError):

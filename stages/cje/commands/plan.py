@@ -240,7 +240,7 @@ def _alternatives(planner: "Planner", size: "Size", prices: "Prices", given: arg
     columns = ["prompts", "labels\non logs", "on each\ntarget", "in all", "half\nwidth", "apart"]
     columns += ["dollars"] + (["hours"] if given.minutes_a_label else [])
     table = new_table(
-        "Alternatives: the widest interval of any policy, the difference that is told apart",
+        "Alternatives: the widest interval of any policy, the smallest difference detected",
         {"": "left"} | dict.fromkeys(columns, "right"),
     )
     half = replace(size, logged=max(size.logged // 2, 2), own=max(size.own // 2, 2))
@@ -281,7 +281,7 @@ def _wanted(aim: "Aim") -> str:
     if aim.within is not None:
         words.append(f"half widths of at most {aim.within:g} for every policy")
     if aim.apart is not None:
-        words.append(f"telling apart policies that differ by {aim.apart:g}, power {aim.power:g}")
+        words.append(f"detecting policies that differ by {aim.apart:g}, power {aim.power:g}")
     return " and ".join(words)
 
 
@@ -323,9 +323,7 @@ def _stopping(aim: "Aim") -> list[str]:
             "fall, so one may look at them after every batch"
         )
     if aim.apart is not None and aim.anytime:
-        lines.append(
-            "the policies are told apart, or the plan's labels are spent: look at any time"
-        )
+        lines.append("the difference is clear, or the plan's labels are spent: look at any time")
     elif aim.apart is not None:
         lines.append(
             "the plan's labels are spent. Who would stop earlier, where a difference shows, needs "

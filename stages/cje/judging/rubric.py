@@ -219,7 +219,7 @@ def _check_uses(name: str, node: nodes.Node) -> None:
             if used.name in NAMES:
                 raise CJEError(
                     f"{name}:{used.lineno}: write {{{{ {used.name} }}}} as it is, outside of "
-                    "loops, filters and assignments: it stands for a fenced text"
+                    "loops, filters and assignments: it is replaced by a fenced text"
                 )
 
 

@@ -96,7 +96,7 @@ def _by_reach(
 
 def given(rows: pd.DataFrame, labels: Labels) -> pd.DataFrame:
     """Table oracle_labels of the answers (with `id` and `oracle_prob`) that have a label: the mean
-    of its `ratings`. Those labelled stand for the others of the policy among the rows."""
+    of its `ratings`. Those labelled represent the others of the policy among the rows."""
     ratings = [labels.ratings(name) for name in rows["id"]]
     found = rows[[*ANSWERS, "oracle_prob"]].assign(
         oracle_score=[mean(given) for given in ratings],

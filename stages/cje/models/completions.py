@@ -9,7 +9,7 @@ from typing import Any, Literal
 from cje.data.endings import finish_reason, is_end
 from cje.data.schemas import VERY_UNLIKELY
 from cje.models.requests import CallFailed, Reply, Request, billed
-from cje.models.thought import NOT_TOLD_APART, answer_tokens, apart
+from cje.models.thought import NOT_SEPARABLE, answer_tokens, apart
 
 ROUNDING = 1e-3  # what a log-probability may be above 0 by rounding
 CUT_OFF = (
@@ -73,7 +73,7 @@ def made_reply(
     called: bool = False,
     logprobs: bool = True,
 ) -> Reply:
-    """The reply of one choice, its parts checked. `thought` is what the server told apart from the
+    """The reply of one choice, its parts checked. `thought` is what the server kept apart from the
     text, `called` whether the model called a tool."""
     said = choice.get("finish_reason")
     reason = "refusal" if refusal else "tool_call" if called else finish_reason(said)
@@ -119,7 +119,7 @@ def _told_tokens(
     if thought:
         own = answer_tokens(tokens, text)
         if own is None or len(values) != len(tokens):
-            return {"note": NOT_TOLD_APART}
+            return {"note": NOT_SEPARABLE}
         tokens, values, ids, kind = tokens[own], values[own], ids and ids[own], "raw"
     reply: dict[str, Any] = {"tokens": tokens, "token_ids": ids}
     try:

@@ -180,7 +180,7 @@ REPLY_FIELDS = frozenset(f.name for f in fields(Reply))
 
 
 class CallFailed(Exception):
-    """A call gave no usable reply. `again`: asking anew may help; `fatal`: no other call of this
+    """A call gave no usable reply. `again`: asking again may help; `fatal`: no other call of this
     model would fare better (a wrong key, an unknown model, a setting that it refuses);
     `retried`: the SDK has tried it several times already; `billed`: there was a reply, or may have
     been one, and it was paid for, `prompt_tokens` and `completion_tokens` where they are known.

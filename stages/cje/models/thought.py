@@ -1,4 +1,4 @@
-"""What a model thought before its answer, told apart from the answer.
+"""What a model thought before its answer, kept apart from the answer.
 
 Models that think mark their thoughts in the text (`<think>...</think>`), where no server took them
 out. What is marked is no part of the answer: neither judged nor scored. A tag counts as one at the
@@ -14,7 +14,9 @@ from cje.models.requests import Reply
 
 TAG = re.compile(r"<(/?)(think|thought)>|\[(/?)(THINK)\]")
 QUOTES = "`'\"\u201c\u2018"
-NOT_TOLD_APART = "the answer's log-probabilities cannot be told from those of the thought before it"
+NOT_SEPARABLE = (
+    "the answer's log-probabilities cannot be separated from those of the thought before it"
+)
 END_TOKENS = 2  # that may follow the answer's own, at most
 
 
@@ -64,7 +66,7 @@ def without_thought(reply: Reply) -> Reply:
         text=answer if answer.strip() else None,
         reasoning=thought,
         logprob_kind=None if own is None else "raw",
-        note=NOT_TOLD_APART if own is None and answer.strip() else None,
+        note=NOT_SEPARABLE if own is None and answer.strip() else None,
         **{name: None if own is None or v is None else v[own] for name, v in given.items()},
     )
 

@@ -128,7 +128,7 @@ def _prompt_rows(path: Path) -> list[tuple[int, Mapping]]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         words = f"cannot be read as {path.suffix[1:]}: {reason}"
-        raise CJEError(f"{path}: {words}; make the file anew, or give another") from error
+        raise CJEError(f"{path}: {words}; create the file again, or give another") from error
 
 
 def _json_row(path: Path, line: int, row: bytes) -> object:
@@ -137,7 +137,7 @@ def _json_row(path: Path, line: int, row: bytes) -> object:
     except UnicodeDecodeError as error:
         problem = f"not UTF-8 text: {error.reason} at byte {error.start}; save the file as UTF-8"
     except json.JSONDecodeError as error:
-        problem = f"not valid JSON: {error.msg} at character {error.pos}; mend the line"
+        problem = f"not valid JSON: {error.msg} at character {error.pos}; fix the line"
     raise CJEError(f"{path}:{line}: {problem}")
 
 

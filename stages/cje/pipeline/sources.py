@@ -28,7 +28,7 @@ from cje.pipeline.choice import (
 from cje.settings import Policy, Settings
 
 CHECKED = Path("data/checked")
-RESCORED = 16  # logged answers that the base policy is asked to score anew
+RESCORED = 16  # logged answers that the base policy is asked to score again
 CHECKED_TABLES = (
     "logs", "draws", "target_logps", "proxy_scores", "oracle_labels", "validation_labels"
 )  # fmt: skip
@@ -159,7 +159,7 @@ class ModelSource:
         return pd.concat(frames, ignore_index=True)
 
     def rescored(self, logs: pd.DataFrame) -> pd.DataFrame:
-        """The first logged answers scored anew under the base policy that gave them."""
+        """The first logged answers scored again under the base policy that gave them."""
         base = self.cast.base
         known = logs["answer"].notna() & logs["sequence_logp"].notna() & logs["reasoning"].isna()
         first = logs[known].head(RESCORED)

@@ -26,7 +26,7 @@ def rivals(run: Run) -> list[str]:
 
 
 def against_base(run: Run) -> list[str]:
-    """Who is better than the base policy, who is worse, and who is not told apart from it."""
+    """Who is better than the base policy, who is worse, and who is neither."""
     found, sentences = run.against_base, []
     for told in ("better", "worse"):
         rows = found[found["told"] == told]
@@ -41,7 +41,7 @@ def against_base(run: Run) -> list[str]:
         sentences.insert(0, f"No policy is better than {run.base} beyond chance.")
     same = list(found.index[found["told"] == "same"])
     if same:
-        sentences.append(f"Not told apart from {run.base}: {listed(same)}.")
+        sentences.append(f"No clear difference from {run.base}: {listed(same)}.")
     return sentences
 
 
@@ -85,7 +85,7 @@ def refusals(run: Run) -> str:
     verb = "is" if count == 1 else "are"
     return (
         f"{count} of {counted(every, 'policy', 'policies')} {verb} refused, with a projection that "
-        f"nothing upholds: {listed(named, NAMED)}."
+        f"nothing supports: {listed(named, NAMED)}."
     )
 
 

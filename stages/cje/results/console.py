@@ -210,7 +210,7 @@ def weights_table(run: Run) -> Table | str:
 
 def print_verdicts(run: Run, console: Console) -> None:
     """Every verdict with its reason: what checks the reliable numbers, and of the others what the
-    guard rails found and what would mend it; last what changes no verdict, in a line each."""
+    guard rails found and what would fix it; last what changes no verdict, in a line each."""
     console.print("\nVerdicts", style="bold")
     verdicts, every = run.estimates["verdict"], len(run.estimates)
     for verdict in Verdict:
@@ -286,7 +286,7 @@ def comparisons_table(run: Run) -> Table:
         "Differences between policies, on the same prompts",
         {
             "pair": "left", "difference": "right", f"{100 * (1 - alpha):g} % interval": "right",
-            "p, Holm": "right", "told apart": "left",
+            "p, Holm": "right", "clear difference": "left",
         },
     )  # fmt: skip
     order = {policy: place for place, policy in enumerate(run.estimates.index)}

@@ -99,7 +99,7 @@ class ArenaAnalyzer:
         return pd.concat([found, pd.Series({"told_apart": apart})]).rename(f"{a} - {b}")
 
     def remedy(self, policy: str) -> str:
-        """What would mend the gravest finding about a policy."""
+        """What would fix the gravest finding about a policy."""
         whose = self.violations["policy"].isin([policy, ""])
         return str(self.violations.loc[whose, "remedy"].iloc[0])
 

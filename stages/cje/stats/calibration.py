@@ -18,7 +18,9 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import isotonic_regression
 
-FEWEST_APART = 5  # labels of answers without a score by which those are told from the others
+FEWEST_APART = (
+    5  # labels of answers without a score by which those are distinguished from the others
+)
 NO_LABELS = 0.5  # what an answer is worth to a fit that saw no label: the middle of the scale
 
 

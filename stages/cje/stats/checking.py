@@ -113,7 +113,7 @@ def _unit(frame: pd.DataFrame, column: str, scale: tuple[float, float], name: st
         setting = "judge_range" if column == "judge_raw" else "oracle_range"
         raise CJEError(
             f"{name}: row {row}: {column}: {float(frame[column].iloc[row])!r} is outside {setting} "
-            f"[{lo:g}, {hi:g}] ({int(bad.sum())} of {len(bad)} rows); mend the score or the range"
+            f"[{lo:g}, {hi:g}] ({int(bad.sum())} of {len(bad)} rows); fix the score or the range"
         )
     return np.clip(unit, 0.0, 1.0)
 

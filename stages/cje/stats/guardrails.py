@@ -1,4 +1,4 @@
-"""Guard rails: when not to believe a number, why, and what would mend it.
+"""Guard rails: when not to believe a number, why, and what would fix it.
 
 Each is a function of the diagnostics of a policy, or of a whole run, in one list, `RAILS`, which
 settings, report, documentation and tests read. What it finds has a severity: a policy with
@@ -481,7 +481,7 @@ def _identical_policy_weights(d: PolicyDiagnostics, limits: Limits) -> Iterator[
     if d.rescored_spread > SAME_POLICY_SD and d.leans_on_weights:
         yield Finding(
             Severity.CRITICAL,
-            f"the base policy's own answers, scored anew, differ by {d.rescored_spread:.2g} each "
+            f"the base policy's own answers, scored again, differ by {d.rescored_spread:.2g} each "
             "(root mean square): the server samples and scores in different ways",
             "a server or a local/... model that scores as it samples"
             + ("" if d.own_labels else f", or {label_answers(d)}"),
@@ -537,7 +537,7 @@ def _no_teacher_forcing(d: PolicyDiagnostics, limits: Limits) -> Iterator[Findin
         yield Finding(
             Severity.WARNING,
             f"{per_cent(d.unscored_share)} of the logged answers have no log-probability under "
-            "it; the others stand for them",
+            "it; the others represent them",
             "score the missing ones again",
         )
 
@@ -615,7 +615,7 @@ def _rows_left_out(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
             Severity.WARNING,
             f"{per_cent(d.left_out)} of its rows were bad and left out: the estimate is of the "
             "others",
-            "mend the rows that metrics/bad_rows.csv lists",
+            "fix the rows that metrics/bad_rows.csv lists",
         )
 
 

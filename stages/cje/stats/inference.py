@@ -59,7 +59,7 @@ class Influence:
 
     @property
     def variance(self) -> float:
-        """Of the estimate, prompts drawn anew by cluster; 0 for a single cluster."""
+        """Of the estimate, prompts redrawn by cluster; 0 for a single cluster."""
         return self.covariance(self)
 
     def covariance(self, other: "Influence") -> float:

@@ -329,7 +329,7 @@ def _refuse_bad_rows(bad_rows: pd.DataFrame, settings: Settings) -> None:
         return
     shown = [f"{r.file}:{r.line}: {r.column}: {r.reason}" for r in bad_rows[:SHOWN].itertuples()]
     rows = "1 bad row" if len(bad_rows) == 1 else f"{len(bad_rows)} bad rows"
-    raise CJEError("\n".join([*shown, f"{rows} in all: mend them, or set on_bad_row=skip"]))
+    raise CJEError("\n".join([*shown, f"{rows} in all: fix them, or set on_bad_row=skip"]))
 
 
 def _refuse_useless(path: Path, rows: list[Row]) -> None:

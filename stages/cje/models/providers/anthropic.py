@@ -175,7 +175,7 @@ def message_arguments(request: Request) -> dict[str, Any]:
 
 
 def parse_message(request: Request, message: Any) -> Reply:
-    """The reply in the JSON of a message; raises CallFailed where it holds none."""
+    """The reply in the JSON of a message; raises CallFailed where it contains none."""
     usage = message.get("usage") if isinstance(message, Mapping) else None
     usage = usage if isinstance(usage, Mapping) else {}
     with billed(_prompt_tokens(usage), usage.get("output_tokens")):
@@ -239,7 +239,7 @@ def _problems(name: str, policy: Policy) -> list[str]:
         )
     if policy.chat_template is not None:
         problems.append(
-            f"chat_template: {policy.chat_template} cannot be had of {name}; "
+            f"chat_template: {policy.chat_template} is not available for {name}; "
             "set chat_template: null"
         )
     return problems

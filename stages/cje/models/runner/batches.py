@@ -114,7 +114,7 @@ class Journal:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Nobody else changes the journal meanwhile; it is read anew."""
+        """Nobody else changes the journal meanwhile; it is read again."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with Lock(self.path.with_suffix(".lock")):
             self.refresh()
@@ -439,7 +439,7 @@ class _Run:
 
     def _stopped(self, words: str) -> CJEError:
         return CJEError(
-            f"{self.provider}: {words}\nnothing is lost: run again, and it is looked for anew"
+            f"{self.provider}: {words}\nnothing is lost: run again, and it is looked for again"
         )
 
 

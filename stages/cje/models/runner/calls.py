@@ -37,7 +37,7 @@ from cje.settings import Settings
 
 CLAIMED_AT_ONCE = 1024  # requests that a model in process is asked in one go
 REASONS_SHOWN = 3
-LOST = CallFailed("its reply is damaged; run again, and it is asked anew")
+LOST = CallFailed("its reply is damaged; run again, and it is asked again")
 
 Outcome = Reply | CallFailed
 Look = Callable[[list[Outcome]], str | None]
@@ -385,7 +385,7 @@ class Calls:
         shown = [f"{n:,} x {reason}" for reason, n in reasons.most_common(REASONS_SHOWN)]
         if len(reasons) > REASONS_SHOWN:
             shown.append(f"and {len(reasons) - REASONS_SHOWN} other reasons")
-        words = "all replies so far are kept: mend the cause and run again"
+        words = "all replies so far are kept: fix the cause and run again"
         if fatal is not None:
             raise CJEError(f"{model}: {fatal.reason}\n{words}")
         share = self.settings.max_failed_fraction

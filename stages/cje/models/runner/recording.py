@@ -183,7 +183,7 @@ def _read(path: Path, columns: list[str]) -> pa.Table:
         reason = str(error).splitlines()[0]
         raise CJEError(
             f"{path}: this recording cannot be read ({reason}); take it from git again, or move "
-            "it away and its replies are asked anew"
+            "it away and its replies are asked again"
         ) from None
 
 

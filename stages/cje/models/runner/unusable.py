@@ -78,7 +78,7 @@ class UnusableReplies:
             return
         if size == self.read:
             return
-        if size < self.read:  # it was begun anew
+        if size < self.read:  # it was begun again
             self.read = 0
             self._found.clear()
         with self.path.open("rb") as file:

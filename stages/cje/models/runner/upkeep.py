@@ -123,7 +123,7 @@ def export_replies(
         if keys is None or record.key in keys:
             found.setdefault(record.key, record)
     if not found:
-        raise CJEError(f"{folder}: holds none of the replies to export; run dvc repro first")
+        raise CJEError(f"{folder}: contains none of the replies to export; run dvc repro first")
     count = write_recording(to, found.values(), settings, made)
     return count, 0 if keys is None else len(set(keys) - set(found))
 

@@ -54,7 +54,7 @@ def comparison_heatmap(
         if not {a, b} & refused and np.isfinite(p_values.loc[a, b])
     ]
     title = f"{sum(p < alpha for p in pairs)} of {counted(len(pairs), 'pair')} of policies "
-    title += f"told apart (Holm-corrected p < {alpha:g})"
+    title += f"clearly different (Holm-corrected p < {alpha:g})"
     subtitle = "Each cell: row minus column and p-value;  * p < 0.05   ** p < 0.01   *** p < 0.001"
     if len(order) < 2:
         title, subtitle = "No pair of policies to compare", ""
@@ -154,7 +154,7 @@ def _column_labels(order: Sequence[str], count: int) -> tuple[list[str], bool]:
 
 
 def _p_value_key(axes: Axes, refused: bool) -> None:
-    """The colours' meaning, from "row better" through "not told apart" to "row worse"."""
+    """The colours' meaning, from "row better" through "no clear difference" to "row worse"."""
     limits = [f"p < {limit:g}" for limit in P_LEVELS]
     colours = [*ROW_BETTER, PALE, *reversed(ROW_WORSE)]
     words = [*limits, "p ≥ 0.05", *reversed(limits)]

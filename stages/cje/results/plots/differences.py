@@ -43,7 +43,7 @@ def differences(
     """
     rows = table.sort_values("difference", ascending=False, kind="stable")
     refused = [name for name in verdicts.index if verdicts[name] == Verdict.REFUSE and name != base]
-    words = f"On the same prompts, {100 * (1 - alpha):g} % intervals; told apart where "
+    words = f"On the same prompts, {100 * (1 - alpha):g} % intervals; clearly different where "
     words += f"p < {alpha:g}, Holm-corrected for all pairs"
     title = differences_title(rows, wrap(base, 34, 1), 24)
     with drawing(path, title, words if len(rows) else "") as figure:
@@ -74,7 +74,7 @@ def differences(
         axes.set_xlabel(f"Expected oracle utility less that of {wrap(base, 40, 1)}")
         seen = [told for told in TOLD_STYLES if told in set(rows["told"])]
         handles = [Line2D([], [], markersize=9, linewidth=2, **TOLD_STYLES[told]) for told in seen]
-        legend = {"better": "better than the base", "worse": "worse", "same": "not told apart"}
+        legend = {"better": "better than the base", "worse": "worse", "same": "no clear difference"}
         figure.legend(
             handles, [legend[t] for t in seen], loc="outside lower center", ncols=3, fontsize=11
         )

@@ -50,7 +50,7 @@ FONTS = (
 WIDTH, HEIGHT, DPI = 10.0, 6.25, 160  # inches, inches, pixels per inch
 
 PALE = "#EFEFEF"
-# Lines of policies: Okabe and Ito's palette, told apart with every form of colour blindness.
+# Lines of policies: Okabe and Ito's palette, distinct with every form of colour blindness.
 POLICY_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#555555")
 STATUS_COLOURS = {Status.GOOD: BLUE, Status.WARNING: AMBER, Status.CRITICAL: RED}
 VERDICT_STYLES = {

@@ -54,7 +54,7 @@ class AgainstBase:
 @dataclass(frozen=True)
 class Comparisons:
     """Policies in the order of the ranking, a row of cells each (None: with itself), and how many
-    pairs are told apart of those that may be believed."""
+    pairs differ clearly of those that may be believed."""
 
     policies: list[str]
     refused: set[str]
@@ -64,11 +64,11 @@ class Comparisons:
     against: AgainstBase
 
 
-TOLD = {"better": "better", "worse": "worse", "same": "not told apart"}
+TOLD = {"better": "better", "worse": "worse", "same": "no clear difference"}
 WORDS = {
     "better": "row is better",
     "worse": "row is worse",
-    "same": "not told apart",
+    "same": "no clear difference",
     "refused": "refused",
 }
 

@@ -11,7 +11,7 @@ from cje.vocabulary import Severity
 
 @dataclass(frozen=True)
 class Headline:
-    """A title, paragraphs under it, and what would mend the estimates that are refused."""
+    """A title, paragraphs under it, and what would fix the estimates that are refused."""
 
     title: str
     sentences: list[str]

@@ -1,4 +1,4 @@
-"""What the guard rails found: by code what it means, whom it concerns, what mends it."""
+"""What the guard rails found: by code what it means, whom it concerns, what fixes it."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ MEANINGS = {rail.code: f"{rail.meaning[0].upper()}{rail.meaning[1:]}." for rail 
 
 @dataclass(frozen=True)
 class Remedy:
-    """What would mend the cases: (policy, message); the policy is empty where all are meant."""
+    """What would fix the cases: (policy, message); the policy is empty where all are meant."""
 
     words: str
     cases: list[tuple[str, str]]
