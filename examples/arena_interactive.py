@@ -12,6 +12,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "stages"))  # installed or not
 
-from cje.results.notebook import ArenaAnalyzer
+from cje import ArenaAnalyzer
 
 __all__ = ["ArenaAnalyzer"]

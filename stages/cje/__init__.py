@@ -4,16 +4,20 @@ import os
 import sys
 
 INTERRUPTED = "interrupted: the replies so far are kept, run again to go on"
-__all__ = ["Analysis", "CJEError", "__version__", "analyze"]
+__all__ = ["Analysis", "ArenaAnalyzer", "CJEError", "__version__", "analyze"]
 DISTRIBUTION = "cje-pipeline"  # `cje` and `cje-eval` are other projects' names on the package index
 
 
 def __getattr__(name: str):
-    """Import `analyze` and `Analysis` when first used: most stages need neither."""
+    """Import what the library offers when first used: most stages need none of them."""
     if name in ("Analysis", "analyze"):
         from cje.stats import analysis
 
         return getattr(analysis, name)
+    if name == "ArenaAnalyzer":
+        from cje.results.notebook import ArenaAnalyzer
+
+        return ArenaAnalyzer
     if name == "CJEError":
         from cje.errors import CJEError
 
