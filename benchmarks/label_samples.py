@@ -35,11 +35,12 @@ from cje.data.frames import KEY, answer_frames
 from cje.data.tables import read_table
 from cje.judging.checks import parse_checks, utility
 from cje.pipeline.stage import DATA
+from cje.results.run import against
 from cje.settings import load_settings
 from cje.vocabulary import Verdict
 from pages import put_between
 
-LABELLED, OWN, Z = 0.25, 100, 1.96
+LABELLED, OWN, Z, ALPHA = 0.25, 100, 1.96, 0.05
 MARKS = ("<!-- tables -->", "<!-- end of tables -->")
 METHODS = {  # whether a method sees labels on the policies' own answers, and its options
     "dr-cpo": (True, {}),
@@ -53,7 +54,7 @@ METHODS = {  # whether a method sees labels on the policies' own answers, and it
 JUDGED = ("dr-cpo", "dr-cpo, logs alone")
 ALONE, PEER, RAW = "own labels alone", "ppi_py", "raw judge"
 HERE = str(Path(__file__).resolve().parent)
-COLUMNS = ["question", "method", "policy", "gap", "half", "verdict"]
+COLUMNS = ["question", "method", "policy", "gap", "half", "verdict", "told"]
 
 
 @cache
@@ -107,11 +108,13 @@ def estimates(
     known = by_policy.sem() if question == "halves" else truth * 0
     rows = []
     for method, (checked, options) in METHODS.items():
-        found = cje.analyze(logs, own if checked else none, logps, seed=seed, **options).estimates
+        analysis = cje.analyze(logs, own if checked else none, logps, seed=seed, **options)
+        found = analysis.estimates
+        told = against(analysis.comparisons, found.index[-1], found.index, ALPHA)["told"]
         for policy, row in found.loc[list(truth.index)].iterrows():
             half = np.hypot((row["ci_high"] - row["ci_low"]) / 2, Z * known[policy])
             gap = row["v_hat"] - truth[policy]
-            rows.append((question, method, policy, gap, half, row["verdict"]))
+            rows.append((question, method, policy, gap, half, row["verdict"], told.get(policy)))
     for policy, answers in own.groupby("policy"):
         labels, scores = answers["oracle_score"].dropna(), answers["judge_raw"].dropna()
         found = {
@@ -122,7 +125,7 @@ def estimates(
         for method, estimate in found.items():
             if estimate is not None:
                 half = np.hypot(estimate[1], Z * known[policy])
-                rows.append((question, method, policy, estimate[0] - truth[policy], half, "-"))
+                rows.append((question, method, policy, estimate[0] - truth[policy], half, "-", None))
     return rows
 
 
@@ -217,6 +220,17 @@ def verdict_table(rows: pd.DataFrame) -> list[str]:
     return lines
 
 
+def told_table(rows: pd.DataFrame) -> list[str]:
+    """How often dr-cpo, with own labels, tells each policy apart from the base policy."""
+    own = rows[rows["method"] == JUDGED[0]]
+    policies = list(dict.fromkeys(own["policy"]))
+    lines = [f"| {JUDGED[0]} | {' | '.join(policies)} |", f"|{'---|' * (len(policies) + 1)}"]
+    for word, words in (("better", "better"), ("worse", "worse"), ("same", "not told apart")):
+        shares = [own.loc[own["policy"] == policy, "told"].eq(word).mean() for policy in policies]
+        lines.append(f"| {words} | {' | '.join(f'{share:.1%}' for share in shares)} |")
+    return lines
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--samples", type=int, default=200)
@@ -240,6 +254,9 @@ def main() -> None:
         lines += ["", f"### {title}", "", *table(own), "", "Covered, and mean half width:", ""]
         lines += [*coverage_table(own), "", "Verdicts:", "", *verdict_table(own)]
         lines += ["", "By verdict:", "", *by_verdict_table(own)]
+        if question == "labels":
+            lines += ["", "Told apart from the base, Holm-corrected for all pairs, p < 0.05:", ""]
+            lines += told_table(own)
     text = "\n".join(lines)
     print(text)
     if given.write:

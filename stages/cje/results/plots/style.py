@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -47,6 +48,7 @@ FONTS = (
     "Yu Gothic", "Malgun Gothic", "Arial Unicode MS", "Noto Sans Arabic", "Noto Sans Devanagari",
     "Noto Emoji",
 )  # fmt: skip
+WEIGHTS = (400, 700)  # normal and bold
 WIDTH, HEIGHT, DPI = 10.0, 6.25, 160  # inches, inches, pixels per inch
 
 PALE = "#EFEFEF"
@@ -100,7 +102,24 @@ def _settle(figure: Figure) -> None:
 def installed_fonts() -> list[str]:
     """Those of `FONTS` that are here; DejaVu Sans comes with matplotlib."""
     here = set(font_manager.get_font_names())
-    return [name for name in FONTS if name in here]
+    names = [name for name in FONTS if name in here]
+    for name in names:
+        _fill_weights(name)
+    return names
+
+
+def _fill_weights(family: str) -> None:
+    """Enter the nearest font of the family for a weight that it lacks: matplotlib takes that one
+    anyway, and warns, at every drawing, whether or not a letter of it is drawn."""
+    fonts = font_manager.fontManager.ttflist
+    upright_last = sorted(
+        (font for font in fonts if font.name == family), key=lambda font: font.style == "normal"
+    )
+    own = {font_manager.weight_dict.get(font.weight, font.weight): font for font in upright_last}
+    for weight in WEIGHTS:
+        if weight not in own:
+            nearest = min(own, key=lambda other: abs(other - weight))
+            fonts.append(replace(own[nearest], weight=weight))
 
 
 def message(figure: Figure, text: str) -> None:
