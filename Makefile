@@ -16,7 +16,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 # The packages of a file, counted as they are found; a pipe would hide that pip fails.
 define install
 { $(VENV)/bin/python -m pip install --disable-pip-version-check --progress-bar off \
-    --requirement $(1) || touch $(VENV)/failed; } \
+    --use-pep517 --requirement $(1) || touch $(VENV)/failed; } \
   | awk '/^(Collecting|Requirement already)/ {printf "\r  %d packages found", ++n; fflush()} \
          /^Installing/ {printf "\r  %d packages found, installing", n; fflush()} END {print ""}'; \
 if test -e $(VENV)/failed; then rm $(VENV)/failed; exit 1; fi

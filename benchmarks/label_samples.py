@@ -35,8 +35,8 @@ from cje.data.frames import KEY, answer_frames
 from cje.data.tables import read_table
 from cje.judging.checks import parse_checks, utility
 from cje.pipeline.stage import DATA
-from cje.results.run import against
 from cje.settings import load_settings
+from cje.stats.inference import against
 from cje.vocabulary import Verdict
 from pages import put_between
 
@@ -125,7 +125,8 @@ def estimates(
         for method, estimate in found.items():
             if estimate is not None:
                 half = np.hypot(estimate[1], Z * known[policy])
-                rows.append((question, method, policy, estimate[0] - truth[policy], half, "-", None))
+                gap = estimate[0] - truth[policy]
+                rows.append((question, method, policy, gap, half, "-", None))
     return rows
 
 

@@ -1,5 +1,6 @@
 """The figures: the same bytes every time, no case that breaks them, data that says the same."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -120,6 +121,21 @@ def test_a_users_style_changes_nothing(tmp_path):
         plots.estimates(tmp_path / "b.png", table())
         assert matplotlib.rcParams["font.size"] == 30
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_a_font_of_one_weight_gives_no_warnings(tmp_path, monkeypatch, caplog):
+    from matplotlib import font_manager
+
+    from cje.results.plots import style
+
+    fonts = font_manager.fontManager.ttflist
+    sans = next(font for font in fonts if font.name == "DejaVu Sans" and font.style == "normal")
+    one = dataclasses.replace(sans, name="Noto Sans CJK SC", weight=350)
+    others = [font for font in fonts if font.name != one.name]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [*others, one])
+    monkeypatch.setattr(style, "installed_fonts", style.installed_fonts.__wrapped__)
+    plots.estimates(tmp_path / "a.png", table(2))  # has bold words and others
+    assert one.name in style.installed_fonts() and not caplog.messages
 
 
 def test_data_of_the_estimates_and_comparisons():

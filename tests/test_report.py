@@ -129,20 +129,20 @@ def test_the_answer_comes_first_and_its_numbers_are_those_of_the_metrics(project
         value = results[policy]
         assert row[1] == f"{value['v_hat']:.3f}"
         assert row[2] == f"{value['ci_low']:.3f} to {value['ci_high']:.3f}"
-        assert row[4] == f"{found['calibrated_judge']:.3f}"
-        assert row[5].startswith(f"{value['labels']} own label")
-        assert ("exact weights" in row[5]) == (value["evidence"] == "both")
+        assert row[4:6] == [f"{found[name]:.3f}" for name in ("raw_judge", "calibrated_judge")]
+        assert row[6].startswith(f"{value['labels']} own label")
+        assert ("exact weights" in row[6]) == (value["evidence"] == "both")
         truth = checked[policy]
-        assert row[6].startswith(f"{truth['oracle_truth']:.3f} ± {truth['se_truth']:.3f}")
-        assert row[6].endswith("inside" if truth["covered"] else "outside")
-        assert row[7].strip() == truth["verdict"]
+        assert row[7].startswith(f"{truth['oracle_truth']:.3f} ± {truth['se_truth']:.3f}")
+        assert row[7].endswith("inside" if truth["covered"] else "outside")
+        assert row[8].strip() == truth["verdict"]
 
 
 def test_a_refused_number_is_struck_out_and_in_no_comparison_or_sum(tmp_path):
     page = written(write_run(tmp_path / "run"))
     rows = {name_of(row[0]): row for row in Page(page).rows["answer"][1:]}
-    assert list(rows)[-1] == "strange" and rows["strange"][7].strip() == "refused"
-    assert f"<s>{rows['strange'][1]}</s>" in page and rows["strange"][5] == "nothing"
+    assert list(rows)[-1] == "strange" and rows["strange"][8].strip() == "refused"
+    assert f"<s>{rows['strange'][1]}</s>" in page and rows["strange"][6] == "nothing"
     header, *cells = Page(page).rows["comparisons"]
     for row in cells:
         for name, cell in zip(header[1:], row[1:], strict=True):

@@ -167,8 +167,8 @@ def test_weights_and_fresh_answers_of_a_policy(show, folder):
     place = int(np.argmax(weights))
     page.wait_for_selector(f"#list li:first-child [data-prompt='{place}']")
     assert f"weight {weights[place]:.3f}" in page.locator("#list li").first.inner_text()
-    page.get_by_label("Numbers of").select_option("logged answers (base)")
-    assert page.locator("#sort option:checked").inner_text() == "order of the table"
+    page.get_by_label("Numbers of").select_option("base, logged")
+    assert page.locator("#sort option:checked").inner_text() == "table order"
 
 
 def test_the_keyboard_does_everything(show, folder):

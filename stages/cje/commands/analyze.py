@@ -40,13 +40,13 @@ def analyze_run(given: argparse.Namespace, console: Console) -> None:
     console.print("Run: this project's last" if run.folder == Path() else f"Run: {run.folder}")
     console.print(estimates_table(run, console.width))
     console.print(*conclusion(run), sep="\n", style="bold")
-    console.print(intervals_table(run))
-    console.print(truth_table(run))
+    console.print(intervals_table(run, console.width))
+    console.print(truth_table(run, console.width))
     console.print(*validation_lines(run), sep="\n")
     console.print("\nCalibration of the judge", style="bold")
     console.print(*calibration_lines(run), sep="\n")
-    console.print(comparisons_table(run))
-    console.print(weights_table(run))
+    console.print(comparisons_table(run, console.width))
+    console.print(weights_table(run, console.width))
     if given.csv:
         write_csv(run.estimates.reset_index(), given.csv)
         console.print(f"Table: {given.csv}", soft_wrap=True)
@@ -64,12 +64,10 @@ def validation_lines(run: Run) -> list[str]:
         return ["No label that the estimates did not use: raise max_samples or oracle_samples."]
     if known.empty:
         return ["No estimate that is not refused has such labels."]
-    covered = int(known["covered"].astype(bool).sum())
+    largest = known["absolute_error"].idxmax()
     return [
-        f"{covered} of {len(known)} intervals agree with the truth; "
-        f"mean distance {known['absolute_error'].mean():.3f}, largest "
-        f"{known['absolute_error'].max():.3f} ({known['absolute_error'].idxmax()})",
         *distances(run),
+        f"Largest distance of an estimate: {number(known['absolute_error'].max())} ({largest}).",
     ]
 
 

@@ -30,7 +30,7 @@ MEANINGS = {rail.code: rail.meaning for rail in RAILS}
 NARROW = 74  # columns below which headings are stacked
 WRAPPING = ("policy", "pair", "issues", "model")
 PIPED_WIDTH = 100
-LINE = 50  # characters of a drawn interval
+LINE, SHORT_LINE = 50, 20  # characters of a drawn interval, at most and at least
 
 
 def screen() -> Console:
@@ -127,26 +127,28 @@ def named(run: Run, policy: str) -> str:
     return f"{policy} (base)" if policy == run.base and policy != "base" else policy
 
 
-def truth_table(run: Run) -> Table:
-    """The estimates against the oracle's labels that none of them used."""
-    table = new_table(
-        "Against the oracle's truth",
-        {
-            "policy": "left", "estimate": "right", "oracle truth": "right", "labels": "right",
-            "distance": "right", "truth is": "left", "calibrated judge": "right",
-        },
-    )  # fmt: skip
+def truth_table(run: Run, width: int) -> Table:
+    """The estimates against the oracle's labels that none of them used; on a narrow screen without
+    what `estimates_table` has."""
+    columns = {
+        "policy": "left", "estimate": "right", "oracle truth": "right", "labels": "right",
+        "distance": "right", "truth is": "left", "calibrated judge": "right",
+    }  # fmt: skip
+    narrow = width < NARROW
+    if narrow:
+        del columns["estimate"], columns["calibrated judge"]
+    table = new_table("Against the oracle's truth", columns)
     for policy, row in run.estimates.dropna(subset=["oracle_truth"]).iterrows():
         struck = "strike" if row["verdict"] == Verdict.REFUSE else ""
-        table.add_row(
-            Text(named(run, policy)),
-            Text(number(row["v_hat"]), struck),
+        cells = [
             f"{number(row['oracle_truth'])} ± {number(row['se_truth'])}",
             f"{row['truth_labels']:,.0f}",
             Text(number(row["absolute_error"]), struck),
             "inside" if row["covered"] else "outside",
-            number(row["calibrated_judge"]),
-        )
+        ]
+        if not narrow:
+            cells = [Text(number(row["v_hat"]), struck), *cells, number(row["calibrated_judge"])]
+        table.add_row(Text(named(run, policy)), *cells)
     return table
 
 
@@ -169,9 +171,9 @@ def legend(run: Run, width: int) -> list[str]:
     return [*lines, looks(run.settings.intervals)]
 
 
-def weights_table(run: Run) -> Table | str:
+def weights_table(run: Run, width: int) -> Table | str:
     """How well the logs reach each policy: the weights that its estimate used, and the exact ones
-    of its log-probabilities, used or not."""
+    of its log-probabilities, used or not; on a narrow screen without issues and reach."""
     facts = run.diagnostics
     used = facts["weights"] != WeightKind.NONE
     if not used.any() and facts["sequence_ess"].isna().all():
@@ -179,31 +181,33 @@ def weights_table(run: Run) -> Table | str:
             "\nImportance weights: none. There are no log-probabilities, and no estimate uses "
             "learned weights."
         )
-    table = new_table(
-        "Importance weights",
-        {
-            "policy": "left", "weights": "left", "ESS": "right", "exact ESS": "right",
-            "exact mean": "right", "reach": "left", "status": "left", "issues": "left",
-        },
-    )  # fmt: skip
+    columns = {
+        "policy": "left", "weights": "left", "ESS": "right", "exact\nESS": "right",
+        "exact\nmean": "right", "status": "left", "reach": "left", "issues": "left",
+    }  # fmt: skip
+    narrow = width < NARROW
+    if narrow:
+        del columns["reach"], columns["issues"]
+    table = new_table("Importance weights", columns)
     issues = run.weight_issues
     for policy, row in facts.iterrows():
         status, reach, mean = row["status"], row["reach"], row["sequence_mean_weight"]
+        found = ", ".join(issues[policy]).replace("_", " ") or "none"
         table.add_row(
             Text(named(run, policy)),
             row["weights"],
             percent(row["ess"]) if used[policy] else "-",
             percent(row["sequence_ess"]),
             "-" if pd.isna(mean) else f"{mean:.2f}",
-            "-" if pd.isna(row["sequence_ess"]) else reach,
             Text(status, STATUS_STYLES[status]) if used[policy] else Text("not used", "dim"),
-            ", ".join(issues[policy]).replace("_", " ") or "none",
+            *([] if narrow else ["-" if pd.isna(row["sequence_ess"]) else reach, found]),
         )
     table.caption = (
         "ESS: the share of the logs that still speak once they are weighted to the policy; exact: "
-        "by its log-probabilities, whose mean weight is 1 where the logs reach all of its answers; "
-        "reach: how far those would carry an estimate. One that does not use them stands on its "
-        "own labels, whatever they are, or is refused."
+        "by its log-probabilities, whose mean weight is 1 where the logs reach all of its answers"
+        + ("" if narrow else "; reach: how far those would carry an estimate")
+        + ". An estimate that does not use them stands on its own labels, whatever they are, or is "
+        "refused."
     )
     return table
 
@@ -251,27 +255,30 @@ def indented(text: Text, by: int = 2) -> Padding:
     return Padding(text, (0, 0, 0, by), expand=False)
 
 
-def intervals_table(run: Run) -> Table:
-    """Every interval on one scale, in text."""
+def intervals_table(run: Run, width: int) -> Table:
+    """Every interval on one scale, in text, as long as the screen allows."""
     found = run.estimates
+    names = [named(run, policy) for policy in found.index]
+    length = min(max(width - max(map(len, names), default=0) - 2, SHORT_LINE), LINE)
     ends = found[["ci_low", "ci_high", "oracle_truth"]]
     low, high = float(ends.min().min()), float(ends.max().max())
-    ruler = f"{low:.3f}{f'{high:.3f}':>{LINE - 5}}"
+    ruler = f"{low:.3f}{f'{high:.3f}':>{length - 5}}"
     table = new_table("Intervals", {"policy": "left", ruler: "left"})
     for policy, row in found.iterrows():
         places = [
-            None if pd.isna(value) else round((value - low) / ((high - low) or 1) * (LINE - 1))
+            None if pd.isna(value) else round((value - low) / ((high - low) or 1) * (length - 1))
             for value in row[["ci_low", "v_hat", "ci_high", "oracle_truth"]]
         ]
-        drawn = line(*places, "." if row["verdict"] == Verdict.REFUSE else "-")
+        stroke = "." if row["verdict"] == Verdict.REFUSE else "-"
+        drawn = line(length, *places, stroke)
         table.add_row(Text(named(run, policy)), Text(drawn, style=VERDICT_STYLES[row["verdict"]]))
     table.caption = "o: estimate, x: oracle truth, *: both; dotted: refused"
     return table
 
 
-def line(low: int, value: int, high: int, truth: int | None, stroke: str = "-") -> str:
-    """An interval drawn in characters."""
-    drawn = [" "] * LINE
+def line(length: int, low: int, value: int, high: int, truth: int | None, stroke: str = "-") -> str:
+    """An interval drawn in `length` characters."""
+    drawn = [" "] * length
     drawn[low : high + 1] = stroke * (high + 1 - low)
     if truth is not None:
         drawn[truth] = "x"
@@ -279,16 +286,17 @@ def line(low: int, value: int, high: int, truth: int | None, stroke: str = "-") 
     return "".join(drawn)
 
 
-def comparisons_table(run: Run) -> Table:
-    """Every pair of policies that are not refused: difference, interval, Holm-corrected p-value."""
-    alpha = run.settings.alpha
-    table = new_table(
-        "Differences between policies, on the same prompts",
-        {
-            "pair": "left", "difference": "right", f"{100 * (1 - alpha):g} % interval": "right",
-            "p, Holm": "right", "clear difference": "left",
-        },
-    )  # fmt: skip
+def comparisons_table(run: Run, width: int) -> Table:
+    """Every pair of policies that are not refused: difference, interval, Holm-corrected p-value,
+    and on a wide screen in a word whether the difference is clear."""
+    alpha, narrow = run.settings.alpha, width < NARROW
+    columns = {
+        "pair": "left", "difference": "right", f"{100 * (1 - alpha):g} % interval": "right",
+        "p, Holm": "right", "clear difference": "left",
+    }  # fmt: skip
+    if narrow:
+        del columns["clear difference"]
+    table = new_table("Differences between policies, on the same prompts", columns)
     order = {policy: place for place, policy in enumerate(run.estimates.index)}
     rows = []
     for row in run.comparisons.to_dict("records"):
@@ -303,10 +311,12 @@ def comparisons_table(run: Run) -> Table:
         table.add_row(
             Text(pair), number(difference, "+.3f"), interval(low, high, "+.3f"),
             p_value(p).removeprefix("p ").removeprefix("= "),
-            Text(word, style={"yes": GREEN}.get(word, "dim")),
+            *([] if narrow else [Text(word, style={"yes": GREEN}.get(word, "dim"))]),
         )  # fmt: skip
+    notes = [f"A difference is clear where p, Holm-corrected, is below {alpha:g}."] if narrow else []
     if run.refused:
-        table.caption = f"Refused, so in no comparison: {', '.join(run.refused)}"
+        notes.append(f"Refused, so in no comparison: {', '.join(run.refused)}")
+    table.caption = "\n".join(notes) or None
     return table
 
 

@@ -151,6 +151,19 @@ def calibration_report(
     return report
 
 
+def score_bins(scores: np.ndarray, most: int, least: int) -> np.ndarray:
+    """The bin of each score, (n,) int, to draw a curve by: up to `most` bins of about as many
+    scores, and of `least` or more. Equal scores share one; where there are no more different ones
+    than `most`, each is a bin, however few it has."""
+    scores = np.asarray(scores, dtype=float)
+    different, place = np.unique(scores, return_inverse=True)
+    if different.size <= most:
+        return place
+    count = int(np.clip(scores.size // least, 1, most))
+    edges = np.unique(np.quantile(scores, np.linspace(0, 1, count + 1)))
+    return np.searchsorted(edges[1:-1], scores, side="right")
+
+
 def _gaps(error: np.ndarray, fitted: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
     """The mean absolute gap over tenths of the rows ordered by `fitted`, and what chance alone
     would show: E|N(0, se)| = se sqrt(2 / pi) of each tenth's mean."""

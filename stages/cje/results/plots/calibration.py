@@ -11,6 +11,7 @@ from scipy.special import stdtrit
 
 from cje.results.plots.style import (
     CURVE_POINTS,
+    IN_ROW,
     MAX_BINS,
     MAX_POINTS,
     PALE,
@@ -25,6 +26,11 @@ from cje.results.plots.style import (
     row_font,
 )
 from cje.results.theme import AMBER, BLUE, GREY, INK
+from cje.stats.calibration import score_bins
+
+PER_BIN = 10  # labels, at least, where there are many scores
+DOT, LARGEST = 16.0, 30  # area of a label, and of so many on one place at most
+STEPS = 80  # bins of a histogram
 
 
 def calibration_curve(
@@ -65,7 +71,10 @@ def calibration_curve(
         panels = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios, squeeze=False)
         top = panels[0, 0]
         shown = np.argsort(judge, kind="stable")[:: max(1, judge.size // MAX_POINTS)]
-        top.scatter(judge[shown], oracle[shown], s=16, color=GREY, alpha=0.3, linewidths=0)
+        places = np.column_stack([judge, oracle])[shown]
+        points, counts = np.unique(places, axis=0, return_counts=True)
+        area = np.maximum(DOT * counts * min(1.0, LARGEST / counts.max()), DOT)
+        top.scatter(*points.T, s=area, color=GREY, alpha=0.3, linewidths=0)
         everything = np.concatenate([judge, curve[0], *draws.values()])
         low, high = everything.min(), everything.max()
         pad = 0.04 * (high - low) or 0.05
@@ -87,7 +96,8 @@ def calibration_curve(
             Line2D([], [], color=INK, linewidth=1, linestyle=(0, (4, 3))),
             Line2D([], [], color=GREY, marker="o", markersize=5, linewidth=0, alpha=0.6),
         ]
-        names = ["binned mean, 95 % interval", "fitted calibrator", "judge = oracle", "one label"]
+        label = "one label" if counts.max() == 1 else "labels"
+        names = ["binned mean, 95 % interval", "fitted calibrator", "judge = oracle", label]
         top.legend(
             handles, names, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, fontsize=11,
             borderaxespad=0.2, handlelength=1.8, columnspacing=1.6, borderpad=0,
@@ -112,13 +122,11 @@ def calibration_curve_data(
 
 
 def _binned(judge: np.ndarray, oracle: np.ndarray) -> pd.DataFrame:
-    """Means of bins of about equal counts, with the half width of a 95 % t interval (NaN for a
-    bin of one label). Equal scores share a bin."""
+    """Means of `score_bins`, with the half width of a 95 % t interval (NaN for a bin of one
+    label)."""
     if not judge.size:
         return pd.DataFrame({"judge_raw": [], "oracle_score": [], "half_width": []})
-    bins = int(np.clip(judge.size // 10, 1, MAX_BINS))
-    edges = np.unique(np.quantile(judge, np.linspace(0, 1, bins + 1)))
-    place = np.searchsorted(edges[1:-1], judge, side="right")
+    place = score_bins(judge, MAX_BINS, PER_BIN)
     groups = pd.DataFrame({"judge_raw": judge, "oracle_score": oracle}).groupby(place)
     means, spread, count = groups.mean(), groups["oracle_score"].std(), groups.size()
     return means.assign(half_width=stdtrit(count - 1, 0.975) * spread / np.sqrt(count))
@@ -132,7 +140,11 @@ def _draw_histograms(
 ) -> None:
     """One strip a policy; what lies outside the labelled range in another colour."""
     low, high = range_covered
-    edges = np.linspace(*limits, 81)
+    # The ends of the range in the middle of a bin: a score that is there is within the range.
+    span = limits[1] - limits[0]
+    step = (high - low) / max(round(STEPS * (high - low) / span), 1) or span / STEPS
+    before, after = np.ceil((low - limits[0]) / step), np.ceil((limits[1] - low) / step)
+    edges = low + step * (np.arange(-before, after + 2) - 0.5)
     size = row_font(len(draws), biggest=11)
     for place, scores in enumerate(draws.values()):
         outside = scores[(scores < low) | (scores > high)]
@@ -141,10 +153,10 @@ def _draw_histograms(
         words = f"{100 * outside.size / scores.size:.1f} % outside" if scores.size else "no draws"
         axes.annotate(
             words, (1.01, place + 0.35), xycoords=axes.get_yaxis_transform(), fontsize=size,
-            va="center", color=AMBER if outside.size else "#555555",
+            color=AMBER if outside.size else "#555555", **IN_ROW,
         )  # fmt: skip
     axes.set_ylim(len(draws) - 0.1, -0.5)
     policy_ticks(axes, list(draws), size, width=22, offset=0.35)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.axvspan(low, high, color=PALE, zorder=0)
+    axes.axvspan(low - step / 2, high + step / 2, color=PALE, zorder=0)

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from cje.results.plots.style import (
+    IN_ROW,
     drawing,
     interval_mark,
     message,
@@ -54,17 +55,17 @@ def differences(
         names = [*rows.index, *refused]
         low, high = reach(rows[["difference", "ci_low", "ci_high"]].to_numpy(float), 0.0)
         axes.set(xlim=(low, high), ylim=(len(names) - 0.4, -0.6))
-        axes.axvline(0, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=0.5)
+        axes.axvline(0, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=0.6)  # above the grid
         size, right = row_font(len(names)), axes.get_yaxis_transform()
         for place, row in enumerate(rows.itertuples()):
             style = TOLD_STYLES[row.told]
             interval_mark(axes, place, row.difference, row.ci_low, row.ci_high, style, 10, 2.4)
             text = f"{number(row.difference, '+.3f')}  "
             text += f"{number(row.ci_low, '+.3f')} to {number(row.ci_high, '+.3f')}"
-            axes.text(1.02, place, text, transform=right, fontsize=size, va="center", color=INK)
+            axes.text(1.02, place, text, transform=right, fontsize=size, color=INK, **IN_ROW)
         for place in range(len(rows), len(names)):
-            axes.text(1.02, place, "refused", transform=right, fontsize=size, va="center",
-                      color=GREY)  # fmt: skip
+            axes.text(1.02, place, "refused", transform=right, fontsize=size, color=GREY,
+                      **IN_ROW)  # fmt: skip
         policy_ticks(axes, names, size)
         for label, name in zip(axes.get_yticklabels(), names, strict=True):
             label.set_color(GREY if name in refused else INK)

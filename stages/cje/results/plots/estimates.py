@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from cje.results.plots.style import (
+    IN_ROW,
     VERDICT_STYLES,
     VERDICT_WORDS,
     counted,
@@ -132,5 +133,5 @@ def _estimate_row(axes: Axes, place: int, row: pd.Series, size: float) -> None:
     numbers = f"{number(row['v_hat'])}   {number(row['ci_low'])} to {number(row['ci_high'])}"
     if row["verdict"] == Verdict.REFUSE:
         numbers = "".join(mark + "\N{COMBINING LONG STROKE OVERLAY}" for mark in numbers)
-    text = {"transform": right, "fontsize": size, "va": "center", "color": style["color"]}
+    text = {"transform": right, "fontsize": size, "color": style["color"], **IN_ROW}
     axes.text(1.02, place, numbers, **text)

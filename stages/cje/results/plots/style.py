@@ -49,6 +49,7 @@ FONTS = (
     "Noto Emoji",
 )  # fmt: skip
 WEIGHTS = (400, 700)  # normal and bold
+IN_ROW = {"va": "center_baseline", "linespacing": 0.95}  # words that stand on one line
 WIDTH, HEIGHT, DPI = 10.0, 6.25, 160  # inches, inches, pixels per inch
 
 PALE = "#EFEFEF"
@@ -180,7 +181,7 @@ def policy_ticks(
     axes: Axes, names: Sequence[str], size: float, *, width: int = 26, offset: float = 0.0
 ) -> None:
     labels = [wrap(name, width) for name in names]
-    axes.set_yticks(np.arange(len(names)) + offset, labels, fontsize=size, linespacing=0.95)
+    axes.set_yticks(np.arange(len(names)) + offset, labels, fontsize=size, **IN_ROW)
 
 
 def ridge(

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 
 from cje.results.plots.style import (
     CURVE_POINTS,
+    IN_ROW,
     POLICY_COLOURS,
     STATUS_COLOURS,
     drawing,
@@ -24,6 +25,8 @@ from cje.results.plots.style import (
 )
 from cje.results.theme import GREY, INK
 from cje.vocabulary import WeightKind
+
+ON_WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}  # words that a line may cross
 
 
 def weight_dashboard(
@@ -107,7 +110,7 @@ def _ess_bars(
             if name not in weights and pd.notna(exact):
                 axes.barh(place, 100 * exact, height=0.62, color="#D5D5D5")
                 words = f"{percent(exact)}, not used"
-            aside = {"va": "center", "fontsize": size, "color": "#666666", "style": "italic"}
+            aside = {"fontsize": size, "color": "#666666", "style": "italic", **IN_ROW}
             axes.text(100 * max(thresholds) + 2, place, words, **aside)
             continue
         colour = STATUS_COLOURS.get(row["status"], GREY)
@@ -117,13 +120,13 @@ def _ess_bars(
         inside = share > 75 and not learned
         words = f"{percent(row['ess'])}, learned" if learned else percent(row["ess"])
         if learned and share > 60:  # beside its own bar it would leave the chart
-            axes.text(97, place, words, ha="right", va="center", fontsize=size, color=INK,
-                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5})  # fmt: skip
+            axes.text(97, place, words, ha="right", fontsize=size, color=INK, bbox=ON_WHITE,
+                      **IN_ROW)  # fmt: skip
             continue
         axes.text(
             share + (-2 if inside else 2), place, words,
-            ha="right" if inside else "left", va="center", fontsize=size,
-            color="white" if inside else INK,
+            ha="right" if inside else "left", fontsize=size, **IN_ROW,
+            color="white" if inside else INK, bbox=None if inside else ON_WHITE,
         )  # fmt: skip
     for threshold in thresholds:
         axes.axvline(100 * threshold, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=0.5)
@@ -164,7 +167,7 @@ def _weight_numbers(
             for x, words in zip(
                 columns.values(), [f"{row['mean_weight']:.3g}", *shares], strict=True
             ):
-                axes.text(x, place, words, transform=right, ha="right", va="center", fontsize=size)
+                axes.text(x, place, words, transform=right, ha="right", fontsize=size, **IN_ROW)
     axes.set_axis_off()
 
 

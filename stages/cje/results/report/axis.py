@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cje.results.words import number
+
 STEPS = (1, 2, 5, 10)
 
 
@@ -32,7 +34,9 @@ class Axis:
         first = int(np.ceil(self.low / step - 1e-9))
         last = int(np.floor(self.high / step + 1e-9))
         digits = max(0, -int(np.floor(np.log10(step) + 1e-9)))
-        return [(self.at(k * step), f"{k * step:.{digits}f}") for k in range(first, last + 1)]
+        return [
+            (self.at(k * step), number(k * step, f".{digits}f")) for k in range(first, last + 1)
+        ]
 
 
 def axis_over(values: Iterable[float], start: float, end: float) -> Axis:

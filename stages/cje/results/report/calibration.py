@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
 from cje.results.report.axis import Axis, axis_over
 from cje.results.run import Run
 from cje.results.words import counted, interval, number
+from cje.stats.calibration import score_bins
 
 WIDTH, HEIGHT = 620, 320
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 26, 44
@@ -115,7 +115,7 @@ def ceiling(run: Run) -> list[tuple[str, str, str]]:
 def binned(labelled: pd.DataFrame) -> pd.DataFrame:
     """Means of bins of about as many labels: `judge`, `oracle`, `labels`, and the ends of a 95 % t
     interval, `low` and `high`, on [0, 1]."""
-    groups = labelled.groupby(places(labelled["judge_raw"], BINS, PER_BIN))
+    groups = labelled.groupby(score_bins(labelled["judge_raw"], BINS, PER_BIN))
     labels = groups.size()
     means = groups["oracle_score"].mean()
     spread = groups["oracle_score"].std().fillna(0) / labels**0.5
@@ -134,16 +134,7 @@ def binned(labelled: pd.DataFrame) -> pd.DataFrame:
 def fitted(logs: pd.DataFrame) -> pd.DataFrame:
     """The mean calibrated reward by judge score of the logged answers: `judge`, `reward`."""
     known = logs.dropna(subset=["judge_raw", "calibrated_reward"])
-    groups = known.groupby(places(known["judge_raw"], CURVE_POINTS, 1))
+    groups = known.groupby(score_bins(known["judge_raw"], CURVE_POINTS, 1))
     return pd.DataFrame(
         {"judge": groups["judge_raw"].mean(), "reward": groups["calibrated_reward"].mean()}
     )
-
-
-def places(scores: pd.Series, most: int, least: int) -> np.ndarray:
-    """The bin of each score: up to `most` of `least` scores or more; equal scores share one."""
-    count = int(np.clip(len(scores) // least, 1, most))
-    if not len(scores):
-        return np.array([], dtype=int)
-    edges = np.unique(np.quantile(scores, np.linspace(0, 1, count + 1)))
-    return np.searchsorted(edges[1:-1], scores, side="right")

@@ -48,7 +48,7 @@ def row_of(policy: str, row: pd.Series) -> Overlap:
         why=str(row["why"]),
         used=percent(row["ess"]) if used else "none",
         exact=percent(row["sequence_ess"]),
-        mean=number(row["sequence_mean_weight"], ".3g"),
+        mean=number(row["sequence_mean_weight"], ".2f"),
         reach=UNKNOWN if pd.isna(row["sequence_ess"]) else str(row["reach"]),
         status=STATUSES[row["status"]] if used else "",
         used_share=bar(row["ess"]) if used else None,

@@ -26,6 +26,7 @@ class Standing:
     interval: str
     truth: str
     covered: str
+    raw_judge: str
     judge: str
     evidence: str
     marks: dict[str, float | None]
@@ -66,6 +67,7 @@ def standing(run: Run, policy: str, row: pd.Series, axis: Axis) -> Standing:
         interval=interval(row["ci_low"], row["ci_high"]),
         truth=truth,
         covered=("inside" if row["covered"] else "outside") if known else "",
+        raw_judge=number(row["raw_judge"]),
         judge=number(row["calibrated_judge"]),
         evidence=evidence(row),
         marks=marks,

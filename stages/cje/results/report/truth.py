@@ -11,7 +11,7 @@ from cje.vocabulary import Verdict
 @dataclass(frozen=True)
 class Truth:
     """`summary` in sentences; a row a policy with labels that its estimate did not use: policy,
-    labels, truth, estimate, distance, `inside` or `outside`, calibrated judge, whether
+    labels, truth, estimate, distance, `inside` or `outside`, raw and calibrated judge, whether
     it is refused."""
 
     summary: list[str]
@@ -37,6 +37,7 @@ def truth(run: Run) -> Truth:
             "estimate": number(row["v_hat"]),
             "distance": number(row["absolute_error"]),
             "covered": "inside" if row["covered"] else "outside",
+            "raw_judge": number(row["raw_judge"]),
             "judge": number(row["calibrated_judge"]),
             "refused": row["verdict"] == Verdict.REFUSE,
         }

@@ -173,7 +173,7 @@ async function start() {
   texts = new Chunks("texts");
   tokens = new Chunks("tokens");
   byId("group").append(
-    option(0, `logged answers (${index.base})`),
+    option(0, `${index.base}, logged`),
     ...index.policies.map((name, place) => option(place + 1, name)),
   );
   byId("group").addEventListener("change", limitSorts);
