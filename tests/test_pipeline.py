@@ -10,6 +10,7 @@ from itertools import combinations
 from pathlib import Path
 from statistics import mean, stdev
 
+import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
@@ -17,6 +18,7 @@ from arena import copy_arena_sample
 from cje.errors import CJEError
 from cje.results.run import open_run
 from pipeline import ROOT, STAGES, commit, experiment, new_project, ran, rerun, restore, run
+from recomputed import compared, own_label_estimates
 
 SMALL = {
     "max_samples": 120,
@@ -110,6 +112,44 @@ def project(tmp_path_factory) -> Path:
 def repo(project: Path):
     yield project
     restore(project)
+
+
+def test_the_numbers_are_those_of_the_tables(project):
+    """Everything that people read, computed anew from data/ by other code."""
+    found, near = open_run(project), {"rtol": 0, "atol": 2e-5, "check_names": False}
+    tables = {name: pd.read_parquet(project / f"data/{name}.parquet") for name in (
+        "rewards", "validation_labels", "influence"
+    )}  # fmt: skip
+    rewards, checked, psi = tables.values()
+    by_policy = rewards.groupby("policy")
+    policies = list(found.estimates.index)
+    told = found.estimates.astype({"labels": int})
+
+    used = rewards.loc[rewards["oracle_score"].notna(), "uid"]
+    unseen = checked[~checked["uid"].isin(used)].groupby("policy")["oracle_score"]
+    low, high = YAML(typ="safe").load(project / "params.yaml")["oracle_range"]
+    prompts = psi["uid"].nunique()
+    expected = {
+        "raw_judge": by_policy["judge_raw"].mean(),
+        "calibrated_judge": by_policy["calibrated_reward"].mean(),
+        "labels": by_policy["oracle_score"].count(),
+        "oracle_truth": (unseen.mean() - low) / (high - low),
+        "se_truth": unseen.sem() / (high - low) * (prompts / (prompts - 1)) ** 0.5,
+    }
+    for name, values in expected.items():
+        pd.testing.assert_series_equal(told[name], values[policies], **near)
+
+    own = told.index[told["evidence"] == "own labels"]
+    again = own_label_estimates(rewards, found.base)
+    pd.testing.assert_frame_equal(told.loc[own, list(again)], again.loc[own], **near)
+    assert len(own) >= 2
+
+    wide = psi.pivot(index="uid", columns="policy", values="psi")
+    pd.testing.assert_series_equal(told["v_hat"], wide.mean()[policies], **near)
+    pairs = found.comparisons.set_index(["policy_a", "policy_b"])
+    order = list(dict.fromkeys([a for pair in pairs.index for a in pair]))
+    again = compared(wide[order]).loc[pairs.index, list(pairs)]
+    pd.testing.assert_frame_equal(pairs, again, **near)
 
 
 def metrics(repo: Path, name: str) -> dict:

@@ -202,7 +202,10 @@ def estimate(
         diagnostics=_facts_frame(facts),
         violations=guardrails.violations_frame(violations),
         influence=pd.DataFrame(
-            {policy: e.influence.value + e.influence.psi for policy, e in found.items()},
+            {
+                p: e.influence.value + e.influence.psi - e.influence.psi.mean()
+                for p, e in found.items()
+            },
             index=pd.Index(samples.uids, name="uid"),
         ),
         importance_weights=pd.DataFrame(
