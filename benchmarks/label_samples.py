@@ -222,11 +222,12 @@ def verdict_table(rows: pd.DataFrame) -> list[str]:
 
 
 def told_table(rows: pd.DataFrame) -> list[str]:
-    """How often dr-cpo, with own labels, tells each policy apart from the base policy."""
+    """How often dr-cpo, with own labels, finds each policy clearly different from the base."""
     own = rows[rows["method"] == JUDGED[0]]
     policies = list(dict.fromkeys(own["policy"]))
     lines = [f"| {JUDGED[0]} | {' | '.join(policies)} |", f"|{'---|' * (len(policies) + 1)}"]
-    for word, words in (("better", "better"), ("worse", "worse"), ("same", "not told apart")):
+    named = {"better": "better", "worse": "worse", "same": "not clearly different"}
+    for word, words in named.items():
         shares = [own.loc[own["policy"] == policy, "told"].eq(word).mean() for policy in policies]
         lines.append(f"| {words} | {' | '.join(f'{share:.1%}' for share in shares)} |")
     return lines
@@ -256,8 +257,8 @@ def main() -> None:
         lines += [*coverage_table(own), "", "Verdicts:", "", *verdict_table(own)]
         lines += ["", "By verdict:", "", *by_verdict_table(own)]
         if question == "labels":
-            lines += ["", "Told apart from the base, Holm-corrected for all pairs, p < 0.05:", ""]
-            lines += told_table(own)
+            title = "Clearly different from the base (p < 0.05, Holm-corrected for all pairs):"
+            lines += ["", title, "", *told_table(own)]
     text = "\n".join(lines)
     print(text)
     if given.write:

@@ -238,9 +238,7 @@ def test_a_models_name_tells_its_provider(model, parts):
 
 
 def test_what_no_provider_has_is_named_with_what_there_is():
-    with pytest.raises(
-        CJEError, match=r"nope/x: there is no provider 'nope'; there are anthr"
-    ):
+    with pytest.raises(CJEError, match=r"nope/x: there is no provider 'nope'; there are anthr"):
         provider_for("nope/x")
     with pytest.raises(CJEError, match=r"base_model: sim/judge is no simulated policy; .*sim/base"):
         check_model("sim/judge", "policy", "base_model")

@@ -313,7 +313,8 @@ def comparisons_table(run: Run, width: int) -> Table:
             p_value(p).removeprefix("p ").removeprefix("= "),
             *([] if narrow else [Text(word, style={"yes": GREEN}.get(word, "dim"))]),
         )  # fmt: skip
-    notes = [f"A difference is clear where p, Holm-corrected, is below {alpha:g}."] if narrow else []
+    clear = f"A difference is clear where p, Holm-corrected, is below {alpha:g}."
+    notes = [clear] if narrow else []
     if run.refused:
         notes.append(f"Refused, so in no comparison: {', '.join(run.refused)}")
     table.caption = "\n".join(notes) or None
