@@ -76,7 +76,8 @@ def test_people_label_and_the_verdict_follows(tmp_path):
 
     environment = os.environ | {"PYTHONPATH": str(repo / "stages"), "PYTHONUNBUFFERED": "1"}
     page = subprocess.Popen(
-        [*cje, "--watch", str(listed - FIRST), "--port", "0"], cwd=repo, env=environment,
+        [*cje, "--watch", str(listed - FIRST), "--within", "0.4", "--port", "0"], cwd=repo,
+        env=environment,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=interruptible,
     )  # fmt: skip
     try:
@@ -90,7 +91,7 @@ def test_people_label_and_the_verdict_follows(tmp_path):
             label = told(task["prompt"], task["answer"])
             task = post(address, "/mark", {"id": task["id"], "label": label})["task"]
         words = ""
-        while "for one look" not in words:
+        while not re.search("You can stop: |Do not stop yet: ", words):
             line = page.stdout.readline()
             assert line, words
             words += line
@@ -98,7 +99,8 @@ def test_people_label_and_the_verdict_follows(tmp_path):
         words += page.communicate(timeout=60)[0]
     finally:
         page.kill()
-    assert f"After {listed - FIRST} marks here" in words
+    assert f"After {listed - FIRST} marks here" in words and "for one look" in words
+    assert "You can stop: every half width is at most 0.4" in words
     assert f"{listed - FIRST} marks were saved in labels/labels.jsonl" in words
     assert f"{listed} of {listed} answers of the list are labelled" in words
     assert verdict(repo) in ("reliable", "caution")

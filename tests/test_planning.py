@@ -1,17 +1,26 @@
 """A plan keeps what it promises, costs the least, and says what it assumed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import cje
 from cje.cli import main
+from cje.commands.stopping import standing
 from cje.errors import CJEError
+from cje.results import answer
+from cje.results.run import Run
+from cje.settings import parse_settings
 from cje.stats.planning import Aim, Planner, Prices, Size, guessed, pilot
+from cje.stats.spreads import doubt, steadied
+from reported import write_run
 from worlds import models
 
 PRICES = Prices(label=0.01, prompt=0.001)
 FREE = Prices(0.0, 0.0)
+SETTINGS = {"base_model": "sim/base", "target_models": ["sim/better"]}
 GUESS = {"policies": 4, "mean": 0.6, "spread": 0.25, "judge": 0.6, "between": 0.4}
 
 
@@ -26,16 +35,22 @@ def frames(seed: int, labels: int) -> dict[str, pd.DataFrame]:
 
 
 def test_the_widths_reached_are_those_planned():
-    planned, reached, told = [], [], []
+    planned, ranges, reached, told = [], [], [], []
     for seed in range(12):
         found = pilot(**frames(seed, 40))
-        got = Planner(found, Aim(within=0.05)).reach(Size(400, 100, 80))
+        planner = Planner(found, Aim(within=0.05))
+        got = planner.reach(Size(400, 100, 80))
+        ranges.append(planner.likely(Size(400, 100, 80)))
         planned.append(pd.Series(got.half_widths, found.policies))
         told.append(got.apart)
         later = cje.analyze(**frames(100 + seed, 80))
         reached.append(half_widths(later).reindex(found.policies))
     ratio = pd.DataFrame(reached).mean() / pd.DataFrame(planned).mean()
     assert ratio.between(0.9, 1.1).all(), ratio
+    widest = pd.DataFrame(reached).max(axis=1).to_numpy()
+    low, high = np.transpose(ranges)
+    held = (low[:, None] <= widest) & (widest <= high[:, None])
+    assert held.mean() > 0.85 and (high / low).mean() < 1.4, (held.mean(), high / low)
     assert 0 < np.mean(told) < 0.3
 
 
@@ -55,6 +70,32 @@ def test_prices_decide_where_the_money_goes():
     assert cheap_prompts.prompts > cheap_labels.prompts
     assert cheap_prompts.labels(4) < cheap_labels.labels(4)
     assert planner.plan(FREE, 20_000).labels(4) <= 1.01 * cheap_prompts.labels(4)
+
+
+def test_variances_are_drawn_together_as_far_as_they_are_noise():
+    rng = np.random.default_rng(3)
+    noise = 0.08 * (0.8 * np.eye(12) + 0.2)
+    alike, apart, doubted = [], [], []
+    for _ in range(200):
+        errors = rng.multivariate_normal(np.zeros(12), noise)
+        found, error = steadied(np.exp(errors), noise)
+        alike.append([np.log(found).std(), errors.std()])
+        doubted.append([np.log(found).mean() ** 2, error.mean()])
+        true = np.where(np.arange(12) == 5, 3.0, 1.0)
+        apart.append(np.log(steadied(true * np.exp(errors), noise)[0] / true)[5] - errors[5])
+    assert np.divide(*np.mean(alike, axis=0)) < 0.6
+    assert np.divide(*np.mean(doubted, axis=0)) == pytest.approx(1, abs=0.25)
+    assert np.min(apart) >= -0.5 * 0.08**0.5 - 1e-9  # the one unlike all others is moved little
+    two = np.array([0.1, 0.4])
+    assert steadied(two, noise[:2, :2])[0] is two  # of two nothing tells which is the odd one
+
+
+def test_kurtosis_says_how_well_a_variance_is_known():
+    rng = np.random.default_rng(5)
+    values = rng.standard_t(9, size=(4000, 40, 3))
+    spread = np.log((values**2).mean(axis=1)).var(axis=0).mean()
+    seen = np.mean([np.diag(doubt(v, np.ones((40, 3), bool)).known) for v in values[:400]])
+    assert seen == pytest.approx(spread, rel=0.25)
 
 
 def test_what_cannot_be_reached_has_no_plan():
@@ -129,3 +170,28 @@ def test_a_plan_that_cannot_be_is_refused_in_words(words, problem, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match=problem):
         main(["plan", *words])
+
+
+def test_a_run_that_has_reached_its_aim_is_told_to_stop(tmp_path):
+    def said(run: Run, **aim) -> str:
+        reached, lines = standing(run, Aim(**aim), None)
+        assert reached == lines[0].startswith("You can stop: ")
+        return " ".join(lines)
+
+    run = Run(write_run(tmp_path / "run", verdicts=("reliable",)), parse_settings(SETTINGS))
+    assert "at most 0.05 (the widest, of" in said(run, within=0.05)
+    assert "One may look at widths after every batch" in said(run, within=0.05)
+    assert "Do not stop yet: not every half width is at most 0.03" in said(run, within=0.03)
+    words = said(run, apart=0.05)
+    assert "all policies are told apart" in words and "a number of labels that was set" in words
+    anytime = replace(run, settings=parse_settings(SETTINGS | {"intervals": "anytime"}))
+    assert "valid at any time: who looked" in said(anytime, apart=0.05)
+    pairs = run.folder / "metrics" / "comparisons.csv"
+    pairs.write_text(pairs.read_text().replace("0.004", "0.4"))
+    missing = said(Run(run.folder, run.settings), within=0.03, apart=0.05)
+    assert "a difference of 0.05 would not be told" in missing and " and not every" not in missing
+    refused = Run(write_run(tmp_path / "refused"), run.settings)
+    assert "Do not stop yet: strange is refused" in said(refused, within=0.1)
+    assert answer.looking(run) == []
+    (run.folder / "metrics" / "labels.json").write_text('{"waiting": 3}')
+    assert "set beforehand" in answer.looking(Run(run.folder, run.settings))[0]

@@ -16,6 +16,7 @@ from rich.console import Console
 from cje.errors import CJEError, writing
 from cje.pipeline.stage import DATA
 from cje.settings import Settings, load_settings
+from cje.vocabulary import Intervals
 
 if TYPE_CHECKING:
     from cje.stats.sampling import Design
@@ -55,6 +56,16 @@ def add(commands) -> None:
         "--watch", type=positive, nargs="?", const=BATCH, metavar="N",
         help=f"estimate again after every N labels [{BATCH}], and say what is known",
     )  # fmt: skip
+    label.add_argument(
+        "--within", type=float, metavar="W",
+        help="with --watch: say when every half width is at most W, and one can stop",
+    )  # fmt: skip
+    label.add_argument(
+        "--apart",
+        type=float,
+        metavar="D",
+        help="with --watch: say when policies that differ by D are told apart",
+    )
     label.add_argument("--rater", metavar="NAME", help="who labels [the user's name here]")
     label.add_argument("--port", type=int, help="of the page [8765 where it is free]")
     label.add_argument("--open", action="store_true", help="open the page in the browser")
@@ -67,6 +78,16 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return number
+
+
+def check_aim(given: argparse.Namespace) -> None:
+    """Raise CJEError for an aim that cannot be, or that nothing watches."""
+    for name, most in (("within", 0.5), ("apart", 1.0)):
+        value = getattr(given, name)
+        if value is not None and not 0 < value < most:
+            raise CJEError(f"--{name}: {value:g} is not between 0 and {most:g}")
+        if value is not None and not given.watch:
+            raise CJEError(f"--{name}: goes with --watch; or ask: cje plan --{name} {value:g}")
 
 
 @dataclass(frozen=True)
@@ -98,6 +119,7 @@ class Tables:
 
 def label_answers(given: argparse.Namespace, console: Console) -> None:
     """Whatever the options say, the page in the end."""
+    check_aim(given)
     settings = load_settings()
     if given.add:
         settings = add_labels(given, settings, console)
@@ -266,8 +288,11 @@ def serve(
     try:
         if given.watch:
             from cje.commands.watching import watch
+            from cje.stats.planning import Aim
 
-            watch(session, given.watch, console)
+            anytime = settings.intervals is Intervals.ANYTIME
+            aim = Aim(given.within, given.apart, alpha=settings.alpha, anytime=anytime)
+            watch(session, given.watch, aim, console)
         while server.is_alive():
             server.join(1)
     except KeyboardInterrupt:

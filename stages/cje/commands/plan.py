@@ -13,6 +13,7 @@ from cje.vocabulary import Intervals
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cje.results.run import Run
     from cje.stats.planning import Aim, Pilot, Planner, Prices, Size
 
 READERS = {".csv": "read_csv", ".parquet": "read_parquet", ".jsonl": "read_json"}
@@ -69,7 +70,8 @@ def add(commands) -> None:
 
 def print_plan(given: argparse.Namespace, console: Console) -> None:
     """The plan, what else would reach, and what was assumed."""
-    from cje.stats.planning import Aim, Planner
+    from cje.commands.stopping import standing
+    from cje.stats.planning import LIKELY, Aim, Planner
 
     _check(given)
     pilot, facts = _pilot(given)
@@ -78,6 +80,13 @@ def print_plan(given: argparse.Namespace, console: Console) -> None:
     prices, price_words = _prices(given, facts, pilot.policies)
     aim = Aim(given.within, given.apart, given.power, facts["alpha"], facts["anytime"])
     most = given.most_prompts or MORE_PROMPTS * facts["prompts"]
+    if facts["run"] is not None:
+        reached, lines = standing(facts["run"], _as_the_run(aim, facts["run"]), pilot)
+        console.print(lines[0], style="bold", soft_wrap=True, markup=False)
+        for line in lines[1:]:
+            console.print(line, soft_wrap=True)
+        if reached:
+            return
     planner = Planner(pilot, aim)
     size = planner.plan(prices, most)
     if size is None:
@@ -91,6 +100,13 @@ def print_plan(given: argparse.Namespace, console: Console) -> None:
         f"{size.own:,} on each of {len(pilot.policies) - 1} targets ({labels:,} in all), "
         f"{_cost(prices, size, pilot, given)}.",
         style="bold", soft_wrap=True,
+    )  # fmt: skip
+    low, high = planner.likely(size)
+    console.print(
+        f"The widest half width is then {planner.reach(size).half_widths.max():.3f}; in "
+        f"{100 * LIKELY:.0f} of 100 runs it lies between {low:.3f} and {high:.3f}, by the luck of "
+        f"{'the labels' if given.spread is not None else 'the labels and of the pilot'}.",
+        soft_wrap=True,
     )  # fmt: skip
     share = round(size.logged / size.prompts, 4)
     console.print(
@@ -133,6 +149,7 @@ def _pilot(given: argparse.Namespace) -> tuple["Pilot", dict]:
     from cje.stats.planning import guessed, pilot
 
     facts = {"alpha": 0.05, "anytime": False, "prompts": 1000, "label": None, "prompt": None}
+    facts["run"] = None
     if given.spread is not None:
         words = (
             f"guesses: utility {given.mean:g}, standard deviation {given.spread:g}; correlation of "
@@ -151,16 +168,14 @@ def _pilot(given: argparse.Namespace) -> tuple["Pilot", dict]:
 
 
 def _of_run(given: argparse.Namespace, facts: dict) -> tuple["Pilot", dict]:
+    from cje.commands.stopping import pilot_of
     from cje.data.frames import rewarded_frames
-    from cje.data.tables import read_table
     from cje.results.run import open_run
-    from cje.stats.planning import pilot
 
     run = open_run(given.run_dir)
+    found, prompts = pilot_of(run), len(run.prompts)
     logs, draws = rewarded_frames(run.data, run.settings)
-    found = pilot(logs, draws, base=run.base, folds=run.settings.folds, seed=run.settings.seed)
-    prompts = len(read_table(run.data / "prompts.parquet", "prompts", ["uid"]))
-    facts |= {"prompts": prompts, "alpha": run.settings.alpha}
+    facts |= {"run": run, "prompts": prompts, "alpha": run.settings.alpha}
     facts["anytime"] = run.settings.intervals is Intervals.ANYTIME
     stages = run.metrics("cost").get("by_stage", {})
     labels = sum(stages.get(name, {}).get("calls", 0) for name in ("oracle_label", "validate"))
@@ -174,6 +189,13 @@ def _of_run(given: argparse.Namespace, facts: dict) -> tuple["Pilot", dict]:
     return found, facts | {"words": [words, *_facts(found, logs, draws)]}
 
 
+def _as_the_run(aim: "Aim", run: "Run") -> "Aim":
+    """The aim under the run's own kind of intervals."""
+    from dataclasses import replace
+
+    return replace(aim, anytime=run.settings.intervals is Intervals.ANYTIME)
+
+
 def _facts(found: "Pilot", logs: "pd.DataFrame", draws: "pd.DataFrame") -> list[str]:
     import numpy as np
 
@@ -183,8 +205,7 @@ def _facts(found: "Pilot", logs: "pd.DataFrame", draws: "pd.DataFrame") -> list[
     rest = np.diag(found.left)[1:] ** 0.5
     return [
         f"its labels: {int(logs['oracle_score'].notna().sum()):,} on the logs, "
-        f"{int(known.min()):,} to {int(known.max()):,} on each of {len(known)} targets; what they "
-        f"do not know of the spread moves widths by about {100 / (2 * known.min()) ** 0.5:.0f} %",
+        f"{int(known.min()):,} to {int(known.max()):,} on each of {len(known)} targets",
         f"standard deviation of the utility {whole.min():.2f} to {whole.max():.2f}; of what judge "
         f"and base label leave {rest.min():.2f} to {rest.max():.2f}",
     ]
@@ -237,7 +258,15 @@ def _alternatives(planner: "Planner", size: "Size", prices: "Prices", given: arg
 
     from cje.stats.planning import Planner
 
-    columns = ["prompts", "labels\non logs", "on each\ntarget", "in all", "half\nwidth", "apart"]
+    columns = [
+        "prompts",
+        "labels\non logs",
+        "on each\ntarget",
+        "in all",
+        "half\nwidth",
+        "likely",
+        "apart",
+    ]
     columns += ["dollars"] + (["hours"] if given.minutes_a_label else [])
     table = new_table(
         "Alternatives: the widest interval of any policy, the smallest difference detected",
@@ -261,9 +290,10 @@ def _alternatives(planner: "Planner", size: "Size", prices: "Prices", given: arg
     policies = len(planner.pilot.policies)
     for name, of, found in rows:
         reached, labels = of.reach(found), found.labels(policies)
+        low, high = of.likely(found)
         cells = [
             name, f"{found.prompts:,}", f"{found.logged:,}", f"{found.own:,}", f"{labels:,}",
-            f"{reached.half_widths.max():.3f}", f"{reached.apart:.3f}",
+            f"{reached.half_widths.max():.3f}", f"{low:.3f} to {high:.3f}", f"{reached.apart:.3f}",
             _dollars(prices.dollars(found, policies)),
         ]  # fmt: skip
         if given.minutes_a_label:

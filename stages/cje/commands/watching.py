@@ -8,16 +8,20 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cje.commands.stopping import pilot_of, standing
+from cje.errors import CJEError
 from cje.labelling.session import Session
 from cje.results.console import VERDICT_STYLES, new_table
 from cje.results.run import Run, open_run
 from cje.results.words import interval, looks, number
+from cje.stats.planning import Aim
 
 QUIET = 120.0  # seconds without a label after which a smaller batch is estimated, too
 
 
-def watch(session: Session, every: int, console: Console) -> None:
-    """Run the pipeline after every `every` marks of the session, and print what it finds."""
+def watch(session: Session, every: int, aim: Aim, console: Console) -> None:
+    """Run the pipeline after every `every` marks of the session, and print what it finds, and
+    whether that reaches the aim."""
     known, seen, since = 0, 0, time.monotonic()
     while True:
         time.sleep(0.5)
@@ -26,10 +30,10 @@ def watch(session: Session, every: int, console: Console) -> None:
         new = seen - known
         if new >= every or (new and time.monotonic() - since > QUIET):
             known = seen
-            estimate(seen, console)
+            estimate(seen, aim, console)
 
 
-def estimate(marks: int, console: Console) -> None:
+def estimate(marks: int, aim: Aim, console: Console) -> None:
     """Run the pipeline on the labels so far, and print what is known."""
     programs = str(Path(sys.executable).parent)
     environment = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', '')}"}
@@ -41,7 +45,23 @@ def estimate(marks: int, console: Console) -> None:
         console.print("dvc repro could not finish; the labels are kept:", style="bold")
         console.print(*lines[-3:], sep="\n", markup=False, soft_wrap=True)
         return
-    print_known(open_run("."), marks, console)
+    run = open_run(".")
+    print_known(run, marks, console)
+    print_standing(run, aim, console)
+
+
+def print_standing(run: Run, aim: Aim, console: Console) -> None:
+    """Whether one may stop for the aim; nothing without an aim."""
+    if aim.within is None and aim.apart is None:
+        return
+    try:
+        pilot = pilot_of(run) if aim.apart is not None else None
+    except CJEError:  # of too few labels
+        pilot = None
+    reached, lines = standing(run, aim, pilot)
+    console.print(lines[0], style="bold" if reached else None, markup=False, soft_wrap=True)
+    for line in lines[1:]:
+        console.print(line, soft_wrap=True)
 
 
 def print_known(run: Run, marks: int, console: Console) -> None:

@@ -3,7 +3,7 @@
 from cje.results import words
 from cje.results.run import Run
 from cje.results.words import counted, interval, listed, number
-from cje.vocabulary import Severity
+from cje.vocabulary import Intervals, Severity
 
 NAMED = 6  # names at most in a sentence
 
@@ -54,6 +54,13 @@ def labels(run: Run) -> str:
         f"{counts['others']:,} of the others'); labelling every answer would have taken "
         f"{counts['answers']:,}."
     )
+
+
+def looking(run: Run) -> list[str]:
+    """How often one may look, while answers wait for labels of people, or where the intervals are
+    wider for it."""
+    anytime = run.settings.intervals is Intervals.ANYTIME
+    return [words.looks(run.settings.intervals)] if run.waiting or anytime else []
 
 
 def raters(run: Run) -> list[str]:

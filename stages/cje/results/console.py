@@ -15,9 +15,9 @@ from rich.text import Text
 
 from cje.data.tables import LOGGED, read_table
 from cje.errors import CJEError
-from cje.results.answer import conclusion, distances, labels, raters
+from cje.results.answer import conclusion, distances, labels, looking, raters
 from cje.results.run import Run, open_run
-from cje.results.words import VERDICTS, evidence, interval, listed, looks, number, p_value, percent
+from cje.results.words import VERDICTS, evidence, interval, listed, number, p_value, percent
 from cje.stats.guardrails import RAILS
 from cje.vocabulary import Severity, Status, Verdict, WeightKind
 
@@ -168,7 +168,7 @@ def legend(run: Run, width: int) -> list[str]:
             f"truth: the oracle's mean over {int(known['truth_labels'].max()):,} answers of the "
             f"policy that no estimate used; {error if width < NARROW else f'{agree} ({error})'}."
         )
-    return [*lines, looks(run.settings.intervals)]
+    return [*lines, *looking(run)]
 
 
 def weights_table(run: Run, width: int) -> Table | str:

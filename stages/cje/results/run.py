@@ -137,10 +137,19 @@ class Run:
     @cached_property
     def raters(self) -> dict[str, Any]:
         """How far raters agree: the fields of `labelling.agreement.Agreement`; empty where they
-        shared no answers, and in a run folder of before these were counted."""
-        if not (self.folder / "metrics" / "labels.json").exists():
-            return {}
-        return self.metrics("labels").get("raters", {})
+        shared no answers."""
+        return self._label_metrics.get("raters", {})
+
+    @property
+    def waiting(self) -> int:
+        """How many answers still wait for labels of people."""
+        return self._label_metrics.get("waiting", 0)
+
+    @property
+    def _label_metrics(self) -> dict[str, Any]:
+        """Empty in a run folder of before labels were counted."""
+        known = (self.folder / "metrics" / "labels.json").exists()
+        return self.metrics("labels") if known else {}
 
     @property
     def p_values(self) -> pd.DataFrame:

@@ -26,20 +26,24 @@ from cje.stats.predictor import predict
 from cje.stats.rewards import calibrate
 from cje.stats.samples import Samples, build_samples
 from cje.stats.sampling import expected_sizes, tempered
+from cje.stats.spreads import WIDER, Doubt, doubt, steadied
 
 FEWEST_PILOT = 10  # labels of a policy that tell its spread
 FEWEST_PLANNED = 30  # labels on each policy: fewer are not believed (`min_target_labels`)
 GRID = 32  # numbers of prompts, and of labels on the logs, that are tried
 ALIKE = 1.01  # times the least price: as good as the least
 HALVINGS = 30  # of a bisection
+LIKELY = 0.9  # of the widths lie in the range that is given beside a planned one
+DRAWS = 2000  # of what the range is taken from
 
 
 @dataclass(frozen=True)
 class Pilot:
     """What is known, or guessed, before: policies, the base first; their mean utilities, (P,);
     `steps` (P,), whether labels take two values at most; and the covariances `everywhere` (F),
-    `beyond` (H) and `left` (R), (P, P). `active`: the variance R that `sampling: active` would
-    leave, as a share of R; None where nothing tells."""
+    `beyond` (H) and `left` (R), (P, P). `doubts` of the variances of the three, in that order.
+    `active`: the variance R that `sampling: active` would leave, as a share of R; None where
+    nothing tells."""
 
     policies: tuple[str, ...]
     mean: np.ndarray
@@ -47,6 +51,7 @@ class Pilot:
     everywhere: np.ndarray
     beyond: np.ndarray
     left: np.ndarray
+    doubts: tuple[Doubt, Doubt, Doubt]
     active: float | None = None
 
     @property
@@ -72,8 +77,9 @@ def guessed(policies: int, mean: float, spread: float, judge: float, between: fl
     left = alike * rest - beyond
     names = ("base", *(f"policy {i}" for i in range(1, policies)))
     return Pilot(
-        names, np.full(policies, mean), np.zeros(policies, dtype=bool), known * alike, beyond, left
-    )
+        names, np.full(policies, mean), np.zeros(policies, dtype=bool), known * alike, beyond, left,
+        (Doubt.of_normal(alike),) * 3,
+    )  # fmt: skip
 
 
 def pilot(
@@ -98,8 +104,8 @@ def pilot(
 def learned(samples: Samples, own: Mapping[str, OwnLabels | None]) -> Pilot:
     """From labels: samples, and the estimate from its own labels of every policy that has any.
 
-    Policies without `FEWEST_PILOT` labels are left out. Variances of what is left are drawn toward
-    their mean over policies as far as they are noise (on the log scale; Smyth 2004).
+    Policies without `FEWEST_PILOT` labels are left out. Variances of what is left are drawn
+    together as far as they differ by noise (`spreads.steadied`).
     Raises CJEError where the base policy or all others are left out.
     """
     base = samples.base
@@ -119,17 +125,18 @@ def learned(samples: Samples, own: Mapping[str, OwnLabels | None]) -> Pilot:
     peer[:, 0], residual[:, 0] = residual[:, 0], 0.0
     predicted = np.column_stack([own[p].predicted for p in names])
     left = _covariance(residual, weight)
-    noise = np.array([_log_noise(residual[:, i], weight[:, i]) for i in range(1, len(names))])
-    scale = np.ones(len(names))
-    scale[1:] = _steadied(np.diag(left)[1:], noise)
-    left = left * np.outer(scale, scale)
+    rest = doubt(residual, weight > 0, WIDER)
+    variance, error = steadied(np.diag(left)[1:], rest.known[1:, 1:])
+    known = rest.known.copy()
+    known[1:, 1:] = error
     return Pilot(
         policies=names,
         mean=np.array([np.clip(own[p].influence.value, 0, 1) for p in names]),
         steps=np.array([own[p].values <= 2 for p in names]),
         everywhere=_covariance(predicted, present.astype(float)),
         beyond=_covariance(peer, logged),
-        left=left,
+        left=_with_variances(left, np.append(0.0, variance)),
+        doubts=(doubt(predicted, present), doubt(peer, logged > 0), replace(rest, known=known)),
         active=_active_share(samples, residual[:, 1:], weight[:, 1:], names),
     )
 
@@ -143,26 +150,11 @@ def _covariance(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return np.divide(weighted.T @ weighted, mass, out=np.zeros_like(mass), where=mass > 0)
 
 
-def _log_noise(residual: np.ndarray, weight: np.ndarray) -> float:
-    """The variance of the logarithm of a mean square: (kappa - 1) / m, kappa the kurtosis."""
-    square = residual[weight > 0] ** 2
-    if square.mean() <= 0:
-        return np.inf
-    return float(square.var() / square.mean() ** 2 / len(square))
-
-
-def _steadied(variance: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """By which factors (P,) standard deviations are to be multiplied, so that the logarithms of
-    the variances lie as far apart as they do beyond noise."""
-    fine = (variance > 0) & np.isfinite(noise)
-    factor = np.ones(len(variance))
-    if fine.sum() < 3:
-        return factor
-    logs, own = np.log(variance[fine]), noise[fine]
-    centre = logs.mean()
-    spread = max(logs.var(ddof=1) - own.mean(), 0.0)
-    factor[fine] = np.exp(0.5 * (centre - logs) * own / (own + spread))
-    return factor
+def _with_variances(covariance: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """A covariance (P, P) of the same correlations, with these variances (P,)."""
+    before = np.diag(covariance)
+    scale = np.sqrt(np.divide(variance, before, out=np.ones_like(before), where=before > 0))
+    return covariance * np.outer(scale, scale)
 
 
 def _active_share(
@@ -240,6 +232,25 @@ class Planner:
             for i, v in enumerate(self._variances(size))
         ]
         return Reached(np.array(half), float(np.sqrt(self._gaps(size).max()) * self._steps(size)))
+
+    def likely(self, size: Size) -> tuple[float, float]:
+        """Between which ends the widest half width lies in `LIKELY` of runs of that size: what the
+        pilot does not know of the variances, and what the run's own labels happen to be."""
+        pilot, half = self.pilot, self.reach(size).half_widths
+        rng, total = np.random.default_rng(0), np.zeros((DRAWS, len(half)))
+        parts = (pilot.everywhere, pilot.beyond, pilot.left)
+        counts = (size.prompts, size.logged, size.own)
+        for part, count, unsure in zip(parts, counts, pilot.doubts, strict=True):
+            scales, axes = np.linalg.eigh(unsure.after(count))
+            moves = rng.standard_normal((DRAWS, len(half))) * np.sqrt(np.maximum(scales, 0.0))
+            # Mean squares are right on average: their logarithms are low by half their variance.
+            moves = moves @ axes.T - np.diag(unsure.one) / count / 2
+            total += np.diag(part) / count * np.exp(moves)
+        planned = self._variances(size)
+        ratio = np.divide(total, planned, out=np.ones_like(total), where=planned > 0)
+        widest = (half * np.sqrt(ratio)).max(axis=1)
+        low, high = np.quantile(widest, [(1 - LIKELY) / 2, (1 + LIKELY) / 2])
+        return float(low), float(high)
 
     def plan(self, prices: Prices, most_prompts: int) -> Size | None:
         """The least expensive size that reaches the aim: of those within a hundredth of the least

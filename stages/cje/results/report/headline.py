@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from cje.results import answer
 from cje.results.answer import NAMED
 from cje.results.run import Run
-from cje.results.words import VERDICTS, counted, interval, listed, looks
+from cje.results.words import VERDICTS, counted, interval, listed
 from cje.vocabulary import Severity
 
 
@@ -36,7 +36,7 @@ def headline(run: Run) -> Headline:
         answer.against_base(run),
         [
             answer.labels(run),
-            looks(run.settings.intervals),
+            *answer.looking(run),
             *([answer.refusals(run)] if refused else []),
         ],
     ]
