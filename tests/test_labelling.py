@@ -35,6 +35,7 @@ from cje.pipeline.designs import labelling_design
 from cje.pipeline.prompts import load_prompts
 from cje.pipeline.sources import ModelSource
 from cje.settings import parse_settings
+from cje.stats.planning import Aim
 from pipeline import ROOT
 
 SETTINGS = {
@@ -393,6 +394,57 @@ def test_a_bad_row_is_refused_with_its_line_and_nothing_is_taken(world, column, 
     assert not Labels().marks
 
 
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ('id,label,note\n{0},4,"open\n{1},5,x\n', r"bad.csv:2: a quote in the row"),
+        ("id,label,note\n{0},7,5,\n", "bad.csv:2: 4 cells under 3 column names"),
+        ("id,label,label\n{0},4,5\n", "bad.csv:1: two columns are named label"),
+        ("id,label,rater\n{0},4," + "r" * 61 + "\n", "rater: give a name of 1 to 60 letters"),
+        ('id,label,rater\n{0},4,"a\nb"\n', "rater: give a name of 1 to 60 letters, on one line"),
+        ("id,label,note\n{0},4,x\n{0},4,y\n", "bad.csv:3: note: another than on line 2"),
+        ("id,label\n1E+05,4\n", 'id: "1E\\+05" is not on the list'),
+        ("id,label\n{0},n/a\n", 'label: "n/a" is neither a number nor skip'),
+    ],
+)
+def test_what_would_be_lost_without_a_word_is_refused(world, text, words):
+    rows = listed(world)
+    with pytest.raises(CJEError, match=words):
+        take("bad.csv", text.format(*rows["id"][:2]).encode(), rows)
+    assert not Labels().marks
+
+
+def test_what_spreadsheets_and_corrections_of_words_add_is_taken_off(world):
+    rows = listed(world)
+    first, second, third, fourth, fifth = rows["id"][:5]
+    lines = [
+        "sep=;", "id;label;note", f"{first.upper()};4.0 ;", f"'{second};'4,5;",
+        f"{third}\u00a0;\N{FULLWIDTH DIGIT FOUR}\u200b;", f"{fourth.capitalize()};-0;",
+        f"{fifth};;liked it", ";;", "", " ; ;",
+    ]  # fmt: skip
+    found = take("mine.csv", "\r\n".join(lines).encode("utf-8-sig"), rows)
+    assert [str(mark.label) for mark in found.new] == ["4.0", "4.5", "4.0", "0.0"]
+    assert found.notes == ["mine.csv: notes without a label are not kept: line 7"]
+    wide = parse_settings(SETTINGS | {"oracle_range": [0, 5000]})
+    Path("wide.csv").write_text(f'id,label\n{first},"1,000"\n')
+    with pytest.raises(CJEError, match="can be read in two ways"):
+        import_labels(Path("wide.csv"), rows, Labels(), wide, "ann")
+
+
+def test_formulas_without_a_value_and_two_lists_in_a_workbook_are_told(world):
+    rows = listed(world)
+    book = openpyxl.Workbook()
+    for row in (["id", "label"], [rows["id"][0], "=3+4"], [rows["id"][1], 7]):
+        book.active.append(row)
+    book.save("formula.xlsx")
+    found = take("formula.xlsx", Path("formula.xlsx").read_bytes(), rows)
+    assert len(found.new) == 1 and "a formula without a value, count as empty: 1" in found.notes[0]
+    book.copy_worksheet(book.active)
+    book.save("two.xlsx")
+    with pytest.raises(CJEError, match="the sheets Sheet and Sheet Copy have columns id and label"):
+        take("two.xlsx", Path("two.xlsx").read_bytes(), rows)
+
+
 def test_contradictions_dates_and_missing_headings_are_errors(world):
     rows = listed(world)
     name = rows["id"][0]
@@ -517,7 +569,7 @@ def test_five_thousand_answers_stay_quick():
 
 def test_watching_says_why_nothing_can_be_estimated():
     printed = io.StringIO()
-    estimate(20, Console(file=printed, width=100))
+    estimate(20, Aim(), Console(file=printed, width=100))
     words = printed.getvalue()
     assert "dvc repro could not finish; the labels are kept" in words
     assert "not inside of a DVC repository" in words and "Traceback" not in words

@@ -11,6 +11,7 @@ from cje.results.console import (
     comparisons_table,
     estimates_table,
     intervals_table,
+    print_verdicts,
     truth_table,
     weights_table,
 )
@@ -40,6 +41,7 @@ def analyze_run(given: argparse.Namespace, console: Console) -> None:
     console.print("Run: this project's last" if run.folder == Path() else f"Run: {run.folder}")
     console.print(estimates_table(run, console.width))
     console.print(*conclusion(run), sep="\n", style="bold")
+    print_verdicts(run, console)
     console.print(intervals_table(run, console.width))
     console.print(truth_table(run, console.width))
     console.print(*validation_lines(run), sep="\n")

@@ -222,7 +222,7 @@ def import_file(
 
     labels = Labels()
     check_scale(labels, settings.oracle_range)
-    found = import_labels(given.file, rows, labels, settings, given.rater or user())
+    found = import_labels(given.file, rows, labels, settings, rater(given))
     for note in found.notes:
         say(console, f"note: {note}")
     counts = {
@@ -277,7 +277,7 @@ def serve(
     labels = Labels()
     check_scale(labels, settings.oracle_range)
     session = Session(rows, labels, settings)
-    page = Page(session, rubric_words(settings), given.rater or user(), given.port)
+    page = Page(session, rubric_words(settings), rater(given), given.port)
     print_progress(rows, labels, console)
     say(console, f"Open {page.address}")
     say(console, "Every label is saved as it is given. Ctrl-C ends.")
@@ -300,9 +300,19 @@ def serve(
     finally:
         page.shutdown()
         page.server_close()
-    say(console, f"{session.given:,} marks were saved in {labels.path}.")
+    say(console, f"{session.given:,} labels and skips were saved in {labels.path}.")
     print_progress(rows, labels, console)
     console.print("Next: dvc repro")
+
+
+def rater(given: argparse.Namespace) -> str:
+    """Who labels; raises CJEError for a name that is none."""
+    from cje.labelling.kept import rater_name
+
+    try:
+        return rater_name(user() if given.rater is None else given.rater)
+    except CJEError as problem:
+        raise CJEError(f"--rater: {problem}") from None
 
 
 def user() -> str:

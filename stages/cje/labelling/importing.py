@@ -2,7 +2,9 @@
 
 import math
 import re
-from collections.abc import Iterable
+import string
+import unicodedata
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from pathlib import Path
@@ -12,13 +14,15 @@ import pandas as pd
 
 from cje.errors import CJEError
 from cje.labelling.files import unguarded
-from cje.labelling.kept import Labels, Mark
+from cje.labelling.kept import Labels, Mark, rater_name
 from cje.labelling.sheets import read_sheet
 from cje.labelling.tasks import answer_id
 from cje.settings import Settings, show_value
 
 SKIP = "skip"
 SHOWN = 10  # bad rows that an error quotes
+THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
+INVISIBLE = "\N{NO-BREAK SPACE}\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NO-BREAK SPACE}\N{WORD JOINER}"
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)")
 
 
@@ -52,7 +56,7 @@ def import_labels(
     sheet = read_sheet(path)
     known = dict(zip(rows["id"], rows["uid"], strict=True))
     known |= {mark.id: mark.uid for mark in labels.marks if mark.id not in known}
-    listed = set(rows["id"])
+    listed, lost = set(rows["id"]), []
     marks: dict[tuple[str, str], tuple[int, Mark]] = {}
     problems, empty = [], 0
     for line, row in sheet.rows:
@@ -60,17 +64,25 @@ def import_labels(
             mark = _mark(row, known, settings, rater, path.name)
             if mark is None:
                 empty += 1
+                if _text(row.get("id")) and _text(row.get("note")):
+                    lost.append(line)
                 continue
             before, other = marks.setdefault((mark.id, mark.rater), (line, mark))
             if (other.label, other.skip) != (mark.label, mark.skip):
                 raise BadRow(f"label: {_said(mark)}, but {_said(other)} on line {before}")
+            if other.note != mark.note:
+                raise BadRow(f"note: another than on line {before}, for the same id")
         except BadRow as problem:
             problems.append(f"{path}:{line}: {problem}")
     if problems:
         more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         count = "1 bad row" if len(problems) == 1 else f"{len(problems)} bad rows"
         raise CJEError("\n".join([*problems[:SHOWN], *more, f"{count}: nothing was imported"]))
-    return _added([mark for _, mark in marks.values()], labels, listed, empty, sheet.notes)
+    notes = list(sheet.notes)
+    if lost:
+        lines = ", ".join(map(str, lost[:SHOWN])) + (", ..." if len(lost) > SHOWN else "")
+        notes.append(f"{path}: notes without a label are not kept: line {lines}")
+    return _added([mark for _, mark in marks.values()], labels, listed, empty, notes)
 
 
 def _added(
@@ -98,7 +110,7 @@ def _mark(
     row: dict[str, Any], known: dict[str, str], settings: Settings, rater: str, via: str
 ) -> Mark | None:
     """The row as a mark; None where there is no label yet."""
-    name = _text(row.get("id"))
+    name = _id(row.get("id"), known)
     value, note = _blank_as_none(row.get("label")), _text(row.get("note"))
     if not name:
         if value is None:
@@ -109,7 +121,8 @@ def _mark(
     if value is None:
         return None
     given = {
-        "id": name, "uid": known.get(name, ""), "rater": _text(row.get("rater")) or rater,
+        "id": name, "uid": known.get(name, ""),
+        "rater": _rater(row.get("rater")) or rater,
         "note": note, "via": via,
     }  # fmt: skip
     if isinstance(value, str) and value.strip().casefold() == SKIP:
@@ -129,8 +142,10 @@ def number(value: Any, scale: tuple[float, float]) -> float:
             "text or number, and write it again"
         )
     if isinstance(value, str):
-        text = value.strip().replace("\N{NO-BREAK SPACE}", "")
+        text = _visible(unicodedata.normalize("NFKC", value)).removeprefix("'").replace(" ", "")
         text = text.replace("\N{MINUS SIGN}", "-")
+        if THOUSANDS.fullmatch(text) and scale[1] >= 1000:
+            raise BadRow(f"label: {show_value(value)} can be read in two ways; leave out the comma")
         if not NUMBER.fullmatch(text):
             raise BadRow(f"label: {show_value(value)} is neither a number nor {SKIP}")
         value = float(text.replace(",", "."))
@@ -139,7 +154,7 @@ def number(value: Any, scale: tuple[float, float]) -> float:
     lo, hi = scale
     if not lo <= value <= hi:
         raise BadRow(f"label: {value:g} is outside oracle_range [{lo:g}, {hi:g}]")
-    return float(value)
+    return float(value) + 0.0  # no -0
 
 
 def _is_answer(name: str, row: dict[str, Any]) -> bool:
@@ -150,8 +165,28 @@ def _is_answer(name: str, row: dict[str, Any]) -> bool:
     return answer_id(unguarded(prompt), unguarded(answer)) == name
 
 
+def _id(value: Any, known: Container[str]) -> str:
+    """The id, without what spreadsheets and their corrections of words put there: a text mark, a
+    capital letter."""
+    name = _text(value)
+    plain = name.strip("'\"").casefold()
+    return plain if name not in known and plain in known else name
+
+
+def _rater(value: Any) -> str:
+    try:
+        return rater_name(_text(value)) if _text(value) else ""
+    except CJEError as problem:
+        raise BadRow(f"rater: {problem}") from None
+
+
 def _text(value: Any) -> str:
-    return "" if value is None else str(value).strip()
+    return "" if value is None else _visible(str(value))
+
+
+def _visible(text: str) -> str:
+    """The text without what cannot be seen at its ends, such as spaces of width zero."""
+    return text.strip(string.whitespace + INVISIBLE)
 
 
 def _blank_as_none(value: Any) -> Any:

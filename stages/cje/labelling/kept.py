@@ -22,6 +22,7 @@ from cje.errors import CJEError, writing
 FOLDER = Path("labels")
 LABELS = FOLDER / "labels.jsonl"
 DVC_LOCKS = Path(".dvc/tmp/rwlock")  # who reads and writes what, by process
+LONGEST_NAME = 60  # letters of a rater's
 LONGEST_WAIT = 60.0  # seconds for a stage of DVC that reads the labels
 
 
@@ -48,7 +49,7 @@ class Mark:
         kept = {name: value for name, value in asdict(self).items() if value not in (None, "", 0)}
         if self.label is not None:
             kept["label"] = self.label
-        return json.dumps(kept, ensure_ascii=False).encode("utf-8") + b"\n"
+        return json.dumps(kept, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
 class Labels:
@@ -173,6 +174,14 @@ class Labels:
             ),
             None,
         )
+
+
+def rater_name(given: str) -> str:
+    """The name as it is kept; raises CJEError for none, or for what is no name on one line."""
+    name = given.strip()
+    if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+        raise CJEError(f"give a name of 1 to {LONGEST_NAME} letters, on one line")
+    return name
 
 
 def check_scale(labels: Labels, scale: tuple[float, float]) -> None:

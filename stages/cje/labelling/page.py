@@ -8,7 +8,6 @@ rebinding) is refused by the Host that it brings.
 
 import hmac
 import json
-import re
 import secrets
 from collections.abc import Callable
 from http import HTTPStatus
@@ -19,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from cje.errors import CJEError, disk_problem
 from cje.labelling.importing import BadRow, number
+from cje.labelling.kept import rater_name
 from cje.labelling.session import Session
 from cje.settings import Settings
 
@@ -26,7 +26,6 @@ HOST = "127.0.0.1"
 PORT = 8765  # where it is free
 LARGEST = 1 << 16  # bytes of a request
 MOST_BUTTONS = 11
-NAME = re.compile(r"\S.{0,59}")
 ASSETS = {
     "/label.js": "text/javascript; charset=utf-8",
     "/label.css": "text/css; charset=utf-8",
@@ -211,9 +210,9 @@ CALLS = {"/start": start, "/state": state, "/mark": mark, "/undo": undo}
 
 def _rater(given: dict[str, Any]) -> str:
     name = given.get("rater")
-    if not isinstance(name, str) or not NAME.fullmatch(name.strip()):
-        raise CJEError("say who labels, in at most 60 letters")
-    return name.strip()
+    if not isinstance(name, str):
+        raise CJEError("say who labels")
+    return rater_name(name)
 
 
 def buttons(settings: Settings) -> list[dict[str, Any]]:

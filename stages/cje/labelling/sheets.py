@@ -9,7 +9,9 @@ import codecs
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+import re
+import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,9 @@ TEXTS = (".csv", ".tsv", ".txt")
 NEEDED = ("id", "label")
 MARKS = (",", ";", "\t", "|")
 LONGEST_CELL = 1 << 30
+SHEET = re.compile(r"xl/worksheets/[^/]+\.xml")
+CELL = re.compile(rb"<c [^>]*[^/>]>.*?</c>", re.DOTALL)
+VALUE = re.compile(rb"<v>|<v [^/]*>|<is>")
 
 
 @dataclass(frozen=True)
@@ -83,61 +88,96 @@ def _text_rows(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
     limit = csv.field_size_limit(LONGEST_CELL)
     try:
         for mark in MARKS:
-            rows = list(_csv_rows(text, mark))
-            if (start := _header(rows)) is not None:
-                return _below(path, rows, start)
-    except csv.Error as error:
-        raise CJEError(f"{path}: cannot be read as CSV: {error}") from None
+            rows, problem = _csv_rows(text, mark)
+            if (start := _header(rows)) is None:
+                continue
+            if problem:
+                raise CJEError(f"{path}:{problem}")
+            return _below(path, rows, start, ragged=True)
     finally:
         csv.field_size_limit(limit)
     raise CJEError(_no_header(path))
 
 
-def _csv_rows(text: str, mark: str) -> Iterator[tuple[int, list[str]]]:
-    """First line and cells of every row."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark)
-    before = 0
-    for cells in reader:
-        yield before + 1, cells
-        before = reader.line_num
+def _csv_rows(text: str, mark: str) -> tuple[list[tuple[int, list[str]]], str | None]:
+    """First line and cells of every row; and the line and reason where they end too early, as an
+    open quote takes all that follows into one cell."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+    rows, before = [], 0
+    try:
+        for cells in reader:
+            rows.append((before + 1, cells))
+            before = reader.line_num
+    except csv.Error as error:
+        return rows, f"{before + 1}: a quote in the row that starts here is not closed ({error})"
+    return rows, None
 
 
 def _workbook(path: Path) -> Sheet:
     from python_calamine import CalamineError, CalamineWorkbook
 
+    lists: dict[str, list] = {}
     try:
         with CalamineWorkbook.from_path(str(path)) as book:
             for name in book.sheet_names:
                 cells = book.get_sheet_by_name(name).to_python(skip_empty_area=False)
                 rows = list(enumerate(cells, 1))
                 if (start := _header(rows)) is not None:
-                    return Sheet(_below(path, rows, start), [])
+                    lists[name] = _below(path, rows, start)
     except (CalamineError, OSError) as error:
         if isinstance(error, FileNotFoundError) or not path.exists():
             raise FileNotFoundError(path) from None
         raise CJEError(f"{path}: cannot be read as a workbook: {error}") from None
-    raise CJEError(_no_header(path))
+    if not lists:
+        raise CJEError(_no_header(path))
+    if len(lists) > 1:
+        names = " and ".join(lists)
+        raise CJEError(f"{path}: the sheets {names} have columns id and label; keep one of them")
+    return Sheet(*lists.values(), _without_value(path))
+
+
+def _without_value(path: Path) -> list[str]:
+    """A sentence where cells of a workbook have a formula and no value, which reads as empty."""
+    if path.suffix.lower() not in (".xlsx", ".xlsm"):
+        return []
+    with zipfile.ZipFile(path) as book:
+        sheets = [book.read(name) for name in book.namelist() if SHEET.fullmatch(name)]
+    cells = [cell for sheet in sheets for cell in CELL.findall(sheet)]
+    lost = sum(b't="e"' in cell or (b"<f" in cell and not VALUE.search(cell)) for cell in cells)
+    if not lost:
+        return []
+    return [
+        f"{path}: cells that are an error, or a formula without a value, count as empty: {lost}"
+    ]
 
 
 def _header(rows: Sequence[tuple[int, Sequence[Any]]]) -> int | None:
     """The place of the row of column names."""
     for place, (_, cells) in enumerate(rows):
         names = [_name(cell) for cell in cells]
-        if all(names.count(name) == 1 for name in NEEDED):
+        if all(name in names for name in NEEDED):
             return place
     return None
 
 
-def _below(path: Path, rows: Sequence, start: int) -> list[tuple[int, dict[str, Any]]]:
-    """The rows under the column names that have anything in them."""
+def _below(
+    path: Path, rows: Sequence, start: int, *, ragged: bool = False
+) -> list[tuple[int, dict[str, Any]]]:
+    """The rows under the column names that have anything in them. `ragged`: rows can have more
+    cells than there are names, which no spreadsheet does."""
     names = [_name(cell) for cell in rows[start][1]]
-    for name in ("note", "rater", "prompt", "answer"):
+    for name in (*NEEDED, "note", "rater", "prompt", "answer"):
         if names.count(name) > 1:
             raise CJEError(f"{path}:{rows[start][0]}: two columns are named {name}; keep one")
     found = []
     for line, cells in rows[start + 1 :]:
         row = {name: cell for name, cell in zip(names, cells, strict=False) if name}
         if any(str(cell).strip() for cell in cells if cell is not None):
+            if ragged and len(cells) > len(names):
+                raise CJEError(
+                    f"{path}:{line}: {len(cells)} cells under {len(names)} column names; put a "
+                    "number with a decimal comma in quotes"
+                )
             found.append((line, row))
     return found
 
@@ -160,7 +200,8 @@ def _json_rows(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
         except ValueError as error:
             raise CJEError(f"{path}:{number}: not valid JSON: {error}; fix the line") from None
         if not isinstance(row, dict):
-            raise CJEError(f"{path}:{number}: not an object of columns; fix the line")
+            words = "not an object of columns; JSON Lines has an object a line"
+            raise CJEError(f"{path}:{number}: {words}")
         row = {_name(name): value for name, value in row.items()}
         if not ("rubric" in row and "id" not in row):  # the head of the list
             found.append((number, row))

@@ -50,7 +50,7 @@ function show(state) {
   task = state.task;
   const { done, wanted, left, minutes } = state;
   let counts = `${done} of ${wanted} done`;
-  if (minutes !== null) counts += minutes < 1 ? ", under a minute left" : `, about ${Math.round(minutes)} min left`;
+  if (minutes !== null && task !== null) counts += minutes < 1 ? ", under a minute left" : `, about ${Math.round(minutes)} min left`;
   get("counts").textContent = counts;
   get("bar").max = Math.max(wanted, 1);
   get("bar").value = done;
