@@ -9,6 +9,7 @@ import pytest
 
 import loopback_faults as faults
 from cje.errors import CJEError
+from cje.models.addresses import request_address
 from cje.models.provider import Wire
 from cje.models.providers.anthropic import (
     BACKEND,
@@ -54,11 +55,16 @@ def policy(model="claude-haiku-4-5", **settings) -> Policy:
     return Policy(name="p", model=model, **given)
 
 
+def at_server(request: Request) -> Request:
+    """The request made while the environment has the server's address."""
+    return replace(request, base_url=request_address(request.model, request.base_url))
+
+
 def ask(*requests: Request, wire: Wire | None = None) -> list[Reply]:
     async def all_of_them():
         connection = BACKEND.connect(wire or Wire(timeout=20.0, max_retries=0))
         try:
-            return [await connection.ask(request) for request in requests]
+            return [await connection.ask(at_server(request)) for request in requests]
         finally:
             await connection.close()
 
@@ -106,7 +112,7 @@ def test_a_setting_is_sent_unless_it_is_null_or_what_the_model_does_by_itself():
 
 def test_a_verdict_is_held_to_its_schema_and_the_range_is_said_in_words():
     request = BACKEND.judgement("claude-haiku-4-5", MESSAGES, SCHEMA, "http://elsewhere/v1")
-    assert request.base_url is None and request.temperature == 0.0
+    assert request.base_url == "http://elsewhere/v1" and request.temperature == 0.0
     sent = message_arguments(request)
     assert sent["output_config"]["format"]["type"] == "json_schema"
     score = sent["output_config"]["format"]["schema"]["properties"]["score"]

@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from cje.errors import CJEError
+from cje.models.addresses import request_address
 from cje.models.providers import batch_wires
 from cje.models.providers.anthropic import BACKEND as ANTHROPIC
 from cje.models.providers.openai import BACKEND as OPENAI
@@ -237,7 +238,7 @@ def decoy(provider: str, size: int) -> None:
     """A batch of somebody else, of as many requests."""
     body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}
     bodies = {f"other-{i}": body for i in range(size)}
-    wire = batch_wires.WIRES[provider](None)
+    wire = batch_wires.WIRES[provider](request_address(f"{provider}/"))
     wire.create(wire.prepare(bodies), "other")
     wire.close()
 

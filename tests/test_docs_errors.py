@@ -102,15 +102,18 @@ def first_stage(changes: dict, **variables: str) -> Callable[[Path], str]:
     return start
 
 
-def asked(fault: str, **changes) -> Callable[[Path], str]:
-    """A model that is asked and answers with a fault."""
+def asked(fault: str, times: int = 1, **changes) -> Callable[[Path], str]:
+    """A model that is asked, in so many runs, and answers with a fault."""
 
     def start(folder: Path) -> str:
-        shutil.copytree(prompts(), folder / "data")
         settings(folder, **SMALL | ASKING | changes)
         with Loopback() as server:
             server.decide = lambda path, body, attempt: fault
-            return here(folder, "generate_logs", server.url)
+            for _ in range(times):
+                shutil.rmtree(folder / "data", ignore_errors=True)
+                shutil.copytree(prompts(), folder / "data")
+                words = here(folder, "generate_logs", server.url)
+        return words
 
     return start
 
@@ -166,6 +169,9 @@ provokes("… refuses temperature; set temperature: null for it")(
 )
 provokes("… needs the address of its server; set base_url")(
     first_stage({"base_model": "server/mine"})
+)
+provokes("… user, password and what follows ? or # are not allowed in an address")(
+    first_stage({"base_url": "http://me:mine@h/v1"})
 )
 provokes("no such file; see `prompts` in params.yaml")(
     first_stage({"prompts": "data/prompts/none.jsonl"})
@@ -231,12 +237,9 @@ provokes("max_cost_usd: the price of … is not known, so no bound can be held")
 )
 
 
-@provokes("… calls are not made: 4 replies to each were paid for and of no use")
-def asked_often(folder: Path) -> str:
-    for _ in range(4):  # each asks the first of them twice, and the others once
-        asked("empty")(folder)
-        shutil.rmtree(folder / "data")
-    return asked("empty")(folder)
+provokes("… not made: 4 replies to each were paid for and of no use")(
+    asked("empty", times=5)  # each asks the first of them twice, and the others once
+)
 
 
 @provokes("no connection to …, check the address and the network")

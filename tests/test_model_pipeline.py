@@ -178,7 +178,9 @@ def test_a_recording_that_dvc_keeps_replays_the_run_without_keys_server_or_store
     assert f"{cost(mine)['calls']:,} replies" in words
     run("dvc", "remote", "add", "--default", "storage", str(tmp_path / "storage"), cwd=mine)
     run("dvc", "add", recording, cwd=mine)
-    run("dvc", "repro", cwd=mine)  # from the recording, on which the stages depend
+    # From the recording, on which the stages depend; where others find it by the settings alone.
+    there = {"+addresses.openai": f"{server.url}/v1", "+addresses.anthropic": server.url}
+    rerun(mine, **there)
     commit(mine)
     assert f"{recording}.dvc" in run("git", "ls-files", cwd=mine)
     run("dvc", "push", f"{recording}.dvc", cwd=mine)
@@ -194,6 +196,37 @@ def test_a_recording_that_dvc_keeps_replays_the_run_without_keys_server_or_store
     assert server.new() == 0 and not (fresh / ".cje").exists()
     run("dvc", "pull", recording, cwd=fresh)
     assert (fresh / recording).read_bytes() == (mine / recording).read_bytes()
+
+
+def test_what_another_server_answers_is_asked_anew_and_what_the_first_one_said_is_kept(
+    repo, server, tmp_path
+):
+    def addresses() -> set[str]:
+        tables = [read_table(path, "calls") for path in (repo / "data").glob("*_calls.parquet")]
+        return {a for t in tables for a in t["address"][t["model"].str.startswith("openai/")]}
+
+    assert addresses() == {f"{server.url}/v1"}
+    asked = server.seen
+    other = Server(tmp_path / "calls.txt")
+    try:
+        # Of the environment DVC knows nothing; `cje run` does.
+        elsewhere = {"OPENAI_BASE_URL": f"{other.url}/v1"}
+        output = run("cje", "run", cwd=repo, **elsewhere)
+        assert "Another address or chat template than before: openai/gpt-4o" in output
+        assert "check_settings" in ran(output) and addresses() == {f"{other.url}/v1"}
+        assert other.new() > 180 and server.new() == 0
+        # The setting goes before the environment, and what each of the two said is kept.
+        there = {"+addresses.openai": f"{other.url}/v1"}
+        assert "check_settings" in ran(rerun(repo, **there))
+        assert addresses() == {f"{other.url}/v1"}
+        run("git", "checkout", "-q", "params.yaml", cwd=repo)
+        assert "params.yaml" in run("dvc", "status", cwd=repo)
+        rerun(repo)
+        assert addresses() == {f"{server.url}/v1"}
+        assert (other.new(), server.new(), server.seen) == (0, 0, asked)
+    finally:
+        other.process.terminate()
+        other.process.wait()
 
 
 def test_the_key_is_nowhere(repo):

@@ -44,9 +44,9 @@ Temperature = Annotated[Real, Field(ge=0, le=2)]
 TopP = Annotated[Real, Field(gt=0, le=1)]
 Count = Annotated[Integer, Field(ge=0)]
 Positive = Annotated[Integer, Field(ge=1)]
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+\S*$")]
 Limit = Annotated[Real, Field(gt=0)]
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]  # of the environment
+Addressed = Literal["openai", "anthropic", "azure", "gemini", "openrouter"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 TEMPERATURE_WORDS = "a number from 0 to 2, or null to leave it out of the calls"
@@ -68,6 +68,10 @@ EFFORT_WORDS = (
 )
 JUDGE_TOKENS_WORDS = "a whole number, 1 or more, or null for what lets the judge finish"
 TEMPLATE_WORDS = "a tokenizer's folder, a .jinja file or the name of a template, or null"
+ADDRESSES_WORDS = (
+    "addresses by provider (openai, anthropic, azure, gemini, openrouter), "
+    "{openai: https://proxy.example.org/v1}"
+)
 URL_WORDS = "an address such as http://localhost:8000/v1, or null"
 LIMIT_WORDS = "a number above 0, or null for no limit"
 LIMITS_WORDS = (
@@ -132,6 +136,31 @@ def _model(text: str) -> str:
     return text
 
 
+def address_problem(text: str) -> str | None:
+    """Why `text` cannot be the address of models, or None. An address stands in files, so it holds
+    no credentials; the words do not repeat any."""
+    if re.search(r"^[^/]*(//[^/]*)?@|[?#]", text):
+        return (
+            "user, password and what follows ? or # are not allowed in an address, which stands "
+            "in files; give a key in the environment or a header by extra_headers"
+        )
+    if not re.fullmatch(r"https?://[^\s/]+\S*", text):
+        return f"{show_value(text)} is not allowed; give {URL_WORDS}"
+    return None
+
+
+def _url(text: str) -> str:
+    if problem := address_problem(text):
+        raise ValueError(problem)
+    return text
+
+
+def _provider(model: str) -> str:
+    """The provider in a model's name, or the one that a bare name implies."""
+    provider, slash, _ = model.partition("/")
+    return provider if slash else "anthropic" if model.startswith("claude-") else "openai"
+
+
 def _scale(value: tuple[float, float]) -> tuple[float, float]:
     lo, hi = value
     if not (lo < hi and math.isfinite(hi - lo)):
@@ -148,6 +177,7 @@ def _oracle(text: str) -> str:
 Model = Annotated[str, AfterValidator(_model)]
 Oracle = Annotated[str, AfterValidator(_oracle)]
 Estimator = Annotated[str, AfterValidator(_estimator)]
+Url = Annotated[str, AfterValidator(_url)]
 Scale = Annotated[tuple[Real, Real], AfterValidator(_scale)]
 FROZEN = ConfigDict(extra="forbid", frozen=True)
 
@@ -166,6 +196,7 @@ class Policy(BaseModel):
     reasoning_effort: Effort | None = None
     base_url: Url | None = None
     chat_template: str | None = None
+    template_sum: str | None = None  # of what the template holds, where the cast tells it
     extra_body: dict[str, Any] | None = None
 
 
@@ -281,6 +312,7 @@ class Settings(BaseModel):
     reasoning_effort: Effort | None = Field(None, description=EFFORT_WORDS)
     draws_per_prompt: Positive = Field(1, description=POSITIVE_WORDS)
     base_url: Url | None = Field(None, description=URL_WORDS)
+    addresses: dict[Addressed, Url] = Field({}, description=ADDRESSES_WORDS)
     chat_template: str | None = Field(None, description=TEMPLATE_WORDS)
     extra_body: dict[str, dict[str, Any]] = Field({}, description=BODIES_WORDS)
     judge_max_tokens: Positive | None = Field(None, description=JUDGE_TOKENS_WORDS)
@@ -365,16 +397,20 @@ class Settings(BaseModel):
         entry = self.policies.get(name)
         own = entry.model_dump(exclude_unset=True) if entry else {"model": name}
         keys = ["temperature", "top_p", "max_tokens"]
-        keys += ["base_url", "chat_template"] if own["model"].startswith("server/") else []
+        keys += ["chat_template"] if own["model"].startswith("server/") else []
         keys += [] if own["model"].startswith(THOUGHTLESS) else ["reasoning_effort"]
-        inherited = {k: getattr(self, k) for k in keys}
+        inherited = {k: getattr(self, k) for k in keys} | {"base_url": self.address(own["model"])}
         body = self.body(own["model"]) | (own.pop("extra_body", None) or {})
         return Policy(name=name, extra_body=body or None, **(inherited | own))
 
     def body(self, model: str) -> dict[str, Any]:
         """What is added to the body of every call of the model's provider."""
-        implied = "anthropic" if model.startswith("claude-") else "openai"  # of a bare name
-        return self.extra_body.get(model.partition("/")[0] if "/" in model else implied, {})
+        return self.extra_body.get(_provider(model), {})
+
+    def address(self, model: str) -> str | None:
+        """Where a model is asked that has no address of its own."""
+        provider = _provider(model)
+        return self.base_url if provider == "server" else self.addresses.get(provider)
 
     @property
     def base(self) -> Policy:

@@ -72,7 +72,7 @@ def print_forecast(settings: Settings, console: Console) -> None:
             soft_wrap=True,
         )
     for model in sorted({model for (_, model), row in rows.items() if row.calls > row.kept}):
-        if (end := retirement_of(model)) is not None and not end.over:
+        if (end := retirement_of(model, settings.address(model))) is not None and not end.over:
             console.print(f"{model} {end.words}", soft_wrap=True)
     if any(split_model(model)[0] in SELLERS for _, model in rows):
         console.print(f"prices: {price_source()}", style="dim", soft_wrap=True)

@@ -107,10 +107,13 @@ def run_pipeline(given: argparse.Namespace, console: Console) -> int:
         return 0
     if settings.source == "models":
         from cje.models.runner.calls import Calls
-        from cje.pipeline.cast import cast_of, check_cast
+        from cje.pipeline.cast import cast_of, check_cast, moved
 
         check_cast(settings, Calls(settings, "check_settings"))  # before anything changes
-        cast_of(settings)
+        if models := moved(cast_of(settings)):
+            words = f"Another address or chat template than before: {', '.join(models)}"
+            console.print(f"{words}; so all runs again (--force)", markup=False, soft_wrap=True)
+            command.append("--force")  # DVC sees no variable of the environment
     for path in clear_leftovers(project_root()):
         console.print(f"Cleared what a stopped DVC left: {path}", markup=False, soft_wrap=True)
     if status := run_dvc(command):

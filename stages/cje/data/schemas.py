@@ -81,6 +81,7 @@ _JUDGE_RAW = Column("judge_raw", REAL, null=True, rule=UNIT, own_scale=True)
 _LOGPROB_KIND = Column("logprob_kind", null=True, choices=LOGPROB_KINDS)
 _PROMPT_TOKENS = Column("prompt_tokens", INTEGER, null=True, rule=COUNT)
 _COMPLETION_TOKENS = Column("completion_tokens", INTEGER, null=True, rule=COUNT)
+_ADDRESS = Column("address", null=True, optional=True)  # who answered; null: in this process
 _REASON = Column("reason", null=True)  # why an answer or a reply is null
 _SCORE_REASON = Column("reason", null=True)  # why a score is what it is, or why there is none
 _ANSWER = Column("answer", null=True)
@@ -102,6 +103,7 @@ _REPLY = (
     Column("finish_reason", null=True, choices=FINISH_REASONS),
     Column("finish_reason_given", null=True, optional=True),  # in the provider's own word
     Column("model", null=True),
+    _ADDRESS,
     _PROMPT_TOKENS,
     _COMPLETION_TOKENS,
     Column("token_ids", pa.list_(INTEGER), null=True, rule=COUNT),
@@ -157,6 +159,7 @@ TABLES = {
             Column("stage"),
             Column("kind", choices=CALL_KINDS),
             Column("model"),
+            _ADDRESS,
             _PROMPT_TOKENS,
             _COMPLETION_TOKENS,
             Column("cost_usd", REAL, null=True, rule=NOT_NEGATIVE),

@@ -18,6 +18,7 @@ import pandas as pd
 from cje.data.schemas import NO_ANSWER
 from cje.errors import CJEError
 from cje.judging import Rubric, load_rubric, parse_score, score_schema
+from cje.models.addresses import address_of
 from cje.models.exactness import Exactness
 from cje.models.names import full_name, split_model
 from cje.models.provider import Backend, Judging, Provider, Role
@@ -43,7 +44,7 @@ REMEDIES = {
 SPENT = "{setting}, {limit}, were spent before the first word of the {what}; set a larger {setting}"
 ANSWER_COLUMNS = (
     "answer", "tokens", "token_logprobs", "sequence_logp", "logprob_kind", "finish_reason",
-    "model", "prompt_tokens", "completion_tokens", "token_ids", "reasoning",
+    "model", "address", "prompt_tokens", "completion_tokens", "token_ids", "reasoning",
     "finish_reason_given", "reason",
 )  # fmt: skip
 SCORED_COLUMNS = ("prompt", "answer", "tokens", "token_ids", "finish_reason")
@@ -273,6 +274,7 @@ class AskedProvider(Provider):
             None if logprobs is None else self._shared(kind),
             self._shared(outcome.finish_reason),
             self._shared(outcome.model),
+            self._shared(address_of(policy.model, policy.base_url)),
             outcome.prompt_tokens,
             outcome.completion_tokens,
             None if outcome.token_ids is None else np.array(outcome.token_ids, dtype=np.int64),

@@ -1,6 +1,5 @@
 """Models that their providers have shut down, or said when they will: the table retired.yaml."""
 
-import os
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
@@ -10,6 +9,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from cje.errors import CJEError
+from cje.models.addresses import request_address
 from cje.models.names import split_model
 from cje.models.prices import undated
 
@@ -35,11 +35,11 @@ class Retirement:
         return f"{'shut' if self.over else 'shuts'} down on {self.day}; take {self.instead}"
 
 
-def retirement_of(model: str) -> Retirement | None:
-    """When the model's provider ends it; None where it has not said so, and where the environment
-    names another server for the provider's models, which may go on with them."""
+def retirement_of(model: str, place: str | None = None) -> Retirement | None:
+    """When the model's provider ends it; None where it has not said so, and where another server
+    than the provider's is asked, at `place` or where the environment says: it may go on with it."""
     provider, name = split_model(model)
-    if provider not in _table() or os.environ.get(_table()[provider]["address"]):
+    if provider not in _table() or request_address(model, place) is not None:
         return None
     ends = _ends(provider)
     for known in (name, undated(name.removesuffix("-latest"))):
@@ -48,9 +48,9 @@ def retirement_of(model: str) -> Retirement | None:
     return None
 
 
-def require_alive(model: str) -> None:
+def require_alive(model: str, place: str | None = None) -> None:
     """Raise CJEError where the model's provider has shut it down."""
-    end = retirement_of(model)
+    end = retirement_of(model, place)
     if end is not None and end.over:
         raise CJEError(f"{model} was shut down by {end.provider} on {end.day}; take {end.instead}")
 

@@ -10,23 +10,26 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from cje.judging import Rubric, load_rubric, parse_rubric
+from cje.models.addresses import address_of
 from cje.models.lookup import check_model
 from cje.models.names import LIKELIHOOD, split_model
+from cje.models.providers.templates import template_sum
 from cje.models.registry import is_asked
 from cje.models.runner.calls import Calls
-from cje.pipeline.parts import Likeness, Needs, read_part, write_part
+from cje.pipeline.parts import Likeness, Needs, kept_part, read_part, write_part
 from cje.settings import HUMAN, Judge, Policy, Settings
 
 
 @dataclass(frozen=True)
 class CastJudge:
-    """A judge's model, the rubric where it reads texts, its address where it is on a server, and
-    the template of its prompts where it scores texts there."""
+    """A judge's model, the rubric where it reads texts, its address where it has one, and the
+    template of its prompts, with the sum of what that holds, where it scores texts on a server."""
 
     model: str
     rubric: Rubric | None = None
     base_url: str | None = None
     chat_template: str | None = None
+    template_sum: str | None = None
 
 
 class Cast(Protocol):
@@ -81,7 +84,9 @@ class KeptCast:
 
 
 def cast_of(settings: Settings) -> GivenCast:
-    """The cast that the settings name; raises CJEError for a rubric that cannot be read."""
+    """The cast that the settings name, each player with the address at which it is asked, of the
+    settings or of the environment. Raises CJEError for a rubric or a chat template that cannot be
+    read, and for a variable that holds no address."""
     named = (settings.proxy, settings.oracle)
     proxy, oracle = judges = [_cast_judge(judge, settings) for judge in named]
     scorers = {
@@ -89,7 +94,8 @@ def cast_of(settings: Settings) -> GivenCast:
         for judge, cast in zip(named, judges, strict=True)
         if judge.model.startswith(f"{LIKELIHOOD}/")
     }
-    return GivenCast(settings.base, settings.targets, proxy, oracle, scorers)
+    targets = [_placed(policy) for policy in settings.targets]
+    return GivenCast(_placed(settings.base), targets, proxy, oracle, scorers)
 
 
 def check_cast(settings: Settings, calls: Calls) -> None:
@@ -102,6 +108,14 @@ def check_cast(settings: Settings, calls: Calls) -> None:
     for judge in settings.judges:
         check_model(judge.model, "judge", judge.setting, _judge_route(judge.model, settings))
     calls.require_ready(player.model for player in (base, *targets, *settings.judges))
+
+
+def moved(cast: Cast) -> list[str]:
+    """The models that data/cast has at another address, or with other words in their template,
+    than the cast does: the environment or a file that DVC does not watch has changed since."""
+    parts = _parts(cast)
+    now, then = _unsettled(parts), _unsettled({name: kept_part(name) for name in parts})
+    return list(dict.fromkeys(key[-1] for key in now if then.get(key, now[key]) != now[key]))
 
 
 def needs_of(settings: Settings, cast: Cast) -> Needs:
@@ -124,13 +138,7 @@ def write_cast(settings: Settings, cast: Cast | None) -> None:
     if cast is None and settings.asks_people:
         parts["oracle"] = _judge_json(_cast_judge(settings.oracle, settings))
     if cast is not None:
-        parts = {
-            "base": cast.base.model_dump(mode="json"),
-            "targets": [target.model_dump(mode="json") for target in cast.targets],
-            "proxy": _judge_json(cast.proxy),
-            "oracle": _judge_json(cast.oracle),
-            "scorers": {name: _judge_json(judge) for name, judge in cast.scorers.items()},
-        }
+        parts = _parts(cast)
         needs = needs_of(settings, cast)
         names = sorted({cast.base.name, *(target.name for target in cast.targets)})
         own = {name: role for name in names if (role := settings.judged_by_itself(name))}
@@ -140,15 +148,24 @@ def write_cast(settings: Settings, cast: Cast | None) -> None:
 
 
 def _cast_judge(judge: Judge, settings: Settings) -> CastJudge:
-    reads_texts = judge.model == HUMAN or is_asked(judge.model)
+    if judge.model == HUMAN:
+        return CastJudge(HUMAN, load_rubric(judge.rubric, judge.rubric_setting))
+    reads_texts = is_asked(judge.model)
     rubric = load_rubric(judge.rubric, judge.rubric_setting) if reads_texts else None
     scorer = judge.model.removeprefix(f"{LIKELIHOOD}/")
-    on_server = scorer.startswith("server/")
-    if not on_server:
-        return CastJudge(judge.model, rubric)
+    place = address_of(scorer, settings.address(scorer))
     # A judge that reads texts is asked by the chat interface alone.
-    template = settings.chat_template if scorer != judge.model else None
-    return CastJudge(judge.model, rubric, settings.base_url, template)
+    if reads_texts or not scorer.startswith("server/"):
+        return CastJudge(judge.model, rubric, place)
+    template = settings.chat_template
+    return CastJudge(judge.model, rubric, place, template, template and template_sum(template))
+
+
+def _placed(policy: Policy) -> Policy:
+    """The policy with what the settings do not say: its address, and what its template holds."""
+    found = policy.chat_template and template_sum(policy.chat_template)
+    place = address_of(policy.model, policy.base_url)
+    return policy.model_copy(update={"base_url": place, "template_sum": found})
 
 
 def _judge_route(model: str, settings: Settings) -> Policy | None:
@@ -162,16 +179,41 @@ def _judge_route(model: str, settings: Settings) -> Policy | None:
     return Policy(name=model, model=scorer, **given)
 
 
+def _parts(cast: Cast) -> dict[str, Any]:
+    """The parts of the players, as data/cast has them."""
+    return {
+        "base": cast.base.model_dump(mode="json"),
+        "targets": [target.model_dump(mode="json") for target in cast.targets],
+        "proxy": _judge_json(cast.proxy),
+        "oracle": _judge_json(cast.oracle),
+        "scorers": {name: _judge_json(judge) for name, judge in cast.scorers.items()},
+    }
+
+
+def _unsettled(parts: dict[str, Any]) -> dict[tuple[str, str, str], tuple[Any, ...]]:
+    """What else than the settings decides, of each player by part, name and model."""
+    found = {}
+    for part, played in parts.items():
+        players = played if isinstance(played, list) else (played or {}).values()
+        players = [played] if part in ("base", "proxy", "oracle") else players
+        for player in filter(None, players):
+            key = part, player.get("name", part), player["model"]
+            found[key] = tuple(player.get(field) for field in ("base_url", "template_sum"))
+    return found
+
+
 def _judge_json(judge: CastJudge) -> dict[str, Any]:
     rubric = judge.rubric and {"name": judge.rubric.name, "text": judge.rubric.text}
     return {
         "model": judge.model,
         "base_url": judge.base_url,
         "chat_template": judge.chat_template,
+        "template_sum": judge.template_sum,
         "rubric": rubric,
     }
 
 
 def _judge(found: dict[str, Any]) -> CastJudge:
     rubric = found["rubric"] and parse_rubric(found["rubric"]["name"], found["rubric"]["text"])
-    return CastJudge(found["model"], rubric, found["base_url"], found["chat_template"])
+    place = found["base_url"], found["chat_template"], found["template_sum"]
+    return CastJudge(found["model"], rubric, *place)

@@ -139,7 +139,7 @@ def dollars(model: str, row: Expected, settings: Settings) -> float | None:
     count = row.calls - row.kept
     if count == 0:
         return 0.0
-    price, end = price_of(model, settings.prices), retirement_of(model)
+    price, end = price_of(model, settings.prices), retirement_of(model, settings.address(model))
     if price is None or (end is not None and end.over):
         return None
     batch = settings.batch and "batch" in provider_for(model).can(split_model(model)[1])

@@ -53,6 +53,14 @@ def read_part(name: str) -> Any:
         ) from None
 
 
+def kept_part(name: str) -> Any:
+    """What a part holds; None where there is none, or none that can be read."""
+    try:
+        return json.loads((CAST / f"{name}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
 def read_needs() -> Needs:
     """What the judges need of the prompts."""
     found = read_part("needs")

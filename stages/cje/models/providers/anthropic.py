@@ -18,10 +18,10 @@ from typing import Any
 
 from cje.data.endings import finish_reason, is_end
 from cje.errors import CJEError
+from cje.models.addresses import OWN, request_address
 from cje.models.names import full_name, split_model
 from cje.models.provider import ApiBackend, Role, Wire
 from cje.models.requests import CallFailed, Reply, Request, billed
-from cje.models.retired import require_alive
 from cje.models.thought import apart
 from cje.models.wire import http_client, json_body, outcome, own_headers, time_outs
 from cje.settings import Policy
@@ -56,10 +56,6 @@ class AnthropicBackend(ApiBackend):
         if policy is not None and (problems := _problems(name, policy)):
             raise CJEError("; ".join(problems))
 
-    def ready(self, name: str) -> None:
-        require_alive(f"anthropic/{name}")
-        super().ready(name)
-
     def answer(self, policy: Policy, prompt: str) -> Request:
         system = (("system", policy.system_prompt),) if policy.system_prompt else ()
         effort = policy.reasoning_effort
@@ -70,7 +66,7 @@ class AnthropicBackend(ApiBackend):
             temperature=policy.temperature,
             top_p=policy.top_p,
             max_tokens=policy.max_tokens,
-            base_url=policy.base_url,
+            base_url=request_address(policy.model, policy.base_url),
             options=effort and (("reasoning_effort", effort),),
         )
 
@@ -85,7 +81,6 @@ class AnthropicBackend(ApiBackend):
         base_url: str | None,
         max_tokens: int | None = None,
     ) -> Request:
-        """The address of the settings is for the servers of policies, not for Anthropic's judge."""
         known = version(name)
         thinks = known is None or known >= THINKING
         return Request(
@@ -94,6 +89,7 @@ class AnthropicBackend(ApiBackend):
             messages=messages,
             temperature=0.0 if known is not None and known < NO_SAMPLERS else None,
             max_tokens=max_tokens or (THOUGHTFUL_VERDICT_TOKENS if thinks else VERDICT_TOKENS),
+            base_url=request_address(f"anthropic/{name}", base_url),
             schema=schema,
         )
 
@@ -110,6 +106,7 @@ class AnthropicConnection:
         client = http_client(DefaultAsyncHttpxClient, wire)
         self.client = AsyncAnthropic(
             api_key=os.environ.get("ANTHROPIC_API_KEY", "").strip(),
+            base_url=OWN["anthropic"],
             max_retries=wire.max_retries,
             timeout=time_outs(wire),
             http_client=client,

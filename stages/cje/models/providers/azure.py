@@ -9,11 +9,12 @@ import os
 from typing import Any
 
 from cje.errors import CJEError
+from cje.models.addresses import VARIABLES, address_of
 from cje.models.provider import Role
 from cje.models.providers.chat import ChatBackend
 from cje.settings import Policy
 
-ENDPOINT, DATED = "AZURE_OPENAI_ENDPOINT", "OPENAI_API_VERSION"
+DATED = "OPENAI_API_VERSION"
 
 
 class AzureBackend(ChatBackend):
@@ -28,9 +29,10 @@ class AzureBackend(ChatBackend):
         self.place(policy and policy.base_url)
 
     def place(self, base_url: str | None) -> str | None:
-        found = base_url or os.environ.get(ENDPOINT, "").strip()
+        found = address_of("azure/", base_url)
         if not found:
-            raise CJEError(f"azure/...: set {ENDPOINT} to https://<resource>.openai.azure.com")
+            words = f"azure/...: set {VARIABLES['azure']} to https://<resource>.openai.azure.com"
+            raise CJEError(words)
         return found.rstrip("/").removesuffix("/openai/v1")
 
     def client(self, base_url: str | None, **made: Any) -> Any:

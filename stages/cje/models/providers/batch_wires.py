@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import httpx2
 
+from cje.models.addresses import OWN
 from cje.models.requests import CallFailed, Reply, Request
 from cje.models.wire import failure, one_line, unexpected
 
@@ -100,7 +101,7 @@ class OpenAIBatches:
 
         key = os.environ.get("OPENAI_API_KEY", "").strip()
         made = {"max_retries": RETRIES, "default_headers": headers}
-        self.client = openai.OpenAI(api_key=key, base_url=base_url, **made)
+        self.client = openai.OpenAI(api_key=key, base_url=base_url or OWN["openai"], **made)
         self.faults = (openai.OpenAIError, *FAULTS)
 
     def close(self) -> None:
@@ -195,7 +196,7 @@ class AnthropicBatches:
         from cje.models.providers.anthropic import server_root
 
         key = os.environ.get("ANTHROPIC_API_KEY", "").strip()
-        root = None if base_url is None else server_root(base_url)
+        root = server_root(base_url or OWN["anthropic"])
         made = {"max_retries": RETRIES, "default_headers": headers}
         self.client = anthropic.Anthropic(api_key=key, base_url=root, **made)
         self.faults = (anthropic.AnthropicError, *FAULTS)

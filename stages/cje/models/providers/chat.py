@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from cje.models import wire as wires
+from cje.models.addresses import OWN, request_address
 from cje.models.completions import LogprobsSeen, billed_reply, chat_reply, logprob_kind
 from cje.models.provider import ApiBackend, Wire, policy_messages
 from cje.models.providers.structured import SchemasSeen, json_schema, verdict_turns
@@ -21,10 +22,8 @@ THOUGHT_TOKENS = 8192  # where the model thinks first
 
 
 class ChatBackend(ApiBackend):
-    """See `cje.models.provider.Backend`. `address` is where the provider is, None where the SDK
-    knows; `<PROVIDER>_BASE_URL` in the environment goes before it, a policy's own before both."""
+    """See `cje.models.provider.Backend`."""
 
-    address: str | None = None
     room = "max_completion_tokens"  # what the provider calls the bound on an answer's tokens
 
     def can(self, name: str) -> frozenset[str]:
@@ -48,7 +47,7 @@ class ChatBackend(ApiBackend):
 
     def place(self, base_url: str | None) -> str | None:
         """The address of a call, None for the provider's own."""
-        return base_url or os.environ.get(f"{self.provider.upper()}_BASE_URL", "").strip() or None
+        return request_address(f"{self.provider}/", base_url)
 
     def answer(self, policy: Policy, prompt: str) -> Request:
         name = policy.model.removeprefix(f"{self.provider}/")
@@ -77,7 +76,7 @@ class ChatBackend(ApiBackend):
             messages=messages,
             temperature=None if self.refuses_sampling(name) else 0.0,
             max_tokens=max_tokens or (THOUGHT_TOKENS if self.thinks(name) else REASON_TOKENS),
-            base_url=self.place(None),
+            base_url=self.place(base_url),
             schema=schema,
             options=self._options(name, None),
         )
@@ -90,7 +89,8 @@ class ChatBackend(ApiBackend):
         import openai
 
         key = os.environ.get(self.keys[0], "").strip()
-        return openai.AsyncOpenAI(api_key=key, base_url=base_url or self.address, **made)
+        address = base_url or OWN[self.provider]
+        return openai.AsyncOpenAI(api_key=key, base_url=address, **made)
 
     def arguments(self, request: Request, in_prompt: bool = False) -> dict[str, Any]:
         """The keyword arguments of `chat.completions.create`, and the body of a line of a batch;

@@ -12,7 +12,6 @@ class GeminiBackend(ChatBackend):
 
     provider = "gemini"
     keys = ("GEMINI_API_KEY",)
-    address = "https://generativelanguage.googleapis.com/v1beta/openai/"
     room = "max_tokens"
 
     def gives_logprobs(self, name: str, effort: str | None = None) -> bool:

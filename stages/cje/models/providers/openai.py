@@ -13,7 +13,6 @@ from cje.models.provider import Role
 from cje.models.providers.chat import REASON_TOKENS as REASON_TOKENS
 from cje.models.providers.chat import THOUGHT_TOKENS as THOUGHT_TOKENS
 from cje.models.providers.chat import ChatBackend
-from cje.models.retired import require_alive
 from cje.settings import Policy
 
 # By OpenAI's guides: reasoning models take no temperature, top_p or logprobs; of GPT-5.1, 5.2 and
@@ -47,13 +46,6 @@ class OpenAIBackend(ChatBackend):
         for setting in ("temperature", "top_p"):
             if getattr(policy, setting) is not None:
                 raise CJEError(f"openai/{name} refuses {setting}; set {setting}: null for it")
-
-    def ready(self, name: str) -> None:
-        require_alive(f"openai/{name}")
-        super().ready(name)
-
-    def place(self, base_url: str | None) -> str | None:
-        return base_url  # OPENAI_BASE_URL is read by the SDK
 
     def refuses_sampling(self, name: str, effort: str | None = None) -> bool:
         family = _family(name)

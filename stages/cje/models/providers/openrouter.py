@@ -14,7 +14,6 @@ class OpenRouterBackend(ChatBackend):
 
     provider = "openrouter"
     keys = ("OPENROUTER_API_KEY",)
-    address = "https://openrouter.ai/api/v1"
     room = "max_tokens"
 
     def thought_arguments(self, effort: str | None) -> dict[str, Any]:

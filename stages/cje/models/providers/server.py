@@ -355,7 +355,8 @@ def _request(policy: Policy, prompt: str) -> Request:
     messages = policy_messages(policy, prompt)
     options = None
     if policy.chat_template is not None:
-        options = (("prompt", render_prompt(policy.chat_template, messages)),)
+        prompt = render_prompt(policy.chat_template, messages, policy.template_sum)
+        options = (("prompt", prompt),)
     elif policy.reasoning_effort is not None:
         options = (("reasoning_effort", policy.reasoning_effort),)
     return Request(

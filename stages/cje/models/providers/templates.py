@@ -5,6 +5,7 @@ given the very prompt that its chat interface would make. `strftime_now` is not 
 today's date would be another request every day.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -29,15 +30,23 @@ CLASSICS = {"chatml": CHATML, "llama-3": LLAMA_3}
 CONFIG = "tokenizer_config.json"
 
 
-def render_prompt(template: str, messages: Sequence[tuple[str, str]]) -> str:
+def render_prompt(
+    template: str, messages: Sequence[tuple[str, str]], known: str | None = None
+) -> str:
     """The prompt of (role, content) pairs, open for the assistant's answer.
 
     `template`: a name of `CLASSICS`, a .jinja file, a tokenizer's folder or its
-    tokenizer_config.json. Raises CJEError for one that cannot be read or refuses the messages.
+    tokenizer_config.json. Raises CJEError for one that cannot be read or refuses the messages, or
+    whose sum is not the `known` one, on which the run depends.
     """
     import jinja2
 
-    compiled, tokens = _compiled(template)
+    compiled, tokens, found = _compiled(template)
+    if known not in (None, found):
+        raise CJEError(
+            f"chat_template: {template} has changed since the settings were checked; run cje run, "
+            "or dvc repro -s -f check_settings and then dvc repro"
+        )
     turns = [{"role": role, "content": content} for role, content in messages]
     try:
         return compiled.render(
@@ -47,9 +56,15 @@ def render_prompt(template: str, messages: Sequence[tuple[str, str]]) -> str:
         raise CJEError(f"chat_template: {template}: refuses the messages: {error}") from None
 
 
+def template_sum(template: str) -> str:
+    """16 hex digits of what the template is: its text and the special tokens that it may name.
+    Raises CJEError as `render_prompt` does."""
+    return _sum(*_source(template))
+
+
 @cache
-def _compiled(template: str) -> tuple[Any, Mapping[str, str]]:
-    """The compiled template, and the special tokens that it may name."""
+def _compiled(template: str) -> tuple[Any, Mapping[str, str], str]:
+    """The compiled template, the special tokens that it may name, and its sum."""
     try:
         import jinja2
         from jinja2.ext import Extension, loopcontrols
@@ -76,7 +91,12 @@ def _compiled(template: str) -> tuple[Any, Mapping[str, str]]:
         compiled = environment.from_string(source)
     except jinja2.TemplateError as error:
         raise CJEError(f"chat_template: {template}: no valid template: {error}") from None
-    return compiled, tokens
+    return compiled, tokens, _sum(source, tokens)
+
+
+def _sum(source: str, tokens: Mapping[str, str]) -> str:
+    text = json.dumps([source, dict(tokens)], sort_keys=True)
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
 def _source(template: str) -> tuple[str, Mapping[str, str]]:

@@ -17,12 +17,14 @@ from itertools import islice
 import pandas as pd
 
 from cje.errors import CJEError
+from cje.models.addresses import answering_address
 from cje.models.exactness import Exactness
 from cje.models.names import LIKELIHOOD, full_name, split_model
 from cje.models.prices import Price, price_of
 from cje.models.provider import Backend, Batcher, Wire
 from cje.models.registry import backend_for, is_asked
 from cje.models.requests import CallFailed, Reply, Request, Requests
+from cje.models.retired import require_alive
 from cje.models.runner.asking import WAIT_SECONDS, Asking
 from cje.models.runner.batches import Journal, Sighting, run_batches
 from cje.models.runner.budget import Budget, BudgetSpent, experiment_name, worst_cost
@@ -135,18 +137,20 @@ class Calls:
         asked = {full_name(m): backend_for(m) for m in names if is_asked(m)}
         new = {m: backend for m, backend in asked.items() if not self.store.knows(m)}
         for model, backend in new.items():
+            require_alive(model, self.settings.address(model))
             backend.ready(split_model(model)[1])
             own_headers(self.settings.extra_headers.get(split_model(model)[0], {}).items())
         require_keys(new.values())
 
     def table(self) -> pd.DataFrame:
         """The table calls of this stage."""
-        columns = ["key", "stage", "kind", "model", "prompt_tokens", "completion_tokens"]
-        columns += ["cost_usd", "reason"]  # as in `_add_row`
+        columns = ["key", "stage", "kind", "model", "address"]
+        columns += ["prompt_tokens", "completion_tokens", "cost_usd", "reason"]  # as in `_add_row`
         return pd.DataFrame(self.rows.values(), columns=columns, dtype=object)
 
     def _add_row(self, request: Request, *found: float | str | None) -> None:
-        asked = (request.key, self.stage, request.kind, request.model)
+        address = answering_address(request.model, request.base_url)
+        asked = (request.key, self.stage, request.kind, request.model, address)
         self.rows[request.key] = (*asked, *found)
 
     def _ask(
@@ -209,6 +213,7 @@ class Calls:
         provider, name = split_model(model)
         require_keys([backend])
         try:
+            require_alive(model, answering_address(model, missing[0].base_url))
             backend.ready(name)
         except CJEError as error:
             words = f"{title}: {len(missing):,} of {total:,} replies of {model} are not recorded"

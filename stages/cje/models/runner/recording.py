@@ -36,7 +36,7 @@ SCHEMA = pa.schema(
 FOLDER = Path("data/recordings")
 ANSWERS_DEPEND_ON = (
     "prompts", "language", "max_samples", "seed", "policies", "base_model", "target_models",
-    "temperature", "top_p", "max_tokens", "draws_per_prompt",
+    "addresses", "temperature", "top_p", "max_tokens", "draws_per_prompt",
 )  # fmt: skip
 MOST_DIFFERENT = 3  # settings in which a run that is named differs
 PACKAGES = ("cje-pipeline", "openai", "anthropic", "torch", "transformers")
