@@ -35,7 +35,7 @@ pull: $(READY)
 test: $(TESTS) $(BROWSER)
 	ruff check .
 	ruff format --check .
-	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 # What runs a language model in process, and is skipped without torch.
 test-local: local $(TESTS)

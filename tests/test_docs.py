@@ -32,6 +32,7 @@ SKIPPED = {  # beginning of a command: why it is not run here
 }
 ELSEWHERE = {  # page: beginnings of commands that another test runs
     "README": ("cje run --oracle-fraction", "cje run --temperature", "dvc exp run -S folds"),
+    "start": ("dvc exp run -S temperature=0.4",),
     "cli": ("cje run --max-samples 60 --oracle-fraction", "python examples/analyze"),
 }
 INSTEAD = {  # what the commands name, and what stands for it in a small simulated project

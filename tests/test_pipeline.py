@@ -92,11 +92,13 @@ def test_a_stage_starts_in_under_two_seconds(stage):
         f"import sys, time; t = time.process_time(); sys.path.insert(0, 'stages'); import {stage}; "
     )
     code += "print(time.process_time() - t)"
-    done = [
-        subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-        for _ in range(3)
-    ]
-    assert min(float(d.stdout) for d in done) < 2
+    for last in (False, False, True):
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+        )
+        if float(done.stdout) < 2:
+            return
+        assert not last, done.stdout
 
 
 @pytest.fixture(scope="module")
