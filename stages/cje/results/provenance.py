@@ -10,8 +10,7 @@ from typing import Any
 from cje.results.run import RESULTS, read_json
 
 PACKAGES = (
-    "cje-pipeline", "dvc", "numpy", "pandas", "pyarrow", "scipy", "openai",
-    "anthropic",
+    "cje-pipeline", "dvc", "numpy", "pandas", "pyarrow", "scipy", "openai", "anthropic",
 )  # fmt: skip
 
 
