@@ -183,7 +183,7 @@ def test_a_run_that_has_reached_its_aim_is_told_to_stop(tmp_path):
     assert "One may look at widths after every batch" in said(run, within=0.05)
     assert "Do not stop yet: not every half width is at most 0.03" in said(run, within=0.03)
     words = said(run, apart=0.05)
-    assert "all policies are told apart" in words and "a number of labels that was set" in words
+    assert "the differences of all policies are clear" in words and "a number of labels that was set" in words
     anytime = replace(run, settings=parse_settings(SETTINGS | {"intervals": "anytime"}))
     assert "valid at any time: who looked" in said(anytime, apart=0.05)
     pairs = run.folder / "metrics" / "comparisons.csv"

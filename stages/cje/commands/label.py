@@ -64,7 +64,7 @@ def add(commands) -> None:
         "--apart",
         type=float,
         metavar="D",
-        help="with --watch: say when policies that differ by D are told apart",
+        help="with --watch: say when a difference of D between policies would be found",
     )
     label.add_argument("--rater", metavar="NAME", help="who labels [the user's name here]")
     label.add_argument("--port", type=int, help="of the page [8765 where it is free]")

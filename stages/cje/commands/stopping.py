@@ -47,7 +47,7 @@ def standing(run: Run, aim: Aim, pilot: "Pilot | None") -> tuple[bool, list[str]
         least = told_from(run, aim, pilot)
         words = "" if least is None else f" (one of {least:.3f} is)"
         if run.comparisons["p_value_corrected"].lt(run.settings.alpha).all():
-            there.append("all policies are told apart")
+            there.append("the differences of all policies are clear")
         elif least is not None and least <= aim.apart:
             there.append(f"a difference of {aim.apart:g} is told{words}")
         else:
