@@ -189,7 +189,7 @@ def test_a_run_that_has_reached_its_aim_is_told_to_stop(tmp_path):
     pairs = run.folder / "metrics" / "comparisons.csv"
     pairs.write_text(pairs.read_text().replace("0.004", "0.4"))
     missing = said(Run(run.folder, run.settings), within=0.03, apart=0.05)
-    assert "a difference of 0.05 would not be told" in missing and " and not every" not in missing
+    assert "a difference of 0.05 would not be detected" in missing and " and not every" not in missing
     refused = Run(write_run(tmp_path / "refused"), run.settings)
     assert "Do not stop yet: strange is refused" in said(refused, within=0.1)
     assert answer.looking(run) == []

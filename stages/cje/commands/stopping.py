@@ -49,9 +49,9 @@ def standing(run: Run, aim: Aim, pilot: "Pilot | None") -> tuple[bool, list[str]
         if run.comparisons["p_value_corrected"].lt(run.settings.alpha).all():
             there.append("the differences of all policies are clear")
         elif least is not None and least <= aim.apart:
-            there.append(f"a difference of {aim.apart:g} is told{words}")
+            there.append(f"a difference of {aim.apart:g} is detected{words}")
         else:
-            missing.append(f"a difference of {aim.apart:g} would not be told{words}")
+            missing.append(f"a difference of {aim.apart:g} would not be detected{words}")
         anytime = run.settings.intervals is Intervals.ANYTIME
         rules.append(ANYTIME if anytime else FIXED_TIME)
     if missing:
