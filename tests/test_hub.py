@@ -197,6 +197,26 @@ def test_the_clusters_of_a_data_set(hub: Hub, name: str, column: str, ids: list,
     assert prompts["cluster"].fillna("").tolist() == [cluster or "" for cluster in wanted]
 
 
+@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl"])
+def test_the_other_columns_of_a_data_set_are_kept_to_slice_by(hub: Hub, name: str):
+    rows = [
+        {
+            "conversation": chat(text, "Yes."), "topic": topic, "turn": n, "toxic": n > 1,
+            "conversation_id": "c", "checks": "x", "language": "English", "response": "y" * 999,
+            "moderation": [{"flagged": False}], "metadata": {"level": topic * 2},
+        }
+        for n, (text, topic) in enumerate([("One?", "a"), ("Two?", "b"), ("one?", "c")], start=1)
+    ]  # fmt: skip
+    hub.files["them/set"] = {name: (parquet if name == "a.parquet" else json_lines)(rows)}
+    given = SIMULATED | {"prompts": "hf:them/set", "language": "English"}
+    prompts = check_table(load_prompts(parse_settings(given)), "prompts")
+    kept = [json.loads(text) for text in prompts["metadata"]]
+    assert kept == [
+        {"topic": "a", "turn": 1, "toxic": False, "language": "English", "level": "aa"},
+        {"topic": "b", "turn": 2, "toxic": True, "language": "English", "level": "bb"},
+    ]
+
+
 def test_a_csv_of_prompts(hub: Hub):
     hub.files["them/set"] = {"prompts.csv": csv([{"act": "x", "prompt": "Be a\npirate"}])}
     assert hub_prompts("them/set")["prompt"].tolist() == ["Be a\npirate"]

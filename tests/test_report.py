@@ -279,7 +279,7 @@ def test_text_of_others_never_becomes_markup(tmp_path):
         ({"verdicts": ("refuse",)}, "Every policy with such labels is refused."),
         (
             {"policies": ("only",), "verdicts": ("reliable", "refuse")},
-            "A comparison needs two policies that may be believed.",
+            "A comparison needs two policies that are not refused.",
         ),
         ({"policies": tuple(f"{'long-' * 12}{n}" for n in range(24))}, "8 of 25 policies"),
     ],

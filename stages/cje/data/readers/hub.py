@@ -2,7 +2,8 @@
 
 A data set is known by its columns, not its name: the first of TURNS that a file has holds the
 turns (see `cje.data.readers.conversations`), as a list, as JSON, or as text; the first of CLUSTERS
-what they belong to. The package huggingface_hub is only needed here; it finds HF_TOKEN, or what
+what they belong to; of the others short texts, numbers and truth values are kept as metadata, to
+slice results by. The package huggingface_hub is only needed here; it finds HF_TOKEN, or what
 `hf auth login` stored, by itself.
 """
 
@@ -22,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cje.data.languages import NAMES
+from cje.data.metadata import metadata_of
 from cje.data.readers.conversations import TURNS, first_user_text, from_json, grouping, id_text
 from cje.data.tables import prompt_uids
 from cje.errors import CJEError
@@ -32,11 +34,14 @@ CLUSTERS = (
 )  # fmt: skip
 FORMATS = (".parquet", ".jsonl", ".csv")  # the first that a data set has is read
 QUESTIONS = "question.jsonl"  # FastChat's name for prompts that lie beside models' answers
+NESTED = "metadata"  # a column of objects, whose values are metadata each
 BATCH = 1024  # rows in memory at once
 REMEDY = "Make one file with a column `prompt` of it and put that under data/prompts"
 CODES = {name.casefold(): code for code, name in NAMES.items()}
 
-Rows = Iterator[tuple[Any, Any, Any]]  # what the columns of turns, language and cluster hold
+KNOWN = frozenset(("checks", "reference", *TURNS, *CLUSTERS))  # the others are metadata
+
+Row = tuple[Any, Any, Any, str | None]  # turns, language, cluster, and metadata as JSON
 
 
 class Chosen(NamedTuple):
@@ -45,17 +50,19 @@ class Chosen(NamedTuple):
     turns: str
     language: str | None
     cluster: str | None
+    others: tuple[str, ...]
 
     @property
     def names(self) -> list[str]:
-        return [name for name in self if name]
+        named = (self.turns, self.language, self.cluster, *self.others)
+        return [name for name in dict.fromkeys(named) if name]
 
 
 def hub_prompts(name: str, language: str | None = None) -> pd.DataFrame:
     """Every different prompt of the data set `name`, "owner/name" or "owner/name@revision".
 
-    Columns uid, prompt, source, "hf:owner/name@commit", and cluster (None where the set has none);
-    in the order of the files and rows.
+    Columns uid, prompt, source, "hf:owner/name@commit", cluster (None where the set has none), and
+    metadata (see `cje.data.metadata`); in the order of the files and rows.
     `language` is a name or a code, "English" or "en". Left out are rows in another language, rows
     whose first user turn is absent, blank, no Unicode or partly an image, and repeats: a text that
     differs from an earlier one in case and white space only. Nothing is moderated. Raises CJEError.
@@ -64,9 +71,9 @@ def hub_prompts(name: str, language: str | None = None) -> pd.DataFrame:
     wanted = _code(language) if language else None
     found: Counter[str] = Counter()
     seen: set[bytes] = set()
-    texts, clusters = [], []
+    texts, clusters, metadata = [], [], []
     for file in data_set.files:
-        for value, row_language, cluster in _rows(data_set, file, language):
+        for value, row_language, cluster, beside in _rows(data_set, file, language):
             if wanted:
                 found[str(row_language)] += 1
                 if wanted not in _codes(row_language):
@@ -77,11 +84,12 @@ def hub_prompts(name: str, language: str | None = None) -> pd.DataFrame:
                 seen.add(key)
                 texts.append(text)
                 clusters.append(cluster)
+                metadata.append(beside)
     if not texts:
         raise _nothing_left(data_set, language, found)
     source = f"hf:{data_set.repo}@{data_set.commit}"
     frame = pd.DataFrame({"uid": prompt_uids(texts), "prompt": texts})
-    return frame.assign(source=source, cluster=grouping(clusters))
+    return frame.assign(source=source, cluster=grouping(clusters), metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -190,7 +198,7 @@ def _natural(name: str) -> list:
     return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", name)]
 
 
-def _rows(data_set: DataSet, file: str, language: str | None) -> Rows:
+def _rows(data_set: DataSet, file: str, language: str | None) -> Iterator[Row]:
     """The rows of a file; raises CJEError where it cannot be read, or lacks a column."""
     path, where = data_set.download(file), f"{data_set.where}: {file}"
     read = {".parquet": _parquet_rows, ".jsonl": _json_rows, ".csv": _csv_rows}[Path(file).suffix]
@@ -203,10 +211,12 @@ def _rows(data_set: DataSet, file: str, language: str | None) -> Rows:
         raise CJEError(f"{where}: cannot be read: {reason}; delete {path}, try again") from error
 
 
-def _parquet_rows(path: Path, where: str, language: str | None) -> Rows:
+def _parquet_rows(path: Path, where: str, language: str | None) -> Iterator[Row]:
     with pq.ParquetFile(path) as file:
-        columns = {field.name: _may_hold_turns(field.type) for field in file.schema_arrow}
-        chosen = _choose(columns, where, language)
+        schema = file.schema_arrow
+        columns = {field.name: _may_hold_turns(field.type) for field in schema}
+        others = [f.name for f in schema if f.name == NESTED or not pa.types.is_nested(f.type)]
+        chosen = _choose(columns, others, where, language)
         batches = file.iter_batches(BATCH, columns=chosen.names)
         yield from _parsed(chain.from_iterable(map(_batch_rows, batches)), chosen)
 
@@ -229,12 +239,12 @@ def _lazily(value: pa.Scalar) -> Any:
     return value.as_py()
 
 
-def _json_rows(path: Path, where: str, language: str | None) -> Rows:
+def _json_rows(path: Path, where: str, language: str | None) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig") as lines:
         objects = _json_objects(lines, where)
         first = next(objects, {})
         columns = {name: isinstance(v, str | list | None) for name, v in first.items()}
-        chosen = _choose(columns, where, language)
+        chosen = _choose(columns, (), where, language)
         yield from _parsed(chain([first], objects), chosen)
 
 
@@ -248,18 +258,20 @@ def _json_objects(lines: Iterable[str], where: str) -> Iterator[Mapping]:
         yield row
 
 
-def _csv_rows(path: Path, where: str, language: str | None) -> Rows:
+def _csv_rows(path: Path, where: str, language: str | None) -> Iterator[Row]:
     options = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
     columns = dict.fromkeys(pd.read_csv(path, nrows=0, **options).columns, True)
-    chosen = _choose(columns, where, language)
+    chosen = _choose(columns, columns, where, language)
     with pd.read_csv(path, usecols=chosen.names, chunksize=BATCH, **options) as chunks:
         rows = chain.from_iterable(chunk.to_dict("records") for chunk in chunks)
         yield from _parsed(rows, chosen)
 
 
-def _choose(columns: Mapping[str, bool], where: str, language: str | None) -> Chosen:
-    """The columns of turns, of languages where one is asked for, and of clusters; `columns` says by
-    name whether a column is of a type that holds turns."""
+def _choose(
+    columns: Mapping[str, bool], others: Iterable[str], where: str, language: str | None
+) -> Chosen:
+    """The columns of turns, of languages where one is asked for, of clusters, and of `others` those
+    that are metadata; `columns` says by name whether a column is of a type that holds turns."""
     turns = next((name for name in TURNS if columns.get(name)), None)
     found = f"found {', '.join(columns) or 'none'}"
     if turns is None:
@@ -273,10 +285,11 @@ def _choose(columns: Mapping[str, bool], where: str, language: str | None) -> Ch
             "Set language: null for all rows"
         )
     cluster = next((name for name in CLUSTERS if name in columns), None)
-    return Chosen(turns, "language" if language else None, cluster)
+    beside = tuple(name for name in others if name not in KNOWN)
+    return Chosen(turns, "language" if language else None, cluster, beside)
 
 
-def _parsed(rows: Iterable[Mapping], chosen: Chosen) -> Rows:
+def _parsed(rows: Iterable[Mapping], chosen: Chosen) -> Iterator[Row]:
     """Text that is JSON parsed: always in a column of conversations; prompts where the first one is
     a list of texts, as a single prompt may look like JSON and be none."""
     as_json = None if chosen.turns == "prompt" else True
@@ -289,7 +302,7 @@ def _parsed(rows: Iterable[Mapping], chosen: Chosen) -> Rows:
                 value = from_json(value)
                 value = value if isinstance(value, list) else None
         cluster = (chosen.cluster or "", id_text(row.get(chosen.cluster)))
-        yield value, row.get(chosen.language), cluster
+        yield value, row.get(chosen.language), cluster, metadata_of(row, KNOWN)
 
 
 def _is_texts(value: Any) -> bool:
