@@ -22,7 +22,7 @@ def modules() -> dict[str, ast.Module]:
     found = {}
     for path in sorted((ROOT / "stages").rglob("*.py")):
         name = ".".join(path.relative_to(ROOT / "stages").with_suffix("").parts)
-        if name not in ("cje.__init__", "cje.cli"):
+        if name not in ("cje.__init__", "cje.cli", "cje_pipeline.__init__"):
             found[name.removesuffix(".__init__")] = ast.parse(path.read_text(encoding="utf-8"))
     return found
 

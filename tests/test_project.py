@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from importlib.metadata import version
 
@@ -55,3 +56,19 @@ def test_make_repro_works_in_a_path_with_spaces_and_other_scripts(tmp_path):
     assert [line for line in installed if line.startswith("python -m pip install")] == installed
     assert len(installed) == 2
     assert (repro, screen) == ("dvc repro", "python -m cje.results.console")
+
+
+def test_another_projects_package_of_the_same_name_is_named(tmp_path):
+    (tmp_path / "cje").mkdir()
+    (tmp_path / "cje/__init__.py").write_text("__version__ = '0.9'\n")
+    code = "import sys; sys.argv = ['cje', '--help']; import cje_pipeline; cje_pipeline.main()"
+    for first, words in (
+        (tmp_path, "is another project's, such as cje-eval"),
+        (None, "usage: cje"),
+    ):
+        path = os.pathsep.join(str(p) for p in (first, ROOT / "stages") if p)
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path},
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert words in done.stdout + done.stderr and "Traceback" not in done.stderr
