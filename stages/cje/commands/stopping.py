@@ -44,8 +44,8 @@ def standing(run: Run, aim: Aim, pilot: "Pilot | None") -> tuple[bool, list[str]
         else:
             missing.append(f"not every half width is at most {aim.within:g} ({widest})")
     if aim.apart is not None:
-        least = told_from(run, aim, pilot)
-        words = "" if least is None else f" (one of {least:.3f} is)"
+        least = detected_from(run, aim, pilot)
+        words = "" if least is None else f" (from {least:.3f} on)"
         if run.comparisons["p_value_corrected"].lt(run.settings.alpha).all():
             there.append("the differences of all policies are clear")
         elif least is not None and least <= aim.apart:
@@ -59,8 +59,8 @@ def standing(run: Run, aim: Aim, pilot: "Pilot | None") -> tuple[bool, list[str]
     return True, [f"You can stop: {' and '.join(there)}, {on}.", *rules]
 
 
-def told_from(run: Run, aim: Aim, pilot: "Pilot | None") -> float | None:
-    """From which difference on the run tells two policies apart with the aim's power, at the pair
+def detected_from(run: Run, aim: Aim, pilot: "Pilot | None") -> float | None:
+    """From which difference on the run detects it with the aim's power, at the pair
     where that is hardest; None where too few labels say it."""
     if pilot is None or set(pilot.policies) != set(run.estimates.index):
         return None
