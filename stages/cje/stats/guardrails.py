@@ -619,13 +619,13 @@ def _rows_left_out(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
         )
 
 
-@rail("truncated_answers", "answers were cut at max_tokens", "max_truncated")
+@rail("truncated_answers", "answers were cut at max_tokens, and judged so", "max_truncated")
 def _truncated_answers(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
     if d.truncated > limits["max_truncated"]:
         yield Finding(
             Severity.WARNING,
             f"{per_cent(d.truncated)} of its answers were cut at max_tokens",
-            "raise max_tokens",
+            "raise max_tokens, if users would see whole answers",
         )
 
 
