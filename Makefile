@@ -35,6 +35,7 @@ pull: $(READY)
 test: $(TESTS) $(BROWSER)
 	ruff check .
 	ruff format --check .
+	mypy
 	python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 # What runs a language model in process, and is skipped without torch.

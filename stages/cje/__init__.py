@@ -2,13 +2,21 @@
 
 import os
 import sys
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cje.errors import CJEError
+    from cje.stats.analysis import Analysis, analyze
+
+    __version__: str
 
 INTERRUPTED = "interrupted: the replies so far are kept, run again to go on"
 __all__ = ["Analysis", "ArenaAnalyzer", "CJEError", "__version__", "analyze"]
 DISTRIBUTION = "cje-pipeline"  # `cje` and `cje-eval` are other projects' names on the package index
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     """Import what the library offers when first used: most stages need none of them."""
     if name in ("Analysis", "analyze"):
         from cje.stats import analysis
@@ -29,7 +37,9 @@ def __getattr__(name: str):
     raise AttributeError(f"module 'cje' has no attribute '{name}'")
 
 
-def _say_interrupted(kind, error, trace) -> None:
+def _say_interrupted(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
     """In place of a traceback, where Ctrl-C finds a program of ours still importing."""
     if issubclass(kind, KeyboardInterrupt):
         print(INTERRUPTED, file=sys.stderr)

@@ -27,7 +27,7 @@ class Waiting(CJEError):
 
 
 @contextmanager
-def writing(path: str | PathLike) -> Iterator[None]:
+def writing(path: str | PathLike[str]) -> Iterator[None]:
     """While the file is written: a disk that is full or closed to us is a CJEError that names it,
     which the system's own error does at opening alone."""
     try:
@@ -38,7 +38,7 @@ def writing(path: str | PathLike) -> Iterator[None]:
         raise CJEError(problem) from error
 
 
-def disk_problem(error: OSError, path: str | PathLike | None = None) -> str | None:
+def disk_problem(error: OSError, path: str | PathLike[str] | None = None) -> str | None:
     """Words for a disk that is full, read-only or closed to us; None for other errors. `path`: the
     file, where the error does not name it."""
     number = error.errno

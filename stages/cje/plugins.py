@@ -8,7 +8,6 @@ A package names its own in its pyproject.toml, by the name that settings use:
 
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
 
 from cje.errors import CJEError
 
@@ -21,7 +20,7 @@ def plugins(group: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=group)}
 
 
-def load_plugin(group: str, name: str) -> Any:
+def load_plugin(group: str, name: str) -> object:
     """The object that an installed package has of that name, of a class an object; raises CJEError
     where it cannot be loaded."""
     point = plugins(group)[name]

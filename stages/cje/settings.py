@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -21,7 +21,8 @@ from pydantic import (
     create_model,
     field_validator,
 )
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from cje.errors import CJEError
 from cje.plugins import ESTIMATORS, plugins
@@ -243,7 +244,8 @@ class PolicyEntry(BaseModel):
     system_prompt: str | None = Field(None, description="text, or null for none")
     temperature: Temperature | None = Field(None, description=TEMPERATURE_WORDS)
     top_p: TopP | None = Field(None, description=TOP_P_WORDS)
-    max_tokens: Positive = Field(None, description=POSITIVE_WORDS)
+    # Absent, never null: what is not set is left out of what is read.
+    max_tokens: Positive = Field(None, description=POSITIVE_WORDS)  # type: ignore[assignment]
     reasoning_effort: Effort | None = Field(None, description=EFFORT_WORDS)
     base_url: Url | None = Field(None, description=URL_WORDS)
     chat_template: str | None = Field(None, description=TEMPLATE_WORDS)
@@ -276,12 +278,15 @@ def _threshold_fields() -> dict[str, Any]:
     return fields
 
 
-GuardRails = create_model(
-    "GuardRails",
-    __base__=_GuardRailRules,
-    __doc__="The thresholds of the guard rails; what is left out has its default.",
-    **_threshold_fields(),
-)
+if TYPE_CHECKING:  # to a type checker, a class that is made of a list is none
+    GuardRails = _GuardRailRules
+else:
+    GuardRails = create_model(
+        "GuardRails",
+        __base__=_GuardRailRules,
+        __doc__="The thresholds of the guard rails; what is left out has its default.",
+        **_threshold_fields(),
+    )
 
 
 class Settings(BaseModel):
@@ -395,7 +400,7 @@ class Settings(BaseModel):
     def policy(self, name: str) -> Policy:
         """The policy of that name, with the global settings where its entry leaves them out."""
         entry = self.policies.get(name)
-        own = entry.model_dump(exclude_unset=True) if entry else {"model": name}
+        own: dict[str, Any] = entry.model_dump(exclude_unset=True) if entry else {"model": name}
         keys = ["temperature", "top_p", "max_tokens"]
         keys += ["chat_template"] if own["model"].startswith("server/") else []
         keys += [] if own["model"].startswith(THOUGHTLESS) else ["reasoning_effort"]
@@ -410,7 +415,9 @@ class Settings(BaseModel):
     def address(self, model: str) -> str | None:
         """Where a model is asked that has no address of its own."""
         provider = _provider(model)
-        return self.base_url if provider == "server" else self.addresses.get(provider)
+        if provider == "server":
+            return self.base_url
+        return next((url for name, url in self.addresses.items() if name == provider), None)
 
     @property
     def base(self) -> Policy:
@@ -467,7 +474,8 @@ class Settings(BaseModel):
     @property
     def thresholds(self) -> dict[str, float]:
         """The thresholds of the guard rails by name."""
-        return self.guard_rails.model_dump()
+        found: dict[str, float] = self.guard_rails.model_dump()
+        return found
 
 
 THOUGHTLESS = ("local/", "sim/")  # models that take no reasoning_effort
@@ -477,7 +485,7 @@ CALL_SETTINGS = (
 )  # fmt: skip
 
 
-def load_settings(path: str | PathLike = "params.yaml") -> Settings:
+def load_settings(path: str | PathLike[str] = "params.yaml") -> Settings:
     """The settings in the YAML file `path`, read as DVC reads it (YAML 1.2).
 
     Raises one CJEError that lists what is wrong: each key, its value and what is allowed.
@@ -503,7 +511,7 @@ def parse_settings(values: Mapping[str, Any], where: str = "settings") -> Settin
     try:
         return Settings.model_validate(dict(values))
     except ValidationError as error:
-        problems = {}  # the first problem of each key, in the order of the keys
+        problems: dict[str, str] = {}  # the first problem of each key, in the order of the keys
         for item in error.errors(include_url=False):
             key, words = _problem(item, values)
             problems.setdefault(key, f"{where}: {key}: {words}")
@@ -527,7 +535,8 @@ def _problem(item: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[str, s
     loc, kind = item["loc"], item["type"]
     if loc[-1] == "[key]" and kind == "string_type":
         return loc[0], f"{show_value(loc[1])} is not allowed as a name; put it in quotes"
-    path, model = loc[:1], Settings  # not the place inside a list
+    path = loc[:1]  # not the place inside a list
+    model: type[BaseModel] = Settings
     if loc[0] == "policies" and len(loc) > 1:
         path, model = loc[:3], PolicyEntry
     elif loc[0] == "guard_rails" and len(loc) > 1:

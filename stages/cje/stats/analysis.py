@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from cje.stats.guardrails import PolicyDiagnostics
 from cje.stats.inference import anytime_level, paired_comparisons, square, unbeaten
 from cje.stats.own_labels import own_label_estimate
 from cje.stats.predictor import predict
-from cje.stats.rewards import calibrate, fit_labels
+from cje.stats.rewards import FitReport, calibrate, fit_labels
 from cje.stats.samples import build_samples
 from cje.thresholds import THRESHOLDS
 from cje.vocabulary import Intervals, Verdict, WeightChoice
@@ -44,7 +45,7 @@ class Analysis:
     violations: pd.DataFrame
     influence: pd.DataFrame
     importance_weights: pd.DataFrame
-    calibration: dict[str, float | str | None]
+    calibration: FitReport
 
     @property
     def p_values(self) -> pd.DataFrame:
@@ -74,7 +75,8 @@ class Analysis:
 
     def _repr_html_(self) -> str:
         """The estimates as a table, for notebooks."""
-        return self.estimates.to_html(float_format="{:.3f}".format)
+        table: str = self.estimates.to_html(float_format="{:.3f}".format)
+        return table
 
 
 def analyze(
@@ -127,19 +129,23 @@ def analyze(
     if bootstrap and intervals == Intervals.ANYTIME:
         raise CJEError("bootstrap: its intervals are for one look; give intervals='fixed-time'")
     logs, target_logps, draws = check_frames(logs, target_logps, draws, judge_range, oracle_range)
-    calibration = calibrate(logs, draws, folds=folds, seed=seed)
-    options = {
-        "base": base, "estimator": estimator, "weights": weights, "alpha": alpha,
-        "intervals": intervals, "folds": folds, "seed": seed, "thresholds": thresholds,
-        "known": {policy: {"identical": True} for policy in identical},
-    }  # fmt: skip
-    found = estimate(calibration.logs, target_logps, calibration.draws, **options)
+
+    def calibrated(logs: pd.DataFrame, logps: pd.DataFrame, draws: pd.DataFrame) -> Analysis:
+        fit = calibrate(logs, draws, folds=folds, seed=seed)
+        return estimate(
+            fit.logs, logps, fit.draws, base=base, estimator=estimator, weights=weights,
+            alpha=alpha, intervals=intervals, folds=folds, seed=seed, thresholds=thresholds,
+            known={policy: {"identical": True} for policy in identical},
+        )  # fmt: skip
+
+    found = calibrated(logs, target_logps, draws)
     if not bootstrap:
         return found
-    intervals = bootstrap_intervals(
-        logs, target_logps, draws, options, alpha=alpha, replicates=bootstrap, seed=seed
-    )
-    return replace(found, estimates=found.estimates.assign(**intervals))
+    ends = bootstrap_intervals(
+        logs, target_logps, draws, lambda *frames: calibrated(*frames).estimates["v_hat"],
+        alpha=alpha, replicates=bootstrap, seed=seed,
+    )  # fmt: skip
+    return replace(found, estimates=found.estimates.assign(**ends))
 
 
 def estimate(
@@ -175,15 +181,15 @@ def estimate(
     facts: dict[str, PolicyDiagnostics] = {}
     rows: dict[str, dict[str, object]] = {}
     unscored = unscored_prompts(logs, draws)
-    replies = {p: reply_facts(rows, unscored) for p, rows in draws.groupby("policy")}
+    replies = {p: reply_facts(own, unscored) for p, own in draws.groupby("policy")}
     replies[base] = reply_facts(logs, unscored)
     for policy in [*samples.targets, base]:
-        own = own_label_estimate(samples, policy, predictions[policy])
-        case = Case(samples, policy, fit, own, WeightChoice(weights), limits)
+        labels = own_label_estimate(samples, policy, predictions[policy])
+        case = Case(samples, policy, fit, labels, WeightChoice(weights), limits)
         found[policy] = estimator_named(estimator)(case)
         level = anytime_level(alpha, found[policy].labels) if anytime else alpha
         interval = found[policy].interval(level)
-        rest = {"estimator": str(estimator), "identical": False}
+        rest: dict[str, Any] = {"estimator": str(estimator), "identical": False}
         rest |= replies.get(policy, {}) | dict((known or {}).get(policy, {}))
         facts[policy] = diagnose(case, found[policy], interval, report, limits, **rest)
         rows[policy] = _row(found[policy], interval, facts[policy])

@@ -1,12 +1,11 @@
 """The cluster bootstrap: everything fitted again on clusters drawn with replacement."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
 from cje.errors import CJEError
-from cje.stats.rewards import calibrate
 from cje.stats.samples import clusters_of
 
 
@@ -14,7 +13,7 @@ def bootstrap_intervals(
     logs: pd.DataFrame,
     target_logps: pd.DataFrame,
     draws: pd.DataFrame,
-    options: Mapping[str, object],
+    estimated: Callable[[pd.DataFrame, pd.DataFrame, pd.DataFrame], pd.Series],
     *,
     alpha: float,
     replicates: int,
@@ -22,11 +21,9 @@ def bootstrap_intervals(
 ) -> dict[str, pd.Series]:
     """`se`, `ci_low` and `ci_high` by policy, percentiles over clusters drawn with replacement.
 
-    Checked frames, and the options of `analysis.estimate`. Every copy of a cluster keeps its fold,
-    so that no copy of it is in its own training set.
+    Checked frames, and what gives the estimates by policy of such frames. Every copy of a cluster
+    keeps its fold, so that no copy of it is in its own training set.
     """
-    from cje.stats.analysis import estimate  # which offers this as an option
-
     rng = np.random.default_rng(seed)
     place = pd.concat([logs[["uid"]], draws[["uid"]]]).assign(
         cluster=np.concatenate([clusters_of(logs), clusters_of(draws)])
@@ -38,13 +35,11 @@ def bootstrap_intervals(
         count = pd.Series(
             np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names)), names
         )
-        frames = [_repeated(frame, owner, count) for frame in (logs, draws, target_logps)]
-        fitted = calibrate(*frames[:2], folds=options["folds"], seed=seed)
+        frames = [_repeated(frame, owner, count) for frame in (logs, target_logps, draws)]
         try:
-            found = estimate(fitted.logs, frames[2], fitted.draws, **options)
+            values.append(estimated(*frames))
         except CJEError:  # a replicate without a label, or without a policy's answers
             continue
-        values.append(found.estimates["v_hat"])
     table = pd.DataFrame(values)
     return {
         "se": table.std(ddof=1),

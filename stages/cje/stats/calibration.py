@@ -13,26 +13,27 @@ has another meaning in the logs than in the draws.
 """
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import isotonic_regression
 
-FEWEST_APART = (
-    5  # labels of answers without a score by which those are distinguished from the others
-)
+from cje.stats.arrays import Array, Codes, Hashes, Names
+
+FEWEST_APART = 5  # labels without a score by which those are distinguished from the others
 NO_LABELS = 0.5  # what an answer is worth to a fit that saw no label: the middle of the scale
 
 
-def prompt_folds(uids: np.ndarray, folds: int, seed: int) -> np.ndarray:
+def prompt_folds(uids: Names, folds: int, seed: int) -> Codes:
     """The fold 0..folds-1 of each prompt: a hash of (uid, seed), so the same in every table."""
     return (prompt_hashes(uids, seed) % np.uint64(folds)).astype(np.int64)
 
 
-def prompt_hashes(uids: np.ndarray, seed: int) -> np.ndarray:
+def prompt_hashes(uids: Names, seed: int) -> Hashes:
     """64-bit hashes of (uid, seed), (n,) uint64: an order and a fold that rows cannot influence."""
     salt = np.uint64((seed * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64)
-    hashed = pd.util.hash_array(np.asarray(uids, dtype=object), categorize=False) ^ salt
+    hashed: Hashes = pd.util.hash_array(np.asarray(uids, dtype=object), categorize=False) ^ salt
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # splitmix64
         hashed = (hashed ^ (hashed >> np.uint64(shift))) * np.uint64(factor)
     return hashed ^ (hashed >> np.uint64(31))
@@ -43,12 +44,12 @@ class Calibrator:
     """A fitted curve from scores to utilities; `default` is for a missing score: the mean label of
     the answers that have none, or of all where those are few."""
 
-    knots: np.ndarray
-    values: np.ndarray
+    knots: Array
+    values: Array
     default: float
 
     @classmethod
-    def fit(cls, score: np.ndarray, utility: np.ndarray, weight: np.ndarray) -> "Calibrator":
+    def fit(cls, score: Array, utility: Array, weight: Array) -> "Calibrator":
         """Fit on labelled rows: score, utility, weight (n,).
 
         Rows whose score is NaN count for the default alone: answers that the judge has no score for
@@ -74,7 +75,7 @@ class Calibrator:
         """What was fitted: the levels of the curve (Meyer and Woodroofe 2000)."""
         return len(np.unique(self.values))
 
-    def predict(self, score: np.ndarray) -> np.ndarray:
+    def predict(self, score: Array) -> Array:
         """Utilities (m,) at the scores, linear between knots and level beyond them."""
         scale = self.knots[-1] - self.knots[0]
         if scale > 0:  # by whole numbers of it: gaps between the smallest scores overflow else
@@ -98,7 +99,7 @@ class CrossFit:
     by_fold: tuple[Calibrator, ...]
     overall: Calibrator
 
-    def predict(self, score: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    def predict(self, score: Array, fold: Codes) -> Array:
         """Utilities (m,) at the scores, each by the calibrator that never saw its fold."""
         utility = np.empty(len(score))
         for k, calibrator in enumerate(self.by_fold):
@@ -107,9 +108,7 @@ class CrossFit:
         return utility
 
 
-def cross_fit(
-    score: np.ndarray, utility: np.ndarray, weight: np.ndarray, fold: np.ndarray, folds: int
-) -> CrossFit:
+def cross_fit(score: Array, utility: Array, weight: Array, fold: Codes, folds: int) -> CrossFit:
     """Cross-fit the calibrator on labelled rows: score, utility, weight (1 / inclusion
     probability), fold (n,)."""
     by_fold = []
@@ -119,9 +118,23 @@ def cross_fit(
     return CrossFit(tuple(by_fold), Calibrator.fit(score, utility, weight))
 
 
+class CalibrationReport(TypedDict):
+    """What `calibration_report` says."""
+
+    labels: int
+    spearman: float | None
+    calibration_error: float
+    calibration_error_by_chance: float
+    calibration_error_raw: float | None
+    r2: float | None
+    rmse: float
+    score_low: float | None
+    score_high: float | None
+
+
 def calibration_report(
-    score: np.ndarray, utility: np.ndarray, fitted: np.ndarray, weight: np.ndarray
-) -> dict[str, float | None]:
+    score: Array, utility: Array, fitted: Array, weight: Array
+) -> CalibrationReport:
     """How good the calibration is on the labelled rows; `fitted` (n,) is cross-fitted.
 
     `labels`; `spearman` of score and utility; `calibration_error`, the mean absolute gap between
@@ -132,26 +145,25 @@ def calibration_report(
     None.
     """
     seen = np.isfinite(score)
-    report: dict[str, float | None] = {"labels": len(utility)}
-    report["spearman"] = spearman(score[seen], utility[seen])
-    error = utility - fitted
-    report["calibration_error"], by_chance = _gaps(error, fitted, weight)
-    report["calibration_error_by_chance"] = by_chance
-    raw = (utility - score)[seen]
-    report["calibration_error_raw"] = (
-        _gaps(raw, score[seen], weight[seen])[0] if seen.any() else None
-    )
+    error, raw = utility - fitted, (utility - score)[seen]
+    gap, by_chance = _gaps(error, fitted, weight)
     centred = utility - np.average(utility, weights=weight)
     spread = float(np.average(centred**2, weights=weight))
     risk = float(np.average(error**2, weights=weight))
-    report["r2"] = 1 - risk / spread if spread > 0 else None
-    report["rmse"] = risk**0.5
-    report["score_low"] = float(score[seen].min()) if seen.any() else None
-    report["score_high"] = float(score[seen].max()) if seen.any() else None
-    return report
+    return {
+        "labels": len(utility),
+        "spearman": spearman(score[seen], utility[seen]),
+        "calibration_error": gap,
+        "calibration_error_by_chance": by_chance,
+        "calibration_error_raw": _gaps(raw, score[seen], weight[seen])[0] if seen.any() else None,
+        "r2": 1 - risk / spread if spread > 0 else None,
+        "rmse": risk**0.5,
+        "score_low": float(score[seen].min()) if seen.any() else None,
+        "score_high": float(score[seen].max()) if seen.any() else None,
+    }
 
 
-def score_bins(scores: np.ndarray, most: int, least: int) -> np.ndarray:
+def score_bins(scores: Array, most: int, least: int) -> Codes:
     """The bin of each score, (n,) int, to draw a curve by: up to `most` bins of about as many
     scores, and of `least` or more. Equal scores share one; where there are no more different ones
     than `most`, each is a bin, however few it has."""
@@ -164,7 +176,7 @@ def score_bins(scores: np.ndarray, most: int, least: int) -> np.ndarray:
     return np.searchsorted(edges[1:-1], scores, side="right")
 
 
-def _gaps(error: np.ndarray, fitted: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
+def _gaps(error: Array, fitted: Array, weight: Array) -> tuple[float, float]:
     """The mean absolute gap over tenths of the rows ordered by `fitted`, and what chance alone
     would show: E|N(0, se)| = se sqrt(2 / pi) of each tenth's mean."""
     tenths = np.array_split(np.argsort(fitted, kind="stable"), min(10, len(error)))
@@ -179,7 +191,7 @@ def _gaps(error: np.ndarray, fitted: np.ndarray, weight: np.ndarray) -> tuple[fl
     return float(np.dot(gaps, shares)), float(np.dot(chance, shares))
 
 
-def spearman(a: np.ndarray, b: np.ndarray) -> float | None:
+def spearman(a: Array, b: Array) -> float | None:
     """Spearman's rank correlation, ties at their mean rank; None where either is constant."""
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
@@ -187,15 +199,13 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float | None:
     return float(np.corrcoef(*ranks)[0, 1])
 
 
-def filled(score: np.ndarray) -> np.ndarray:
+def filled(score: Array) -> Array:
     """The scores, with the mean of the others where one is missing."""
     seen = np.isfinite(score)
     return np.where(seen, score, score[seen].mean() if seen.any() else 0.0)
 
 
-def ridge_fit(
-    basis: np.ndarray, target: np.ndarray, weight: np.ndarray, ridge: float
-) -> np.ndarray:
+def ridge_fit(basis: Array, target: Array, weight: Array, ridge: float) -> Array:
     """Weighted least squares, with `ridge` times the mean diagonal added to the Gram matrix.
 
     basis (n, d), target (n,), weight (n,) -> coefficients (d,).
@@ -203,4 +213,4 @@ def ridge_fit(
     weighted = basis * weight[:, None]
     gram = weighted.T @ basis
     gram[np.diag_indices_from(gram)] += ridge * np.trace(gram) / len(gram)
-    return np.linalg.solve(gram, weighted.T @ target)
+    return np.asarray(np.linalg.solve(gram, weighted.T @ target), dtype=float)

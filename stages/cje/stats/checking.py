@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from cje.errors import CJEError
+from cje.stats.arrays import Array
 
 LOG_COLUMNS = ("uid", "judge_raw", "oracle_score")
 DRAW_COLUMNS = ("uid", "policy", "draw", "judge_raw")
@@ -81,9 +82,10 @@ def _columns(
     return frame.reset_index(drop=True)
 
 
-def _numbers(values: pd.Series, name: str) -> np.ndarray:
+def _numbers(values: pd.Series, name: str) -> Array:
     try:
-        return pd.to_numeric(values).to_numpy(dtype=float, na_value=np.nan)
+        numbers: Array = pd.to_numeric(values).to_numpy(dtype=float, na_value=np.nan)
+        return numbers
     except (TypeError, ValueError):
         numeric = pd.to_numeric(values, errors="coerce")
         row = int((numeric.isna() & values.notna()).to_numpy().argmax())
@@ -104,9 +106,9 @@ def _check_key(frame: pd.DataFrame, name: str, key: list[str]) -> None:
         raise CJEError(f"{name}: row {row}: {words}: a second row with this key; keep one of them")
 
 
-def _unit(frame: pd.DataFrame, column: str, scale: tuple[float, float], name: str) -> np.ndarray:
+def _unit(frame: pd.DataFrame, column: str, scale: tuple[float, float], name: str) -> Array:
     lo, hi = scale
-    unit = (frame[column].to_numpy() - lo) / (hi - lo)
+    unit: Array = (frame[column].to_numpy() - lo) / (hi - lo)
     bad = (unit < -SLACK) | (unit > 1 + SLACK)
     if bad.any():
         row = int(bad.argmax())

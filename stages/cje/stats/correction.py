@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cje.stats.arrays import Array, Mask, totals
 from cje.stats.calibration import CrossFit, filled, ridge_fit
 from cje.stats.inference import Influence, mean_influence
 from cje.stats.samples import Draws, Logs
@@ -46,9 +47,7 @@ def direct(logs: Logs, draws: Draws, calibration: CrossFit | None = None) -> Inf
     return replace(estimate, fitted=np.sqrt((len(folds) - 1) / len(folds)) * (means - means.mean()))
 
 
-def weighted_mean(
-    logs: Logs, values: np.ndarray, weight: np.ndarray, used: np.ndarray
-) -> Influence:
+def weighted_mean(logs: Logs, values: Array, weight: Array, used: Mask) -> Influence:
     """The Hajek mean sum w v / sum w over the `used` rows (n,), with each row's influence.
 
     Rows are jackknifed: leaving out row i moves the mean by w_i (v_i - V) / (sum w - w_i), so a
@@ -61,11 +60,11 @@ def weighted_mean(
     alone = np.where(used, weight, 0.0) >= total * (1 - 1e-9)
     left = np.where(alone, total, total - weight)
     influence = weight * (values - value) / left
-    psi = logs.prompts * np.bincount(logs.prompt, influence, logs.prompts)
+    psi = logs.prompts * totals(logs.prompt, influence, logs.prompts)
     return Influence(value, psi, logs.cluster)
 
 
-def standard_ratio(log_ratio: np.ndarray) -> np.ndarray | None:
+def standard_ratio(log_ratio: Array) -> Array | None:
     """The log-ratios (n,) in standard units, clipped; the lowest for impossible answers. None where
     they do not vary."""
     finite = np.isfinite(log_ratio)
@@ -76,7 +75,7 @@ def standard_ratio(log_ratio: np.ndarray) -> np.ndarray | None:
     return np.clip(unit, -RATIO_CLIP, RATIO_CLIP)
 
 
-def residual_bend(logs: Logs, log_ratio: np.ndarray) -> float:
+def residual_bend(logs: Logs, log_ratio: Array) -> float:
     """How many standard errors (HC0) the labelled residuals' regression on the standard log-ratio u
     bends: the coefficient of u^2. A residual that grows faster than u has a weighted mean which
     hangs on the heaviest logs, and those are few."""
@@ -98,7 +97,7 @@ def residual_bend(logs: Logs, log_ratio: np.ndarray) -> float:
 
 
 def sequence_correction(
-    logs: Logs, draws: Draws, weights: SequenceWeights, log_ratio: np.ndarray
+    logs: Logs, draws: Draws, weights: SequenceWeights, log_ratio: Array
 ) -> Influence:
     """mean_j v_j + mean_i w_i (m_i - v_i + omega_i (y_i - f_i - m_i)) under exact weights."""
     unit = standard_ratio(log_ratio)
@@ -133,9 +132,7 @@ def marginal_correction(logs: Logs, draws: Draws, weights: MarginalWeights) -> I
     return whole + mean_influence(guess.drawn, draws.prompt, logs.cluster, draws.share)
 
 
-def fitted_terms_widened(
-    influence: Influence, logs: Logs, weight: np.ndarray, terms: int
-) -> Influence:
+def fitted_terms_widened(influence: Influence, logs: Logs, weight: Array, terms: int) -> Influence:
     """The correction with variance times 1 + terms / (m - terms), m its effective number of labels.
 
     The degrees-of-freedom correction of regression (HC1; MacKinnon and White 1985), with Kish's
@@ -155,14 +152,12 @@ class Guess:
     `drawn` (k,), v_j of the draws, where v is the part of m that draws show as well; `terms`, what
     was fitted. Under exact weights the mean of the two is E[y - f], whatever m is."""
 
-    residual: np.ndarray
-    drawn: np.ndarray
+    residual: Array
+    drawn: Array
     terms: int
 
 
-def guess_residual(
-    logs: Logs, draws: Draws, weight: np.ndarray, signal: np.ndarray | None
-) -> Guess:
+def guess_residual(logs: Logs, draws: Draws, weight: Array, signal: Array | None) -> Guess:
     """m is a ridge regression of the labelled residuals on [1, s, s^2, whether there is no s,
     lengths, u, u^2], weighted as the target weighs them and cross-fitted by fold; scaled by tau in
     [0, 1], which minimises the variance over label draws, so that a guess without merit is not
@@ -192,7 +187,7 @@ def guess_residual(
     return Guess(left, tau * fresh, basis.shape[1])
 
 
-def _shown(logs: Logs, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
+def _shown(logs: Logs, draws: Draws) -> tuple[Array, Array]:
     """[1, s, s^2, lengths] of logs and draws, (n, d) and (m, d), with one more column, whether
     there is no s, where some have none: the same function of an answer in both."""
     missing = [np.isnan(rows.score) for rows in (logs, draws)]
@@ -200,7 +195,8 @@ def _shown(logs: Logs, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
     known = logs.score[~missing[0]]
     fill = known.mean() if len(known) else 0.0
     found = []
-    for rows, lacking in zip((logs, draws), missing, strict=True):
+    both: tuple[Logs | Draws, ...] = (logs, draws)
+    for rows, lacking in zip(both, missing, strict=True):
         score = np.where(lacking, fill, rows.score)
         columns = [np.ones(len(score)), score, score**2]
         columns += [lacking.astype(float)] if gaps else []
@@ -208,9 +204,7 @@ def _shown(logs: Logs, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
     return found[0], found[1]
 
 
-def weighted_logs(
-    logs: Logs, weight: np.ndarray, scored: np.ndarray, *, normalised: bool = True
-) -> Influence:
+def weighted_logs(logs: Logs, weight: Array, scored: Mask, *, normalised: bool = True) -> Influence:
     """mean_i w_i q_i with q_i = f_i + omega_i (y_i - f_i): ips, or snips where `normalised`."""
     outcome = logs.reward + logs.label_weight * logs.residual
     if normalised:
@@ -218,7 +212,7 @@ def weighted_logs(
     return mean_influence((weight * outcome)[scored], logs.prompt[scored], logs.cluster)
 
 
-def calibrated_ips(logs: Logs, weight: np.ndarray, scored: np.ndarray) -> Influence:
+def calibrated_ips(logs: Logs, weight: Array, scored: Mask) -> Influence:
     """snips under weights made monotone in the judge score.
 
     The projected weights average within blocks of scores, so the estimate's influence is that of

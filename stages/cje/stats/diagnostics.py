@@ -1,13 +1,16 @@
 """What is known of each policy's estimate beside the number: the facts that guard rails look at."""
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from cje.stats.arrays import Array, Codes
 from cje.stats.calibration import spearman
 from cje.stats.estimators import Case, Estimate
 from cje.stats.guardrails import MOSTLY_LOST, PolicyDiagnostics, RunDiagnostics
+from cje.stats.rewards import FitReport
 from cje.stats.samples import Answers, Samples, answers_there
 from cje.stats.weights import WeightSummary, off_one, weight_summary
 from cje.thresholds import GOOD_ESS
@@ -20,9 +23,9 @@ def diagnose(
     case: Case,
     estimate: Estimate,
     interval: tuple[float, float],
-    report: Mapping[str, float | str | None],
+    report: FitReport,
     limits: Mapping[str, float],
-    **known,
+    **known: Any,
 ) -> PolicyDiagnostics:
     """The diagnostics of one policy; `known`: fields that its answers and the settings tell, and
     the estimator that was asked for."""
@@ -41,7 +44,7 @@ def diagnose(
         value=estimate.value,
         half_width=(interval[1] - interval[0]) / 2,
         widened=estimate.checked is not None and estimate.method is not EstimatorName.DR_CPO,
-        spread=float(labels.std()) if len(labels) > 1 else float(report["utility_sd"]),
+        spread=float(labels.std()) if len(labels) > 1 else report["utility_sd"],
         weights=estimate.kind,
         why=estimate.why,
         status=Status.GOOD if is_base else overlap(used, exact, case.reach, limits),
@@ -79,7 +82,9 @@ def used_summary(estimate: Estimate, exact: WeightSummary | None) -> WeightSumma
     """The summary of the weights that the estimate used."""
     if estimate.weight is None:
         return NO_WEIGHTS
-    return exact if estimate.kind is WeightKind.SEQUENCE else weight_summary(estimate.weight)
+    if exact is not None and estimate.kind is WeightKind.SEQUENCE:
+        return exact
+    return weight_summary(estimate.weight)
 
 
 def overlap(
@@ -100,7 +105,7 @@ def overlap(
     return Status.GOOD if good and not off else Status.WARNING
 
 
-def log_ratio_spread(ratio: np.ndarray | None) -> float | None:
+def log_ratio_spread(ratio: Array | None) -> float | None:
     """The standard deviation of the log-ratios; infinite where some answers are impossible."""
     if ratio is None:
         return None
@@ -108,7 +113,7 @@ def log_ratio_spread(ratio: np.ndarray | None) -> float | None:
     return float(finite.std()) if len(finite) == (~np.isnan(ratio)).sum() else float("inf")
 
 
-def own_spearman(answers: Answers, report: Mapping[str, float | None]) -> float | None:
+def own_spearman(answers: Answers, report: FitReport) -> float | None:
     """The judge's rank correlation with the policy's own labels; with few of them the report's."""
     both = answers.labelled & np.isfinite(answers.labelled_score)
     if both.sum() < 10:
@@ -116,16 +121,16 @@ def own_spearman(answers: Answers, report: Mapping[str, float | None]) -> float 
     return spearman(answers.labelled_score[both], answers.utility[both])
 
 
-def out_of_range(answers: Answers, report: Mapping[str, float | None]) -> float:
+def out_of_range(answers: Answers, report: FitReport) -> float:
     """The share of the policy's judge scores outside those that the calibration saw."""
     low, high, score = report["score_low"], report["score_high"], answers.score
     seen = np.isfinite(score)
-    if low is None or not seen.any():
+    if low is None or high is None or not seen.any():
         return 0.0
     return float(((score[seen] < low) | (score[seen] > high)).mean())
 
 
-def labels_z(answers: Answers, cluster: np.ndarray) -> float | None:
+def labels_z(answers: Answers, cluster: Codes) -> float | None:
     """How far the labelled answers' judge scores, weighted, are from those of all answers, in
     standard errors by cluster; None where that says nothing."""
     scored = np.isfinite(answers.score) & answers.present
@@ -155,9 +160,10 @@ def correction_of_judge(case: Case, estimate: Estimate) -> tuple[float, float]:
 
 def gap_z(case: Case) -> float | None:
     """Exact weights' estimate less own labels', in standard errors; None without both."""
-    if not case.own_checks or case.reach is Reach.NONE:
+    own, exact = case.checking, case.reached
+    if own is None or exact is None:
         return None
-    gap = case.exact - case.own.influence
+    gap = exact - own.influence
     return float(gap.value / gap.se) if gap.se > 1e-9 else 0.0
 
 

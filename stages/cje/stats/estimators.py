@@ -16,16 +16,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypedDict, Unpack
 
 import numpy as np
 
 from cje import plugins
 from cje.errors import CJEError
 from cje.stats import correction
+from cje.stats.arrays import Array, Mask
 from cje.stats.calibration import NO_LABELS, CrossFit
 from cje.stats.inference import Influence, bounded_interval, combined
 from cje.stats.own_labels import OwnLabels
-from cje.stats.samples import Draws, Samples
+from cje.stats.samples import Draws, Logs, Samples
 from cje.stats.weights import (
     MarginalWeights,
     SequenceWeights,
@@ -62,7 +64,7 @@ class Estimate:
     method: str
     evidence: Evidence
     kind: WeightKind
-    weight: np.ndarray | None
+    weight: Array | None
     labels: float
     steps: bool = False
     checked: Influence | None = None
@@ -100,6 +102,18 @@ class Estimate:
         )
 
 
+class Changes(TypedDict, total=False):
+    """Fields of an `Estimate` beside its influence function and its method."""
+
+    evidence: Evidence
+    kind: WeightKind
+    weight: Array | None
+    labels: float
+    steps: bool
+    checked: Influence | None
+    why: str
+
+
 @dataclass(frozen=True)
 class Case:
     """What is known of one policy. `log_ratio` (n,) is None without log-probabilities of the
@@ -118,13 +132,18 @@ class Case:
         return self.samples.draws.get(self.policy)
 
     @property
-    def log_ratio(self) -> np.ndarray | None:
+    def log_ratio(self) -> Array | None:
         return self.samples.log_ratios.get(self.policy)
 
     @cached_property
     def sequence(self) -> SequenceWeights | None:
         """The exact weights of the logs."""
         return None if self.log_ratio is None else SequenceWeights.from_log_ratio(self.log_ratio)
+
+    @property
+    def exact_weight(self) -> Array | None:
+        """The exact weights of the logs, (n,)."""
+        return None if self.sequence is None else self.sequence.weight
 
     @cached_property
     def exact_summary(self) -> WeightSummary | None:
@@ -153,7 +172,7 @@ class Case:
     @cached_property
     def promised_share(self) -> float:
         """The effective sample, as a share of the logs, that the log-ratios promise."""
-        return expected_sample_share(self.log_ratio)
+        return 0.0 if self.log_ratio is None else expected_sample_share(self.log_ratio)
 
     @cached_property
     def reach(self) -> Reach:
@@ -175,13 +194,14 @@ class Case:
     def exact(self) -> Influence | None:
         """The estimate under exact weights, whether or not they carry it; of a policy without
         draws by the logs alone."""
-        if self.sequence is None:
+        ratio = self.log_ratio
+        if self.sequence is None or ratio is None:
             return None
         logs = self.samples.logs
         if self.draws is None:
             whole = correction.weighted_logs(logs, self.sequence.weight, self.sequence.scored)
             return whole.inflated(self.missed)
-        part = correction.sequence_correction(logs, self.draws, self.sequence, self.log_ratio)
+        part = correction.sequence_correction(logs, self.draws, self.sequence, ratio)
         return correction.direct(logs, self.draws) + part.inflated(self.missed)
 
     @cached_property
@@ -199,9 +219,25 @@ class Case:
         return correction.direct(self.samples.logs, self.draws, self.calibration)
 
     @property
-    def own_checks(self) -> bool:
-        """Whether there are own labels enough to check a number."""
-        return self.own is not None and self.own.labels >= FEWEST_LABELS
+    def standing(self) -> Influence | None:
+        """The estimate under exact weights that stand."""
+        return self.exact if self.reach is Reach.STANDS else None
+
+    @property
+    def reached(self) -> Influence | None:
+        """The estimate under exact weights that reach the policy, if only weakly."""
+        return None if self.reach is Reach.NONE else self.exact
+
+    @property
+    def exact_ess(self) -> float:
+        """The effective sample under exact weights, as a share of the logs."""
+        return 0.0 if self.exact_summary is None else self.exact_summary.ess
+
+    @property
+    def checking(self) -> OwnLabels | None:
+        """The own labels, where there are enough of them to check a number."""
+        enough = self.own is not None and self.own.labels >= FEWEST_LABELS
+        return self.own if enough else None
 
     @cached_property
     def _counted_labels(self) -> tuple[float, float]:
@@ -219,23 +255,29 @@ class Case:
         """The labels on the logs as the exact weights count them, and no more than promised."""
         return min(self._counted_labels)
 
-    def estimate(self, influence: Influence, method: str, **changes) -> Estimate:
+    def estimate(self, influence: Influence, method: str, **changes: Unpack[Changes]) -> Estimate:
         """An estimate without evidence, but for the `changes`."""
-        nothing = {"evidence": Evidence.NONE, "kind": WeightKind.NONE, "weight": None}
-        nothing |= {"labels": self.log_labels}
-        return Estimate(influence, method, **(nothing | changes))
+        plain = Estimate(
+            influence, method, Evidence.NONE, WeightKind.NONE, weight=None, labels=self.log_labels
+        )
+        return replace(plain, **changes)
 
-    def from_weights(self, influence: Influence, method: str, **changes) -> Estimate:
+    def from_weights(
+        self, influence: Influence, method: str, **changes: Unpack[Changes]
+    ) -> Estimate:
         """An estimate under the exact weights, which are evidence as far as they reach."""
         evidence = Evidence.NONE if self.reach is Reach.NONE else Evidence.WEIGHTS
-        used = {"evidence": evidence, "kind": WeightKind.SEQUENCE, "weight": self.sequence.weight}
-        return self.estimate(influence, method, **(used | changes))
+        plain = self.estimate(
+            influence, method, evidence=evidence, kind=WeightKind.SEQUENCE, weight=self.exact_weight
+        )
+        return replace(plain, **changes)
 
-    def from_labels(self, method: str, **changes) -> Estimate:
+    def from_labels(self, own: OwnLabels, method: str, why: str) -> Estimate:
         """The estimate from own labels."""
-        found = {"evidence": Evidence.LABELS, "labels": self.own.effective}
-        found |= {"steps": self.own.values <= 2}
-        return self.estimate(self.own.influence, method, **(found | changes))
+        return self.estimate(
+            own.influence, method, evidence=Evidence.LABELS, labels=own.effective,
+            steps=own.values <= 2, why=why,
+        )  # fmt: skip
 
 
 class Estimator(ABC):
@@ -254,38 +296,39 @@ class DrCpo(Estimator):
     name = EstimatorName.DR_CPO
 
     def __call__(self, case: Case) -> Estimate:
-        reach = case.reach
-        if case.own_checks:
-            if reach is Reach.STANDS and agree(case.own.influence, case.exact):
-                mixed, kappa = combined(case.own.influence, case.exact)
-                mixed = mixed.inflated(tuned_factor(case.own.labels))
+        exact, own = case.standing, case.checking
+        if own is not None:
+            if exact is not None and agree(own.influence, exact):
+                mixed, kappa = combined(own.influence, exact)
+                mixed = mixed.inflated(tuned_factor(own.labels))
                 why = f"own labels, and the logs with {100 * kappa:.3g} % of the say"
-                labels = min(case.own.effective, case.log_labels)
+                labels = min(own.effective, case.log_labels)
                 return case.from_weights(
                     mixed, self.name, evidence=Evidence.BOTH, labels=labels, why=why
                 )
-            return case.from_labels(self.name, why=f"{case.own.labels} own labels")
-        if reach is Reach.STANDS or (case.choice is WeightChoice.SEQUENCE and case.sequence):
-            why = f"exact weights reach {100 * case.exact_summary.ess:.3g} % of the logs"
-            return case.from_weights(case.exact, weighted_name(case, self.name), why=why)
-        if reach is Reach.WEAK:
-            return self._weak(case)
+            return case.from_labels(own, self.name, f"{own.labels} own labels")
+        if case.choice is WeightChoice.SEQUENCE:
+            exact = case.exact
+        if exact is not None:
+            why = f"exact weights reach {100 * case.exact_ess:.3g} % of the logs"
+            return case.from_weights(exact, weighted_name(case, self.name), why=why)
+        if (weak := case.reached) is not None:
+            return self._weak(case, weak)
         if case.own is not None:
-            return case.from_labels(self.name, why=f"{case.own.labels} own labels, too few")
+            return case.from_labels(case.own, self.name, f"{case.own.labels} own labels, too few")
         return projected(case)
 
-    def _weak(self, case: Case) -> Estimate:
+    def _weak(self, case: Case, exact: Influence) -> Estimate:
         """The exact estimate's interval, and a point that moves toward the direct estimate within
         it: V_direct + kappa (V_log - V_direct), kappa = max(0, 1 - 2.25 var D / D^2)."""
-        why = f"exact weights reach {100 * case.exact_summary.ess:.2g} % of the logs"
+        why = f"exact weights reach {100 * case.exact_ess:.2g} % of the logs"
         if case.projection is None:
-            return case.from_weights(case.exact, weighted_name(case, self.name), why=why)
-        gap = case.exact - case.projection
+            return case.from_weights(exact, weighted_name(case, self.name), why=why)
+        gap = exact - case.projection
         kappa = max(0.0, 1 - DOUBTFUL_GAP * gap.variance / gap.value**2) if gap.value else 0.0
-        low, high = case.from_weights(case.exact, self.name).interval(0.05)
+        low, high = case.from_weights(exact, self.name).interval(0.05)
         point = float(np.clip(case.projection.value + kappa * gap.value, low, high))
-        moved = Influence(point, case.exact.psi, case.exact.cluster, case.exact.fitted)
-        return case.from_weights(moved, self.name, checked=case.exact, why=why)
+        return case.from_weights(replace(exact, value=point), self.name, checked=exact, why=why)
 
 
 class Ppi(Estimator):
@@ -296,7 +339,7 @@ class Ppi(Estimator):
     def __call__(self, case: Case) -> Estimate:
         if case.own is None:
             return projected(case)
-        return case.from_labels(self.name, why=f"{case.own.labels} own labels")
+        return case.from_labels(case.own, self.name, f"{case.own.labels} own labels")
 
 
 class Direct(Estimator):
@@ -316,25 +359,25 @@ class Weighted(Estimator):
     exact = True
 
     def __call__(self, case: Case) -> Estimate:
-        target = case.policy != case.samples.base
-        if case.choice is WeightChoice.MARGINAL and case.draws is not None and target:
-            weight, kind = learned_weights(case).weight, WeightKind.MARGINAL
+        draws = None if case.policy == case.samples.base else case.draws
+        if case.choice is WeightChoice.MARGINAL and draws is not None:
+            weight = learned_weights(case.samples.logs, draws).weight
+            kind = WeightKind.MARGINAL
             scored = np.ones(len(weight), dtype=bool)
         elif case.sequence is not None:
             weight, scored, kind = case.sequence.weight, case.sequence.scored, WeightKind.SEQUENCE
         else:  # stated: in `method`, and by what the guard rails find
             return Direct()(case)
         influence = self.mean(case, weight, scored)
-        used = {"kind": kind, "weight": weight}
-        if kind is WeightKind.MARGINAL or not self.exact:
-            return replace(uncorrected(case, influence, self.name), **used)
-        if case.own_checks:
-            evidence = Evidence.LABELS if case.reach is Reach.NONE else Evidence.BOTH
-            return replace(uncorrected(case, influence, self.name), evidence=evidence, **used)
-        return case.from_weights(influence, self.name)
+        if self.exact and kind is WeightKind.SEQUENCE and case.checking is None:
+            return case.from_weights(influence, self.name)
+        found = replace(uncorrected(case, influence, self.name), kind=kind, weight=weight)
+        if kind is WeightKind.MARGINAL or not self.exact or case.reach is Reach.NONE:
+            return found
+        return replace(found, evidence=Evidence.BOTH)
 
     @abstractmethod
-    def mean(self, case: Case, weight: np.ndarray, scored: np.ndarray) -> Influence:
+    def mean(self, case: Case, weight: Array, scored: Mask) -> Influence:
         """The weighted mean."""
 
 
@@ -343,7 +386,7 @@ class Snips(Weighted):
 
     name = EstimatorName.SNIPS
 
-    def mean(self, case: Case, weight: np.ndarray, scored: np.ndarray) -> Influence:
+    def mean(self, case: Case, weight: Array, scored: Mask) -> Influence:
         return correction.weighted_logs(case.samples.logs, weight, scored)
 
 
@@ -352,10 +395,11 @@ class Ips(Weighted):
 
     name = EstimatorName.IPS
 
-    def mean(self, case: Case, weight: np.ndarray, scored: np.ndarray) -> Influence:
-        exact = case.sequence is not None and weight is case.sequence.weight
-        ratio = case.sequence.ratio if exact else weight
-        return correction.weighted_logs(case.samples.logs, ratio, scored, normalised=not exact)
+    def mean(self, case: Case, weight: Array, scored: Mask) -> Influence:
+        exact = case.sequence
+        if exact is None or weight is not exact.weight:
+            return correction.weighted_logs(case.samples.logs, weight, scored)
+        return correction.weighted_logs(case.samples.logs, exact.ratio, scored, normalised=False)
 
 
 class CalibratedIps(Weighted):
@@ -364,7 +408,7 @@ class CalibratedIps(Weighted):
     name = EstimatorName.CALIBRATED_IPS
     exact = False
 
-    def mean(self, case: Case, weight: np.ndarray, scored: np.ndarray) -> Influence:
+    def mean(self, case: Case, weight: Array, scored: Mask) -> Influence:
         return correction.calibrated_ips(case.samples.logs, weight, scored)
 
 
@@ -379,10 +423,13 @@ def estimator_named(name: str) -> Estimator:
     there is none."""
     if name in ESTIMATORS:
         return ESTIMATORS[name]
-    return plugins.load_plugin(plugins.ESTIMATORS, name)
+    found = plugins.load_plugin(plugins.ESTIMATORS, name)
+    if not isinstance(found, Estimator):
+        raise CJEError(f"{plugins.ESTIMATORS}: {name}: {found!r} is no Estimator")
+    return found
 
 
-def kish(weight: np.ndarray) -> float:
+def kish(weight: Array) -> float:
     """Kish's effective number of weighted labels (m,); 0 where none has a weight."""
     return effective_sample_share(weight) * len(weight)
 
@@ -404,9 +451,8 @@ def weighted_name(case: Case, name: str) -> str:
     return EstimatorName.SNIPS if case.draws is None else name
 
 
-def learned_weights(case: Case) -> MarginalWeights:
+def learned_weights(logs: Logs, draws: Draws) -> MarginalWeights:
     """Weights of the logs learned from the draws, with what they balance."""
-    logs, draws = case.samples.logs, case.draws
     return marginal_weights(
         marginal_features(logs.score),
         marginal_features(draws.score),
@@ -417,34 +463,33 @@ def learned_weights(case: Case) -> MarginalWeights:
 def uncorrected(case: Case, influence: Influence, name: str) -> Estimate:
     """An estimate that takes nothing from the evidence: its interval is widened to hold that of
     the evidence, where there is any."""
-    if case.own_checks:
+    if (own := case.checking) is not None:
         return case.estimate(
-            influence, name, evidence=Evidence.LABELS, labels=case.own.effective,
-            checked=case.own.influence,
-        )  # fmt: skip
-    if case.reach is not Reach.NONE:
-        return case.estimate(influence, name, evidence=Evidence.WEIGHTS, checked=case.exact)
+            influence, name, evidence=Evidence.LABELS, labels=own.effective, checked=own.influence
+        )
+    if (exact := case.reached) is not None:
+        return case.estimate(influence, name, evidence=Evidence.WEIGHTS, checked=exact)
     return case.estimate(influence, name)
 
 
 def projected(case: Case) -> Estimate:
     """A number that nothing checks: the calibrated judge's mean, with learned weights where they
     are asked for; of a policy without draws the logs under exact weights."""
-    if case.draws is None:
+    if case.draws is None or case.projection is None:  # both, or neither
         if case.own is not None:
-            return case.from_labels(EstimatorName.PPI, why=f"{case.own.labels} own labels")
+            return case.from_labels(case.own, EstimatorName.PPI, f"{case.own.labels} own labels")
         if case.policy == case.samples.base:
             nothing = np.zeros(case.samples.logs.prompts)
             unknown = Influence(NO_LABELS, nothing, case.samples.cluster)
             return case.estimate(unknown, EstimatorName.DIRECT, why="nothing is known of it")
-        if case.sequence is None:
+        if case.exact is None:
             raise CJEError(
                 f"policy {case.policy!r} has neither scored draws nor log-probabilities: nothing "
                 "is known of it.\nDraw and score answers of it, or leave it out"
             )
         return case.from_weights(case.exact, EstimatorName.SNIPS, evidence=Evidence.NONE)
     if case.choice is WeightChoice.MARGINAL:
-        logs, weights = case.samples.logs, learned_weights(case)
+        logs, weights = case.samples.logs, learned_weights(case.samples.logs, case.draws)
         part = correction.marginal_correction(logs, case.draws, weights)
         return case.estimate(
             correction.direct(logs, case.draws) + part, EstimatorName.DR_CPO,

@@ -8,9 +8,9 @@ finding about the run counts for every policy.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from math import ceil, isfinite
+from math import ceil, inf, isfinite
 from shlex import quote
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
 
@@ -108,9 +108,15 @@ class PolicyDiagnostics:
     @property
     def mean_is_off(self) -> int:
         """-1 where the mean exact weight is below 1 beyond chance, 1 where above, else 0."""
-        if self.sequence_mean_weight is None:
+        if self.sequence_mean_weight is None or self.sequence_mean_weight_z is None:
             return 0
         return off_one(self.sequence_mean_weight, self.sequence_mean_weight_z)
+
+    @property
+    def heaviest_tail(self) -> float:
+        """The larger tail index of the exact weights and the weighted residuals."""
+        found = (self.sequence_tail_index, self.residual_tail_index)
+        return max((index for index in found if index is not None), default=-inf)
 
     @property
     def own_labels(self) -> bool:
@@ -177,6 +183,7 @@ class Violation:
 
 Subject = PolicyDiagnostics | RunDiagnostics | PolicyValidation | RunValidation
 Limits = Mapping[str, float]
+Check = TypeVar("Check", bound=Callable[..., Iterator[Finding]])  # of its subject and the limits
 
 
 @dataclass(frozen=True)
@@ -187,17 +194,19 @@ class Rail:
     code: str
     meaning: str
     thresholds: tuple[str, ...]
-    subject: type
-    check: Callable[[Subject, Limits], Iterator[Finding]] = field(repr=False)
+    subject: type[Subject]
+    check: Callable[..., Iterator[Finding]] = field(repr=False)
 
 
 RAILS: list[Rail] = []
 
 
-def rail(code: str, meaning: str, *thresholds: str, subject: type = PolicyDiagnostics):
+def rail(
+    code: str, meaning: str, *thresholds: str, subject: type[Subject] = PolicyDiagnostics
+) -> Callable[[Check], Check]:
     """Put a check into the list of guard rails."""
 
-    def register(check):
+    def register(check: Check) -> Check:
         RAILS.append(Rail(code, meaning, thresholds, subject, check))
         return check
 
@@ -268,7 +277,9 @@ def label_answers(d: PolicyDiagnostics) -> str:
     return f"{words}: {command}" if d.adds_labels else words
 
 
-def about_weights(check):
+def about_weights(
+    check: Callable[[PolicyDiagnostics, Limits], Iterator[Finding]],
+) -> Callable[[PolicyDiagnostics, Limits], Iterator[Finding]]:
     """A check of weights alone: it has nothing to say of a number that own labels carry alone."""
 
     def checked(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
@@ -398,7 +409,7 @@ def _poor_overlap(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
             f"the logs' effective sample for it is {per_cent(d.sequence_ess)} of them",
             label_answers(d),
         )
-    tail = max(d.sequence_tail_index, d.residual_tail_index)
+    tail = d.heaviest_tail
     if tail > limits["max_tail_index"]:
         yield Finding(
             Severity.WARNING,
@@ -443,13 +454,13 @@ def _extreme_weights(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
 @rail("missing_support", "the logs cannot reach all of its answers")
 @about_weights
 def _missing_support(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
-    if d.mean_is_off >= 0:
+    mean = d.sequence_mean_weight
+    if mean is None or d.mean_is_off >= 0:
         return
-    lost = d.sequence_mean_weight < MOSTLY_LOST
+    lost = mean < MOSTLY_LOST
     yield Finding(
         Severity.CRITICAL if lost else Severity.WARNING,
-        f"its mean weight is {d.sequence_mean_weight:.2g}, not 1: the logs cannot reach all of its "
-        "answers",
+        f"its mean weight is {mean:.2g}, not 1: the logs cannot reach all of its answers",
         "log wider than you evaluate (top_p 1, a warmer base)"
         + ("" if d.own_labels else f", or {label_answers(d)}"),
     )
@@ -703,11 +714,11 @@ def _poor_coverage(d: RunValidation, limits: Limits) -> Iterator[Finding]:
         )
 
 
-def more_labels(facts: Mapping[str, Mapping[str, object]]) -> dict[str, str]:
+def more_labels(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """By policy, how to have more of its answers labelled; `facts` are those of `finite_facts`."""
-    unknown = dict.fromkeys(field.name for field in fields(PolicyDiagnostics))
+    unknown: dict[str, Any] = dict.fromkeys(field.name for field in fields(PolicyDiagnostics))
     return {
-        policy: label_answers(PolicyDiagnostics(**unknown | found | {"policy": policy}))
+        policy: label_answers(PolicyDiagnostics(**{**unknown, **found, "policy": policy}))
         for policy, found in facts.items()
     }
 

@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import betaincinv, lambertw, ndtr, ndtri, stdtr, stdtrit
 
+from cje.stats.arrays import Array, Codes, totals
+
 ROUNDING = 1e-9  # a standard error below this is that of no label's noise, but of arithmetic
 ANYTIME_AT = 100  # labels at which intervals valid at any time are shortest
 LEAST_COUNT = 0.5  # effective labels unlike the others below which a mean is next to an end
@@ -30,9 +32,9 @@ class Influence:
     """
 
     value: float
-    psi: np.ndarray
-    cluster: np.ndarray
-    fitted: np.ndarray = field(default_factory=lambda: NO_FOLDS)
+    psi: Array
+    cluster: Codes
+    fitted: Array = field(default_factory=lambda: NO_FOLDS)
 
     def __add__(self, other: "Influence") -> "Influence":
         return Influence(
@@ -53,9 +55,9 @@ class Influence:
         return replace(self, psi=factor * self.psi)
 
     @property
-    def by_cluster(self) -> np.ndarray:
+    def by_cluster(self) -> Array:
         """The influence function summed within clusters, (C,)."""
-        return np.bincount(self.cluster, self.psi)
+        return totals(self.cluster, self.psi)
 
     @property
     def variance(self) -> float:
@@ -110,16 +112,16 @@ class Influence:
         return self.se if self.se > ROUNDING else floor
 
 
-def _padded_sum(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def _padded_sum(one: Array, other: Array) -> Array:
     size = max(len(one), len(other))
     return np.pad(one, (0, size - len(one))) + np.pad(other, (0, size - len(other)))
 
 
 def mean_influence(
-    values: np.ndarray,
-    prompt: np.ndarray,
-    cluster: np.ndarray,
-    share: np.ndarray | None = None,
+    values: Array,
+    prompt: Codes,
+    cluster: Codes,
+    share: Array | None = None,
 ) -> Influence:
     """The weighted mean of `values` (m,), whose rows belong to prompts `prompt` (m,) of N.
 
@@ -129,7 +131,7 @@ def mean_influence(
     prompts = len(cluster)
     share = np.full(len(values), 1 / len(values)) if share is None else share
     value = float(share @ values)
-    psi = prompts * np.bincount(prompt, share * (values - value), prompts)
+    psi = prompts * totals(prompt, share * (values - value), prompts)
     return Influence(value, psi, cluster)
 
 
@@ -271,7 +273,7 @@ def square(comparisons: pd.DataFrame, column: str, names: Sequence[str]) -> pd.D
     return frame
 
 
-def holm(p_values: np.ndarray) -> np.ndarray:
+def holm(p_values: Array) -> Array:
     """Holm's (1979) step-down correction of p-values (k,), in their order."""
     order = np.argsort(p_values, kind="stable")
     steps = np.arange(len(p_values), 0, -1) * p_values[order]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cje.stats.arrays import Array, Codes, totals
 from cje.stats.inference import Influence
 from cje.stats.predictor import Prediction
 from cje.stats.samples import Answers, Samples
@@ -39,9 +40,9 @@ class OwnLabels:
     effective: float
     skew: float
     values: int
-    predicted: np.ndarray
-    peer: np.ndarray
-    left: np.ndarray
+    predicted: Array
+    peer: Array
+    left: Array
 
 
 def own_label_estimate(samples: Samples, policy: str, prediction: Prediction) -> OwnLabels | None:
@@ -76,7 +77,7 @@ def own_label_estimate(samples: Samples, policy: str, prediction: Prediction) ->
         power=powers[0],
         labels=clusters,
         effective=float(1 / (by_cluster @ by_cluster)),
-        skew=_skew(np.bincount(samples.cluster[rows], share * left)),
+        skew=_skew(totals(samples.cluster[rows], share * left)),
         values=len(np.unique(answers.utility[rows])),
         predicted=_centred(whole, answers.present.astype(float)),
         peer=_centred(powers[0] * prediction.peer, base.label_weight),
@@ -90,40 +91,38 @@ class Signal:
     its mean over them; `gap`, how much higher that mean is than over all prompts; `elsewhere` (N,),
     the influence of the mean over all prompts."""
 
-    here: np.ndarray
+    here: Array
     gap: float
-    elsewhere: np.ndarray
+    elsewhere: Array
 
 
-def _centred(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def _centred(values: Array, weight: Array) -> Array:
     """The values (N,) about their weighted mean, 0 where the weight is 0."""
     if not weight.any():
         return np.zeros(len(values))
-    return np.where(weight > 0, values - _shares(weight) @ values, 0.0)
+    centred: Array = np.where(weight > 0, values - _shares(weight) @ values, 0.0)
+    return centred
 
 
-def _shares(weight: np.ndarray) -> np.ndarray:
+def _shares(weight: Array) -> Array:
     """The weights (N,), not negative, with sum 1."""
-    return weight / weight.sum()
+    shares: Array = weight / weight.sum()
+    return shares
 
 
-def _signal(
-    here: np.ndarray, share: np.ndarray, everywhere: np.ndarray, whole: np.ndarray
-) -> Signal:
+def _signal(here: Array, share: Array, everywhere: Array, whole: Array) -> Signal:
     mean_here, mean = float(share @ here), float(everywhere @ whole)
     return Signal(here - mean_here, mean_here - mean, everywhere * (whole - mean))
 
 
-def _judged(
-    answers: Answers, prediction: Prediction, rows: np.ndarray, share: np.ndarray
-) -> Signal:
+def _judged(answers: Answers, prediction: Prediction, rows: Codes, share: Array) -> Signal:
     """The policy's own judge score."""
     everywhere = _shares(answers.present.astype(float))
     return _signal(prediction.labelled_score[rows], share, everywhere, prediction.score)
 
 
 def _predicted(
-    answers: Answers, base: Answers, prediction: Prediction, rows: np.ndarray, share: np.ndarray
+    answers: Answers, base: Answers, prediction: Prediction, rows: Codes, share: Array
 ) -> Signal:
     """f, and h where the base policy's answer to the prompt is labelled."""
     everywhere = _shares(answers.present.astype(float))
@@ -141,7 +140,7 @@ def _predicted(
     )
 
 
-def tuned_power(error: np.ndarray, signal: np.ndarray, claimed: float) -> tuple[float, np.ndarray]:
+def tuned_power(error: Array, signal: Array, claimed: float) -> tuple[float, Array]:
     """The power of least variance and each row's leverage on it; error, signal (m,) by share.
 
     The least-squares power is believed as far as it differs from the claimed one by more than its
@@ -155,10 +154,10 @@ def tuned_power(error: np.ndarray, signal: np.ndarray, claimed: float) -> tuple[
     step = signal @ (error - claimed * signal) / spread
     noise = ((error - (claimed + step) * signal) ** 2).sum() / (len(error) - 2) / spread
     kept = max(0.0, 1 - DOUBT * noise / step**2) if step else 0.0
-    return max(claimed + kept * step, 0.0), kept * signal**2 / spread
+    return float(max(claimed + kept * step, 0.0)), kept * signal**2 / spread
 
 
-def _skew(influence: np.ndarray) -> float:
+def _skew(influence: Array) -> float:
     """|sum x^3| / (sum x^2)^1.5 of the influences x by cluster (C,); 0 where they do not vary."""
     total = (influence**2).sum()
     return float(abs((influence**3).sum()) / total**1.5) if total > 0 else 0.0

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from cje.stats.arrays import Array
 from cje.stats.calibration import filled
 from cje.stats.samples import Answers, Samples
 
@@ -58,7 +59,8 @@ def predict(samples: Samples) -> dict[str, Prediction]:
 
 def _products(features: np.ndarray, slopes: np.ndarray) -> np.ndarray:
     """Row by row, features (n, d) times slopes (n, d): (n,)."""
-    return np.einsum("ij,ij->i", features, slopes)
+    products: Array = np.einsum("ij,ij->i", features, slopes)
+    return products
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,16 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from cje.stats.calibration import CrossFit, calibration_report, cross_fit
+from cje.stats.calibration import CalibrationReport, CrossFit, calibration_report, cross_fit
 from cje.stats.samples import add_folds
 from cje.vocabulary import Form
+
+
+class FitReport(CalibrationReport):
+    """The same, with the form of the curve, and the standard deviation of the labels."""
+
+    form: str
+    utility_sd: float
 
 
 @dataclass(frozen=True)
@@ -16,7 +23,7 @@ class Calibration:
     logs: pd.DataFrame
     draws: pd.DataFrame
     fit: CrossFit
-    report: dict[str, float | str | None]
+    report: FitReport
 
 
 def calibrate(
@@ -34,9 +41,7 @@ def calibrate(
     return Calibration(logs, draws, fit, report)
 
 
-def fit_labels(
-    logs: pd.DataFrame, draws: pd.DataFrame, folds: int
-) -> tuple[CrossFit, dict[str, float | str | None]]:
+def fit_labels(logs: pd.DataFrame, draws: pd.DataFrame, folds: int) -> tuple[CrossFit, FitReport]:
     """The cross-fit on the logs' labels (with fewer than two, the draws'), and its report."""
     frame = logs if logs["oracle_score"].notna().sum() >= 2 else draws
     rows = frame["oracle_score"].notna().to_numpy()
@@ -46,4 +51,5 @@ def fit_labels(
     weight = 1 / frame["oracle_prob"].fillna(1.0).to_numpy()[rows]
     fit = cross_fit(score, utility, weight, fold, folds)
     report = calibration_report(score, utility, fit.predict(score, fold), weight)
-    return fit, report | {"form": str(Form.ISOTONIC), "utility_sd": float(utility.std(ddof=1))}
+    spread = float(utility.std(ddof=1))
+    return fit, {**report, "form": str(Form.ISOTONIC), "utility_sd": spread}

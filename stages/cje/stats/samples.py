@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cje.errors import CJEError
+from cje.stats.arrays import Array, Codes, Hashes, Kind, Mask, Names
 from cje.stats.calibration import prompt_folds, prompt_hashes
 from cje.vocabulary import LogprobKind
 
@@ -28,14 +30,14 @@ class Logs:
     `cluster` (N,) numbers the prompts' clusters."""
 
     folds: int
-    cluster: np.ndarray
-    prompt: np.ndarray
-    fold: np.ndarray
-    score: np.ndarray
-    reward: np.ndarray
-    utility: np.ndarray
-    label_weight: np.ndarray
-    lengths: np.ndarray | None
+    cluster: Codes
+    prompt: Codes
+    fold: Codes
+    score: Array
+    reward: Array
+    utility: Array
+    label_weight: Array
+    lengths: Array | None
     fitted_terms: int
 
     @property
@@ -43,11 +45,11 @@ class Logs:
         return len(self.cluster)
 
     @property
-    def labelled(self) -> np.ndarray:
+    def labelled(self) -> Mask:
         return self.label_weight > 0
 
     @property
-    def residual(self) -> np.ndarray:
+    def residual(self) -> Array:
         """y - f, (n,), 0 where unlabelled."""
         return np.where(self.labelled, self.utility - self.reward, 0.0)
 
@@ -57,12 +59,12 @@ class Draws:
     """A target's fresh draws, m rows: prompt, judge score (NaN: none), calibrated reward; `share`
     (m,) sums to 1 and gives every prompt the same weight; fold, and lengths (m, 2) or None."""
 
-    prompt: np.ndarray
-    score: np.ndarray
-    reward: np.ndarray
-    share: np.ndarray
-    fold: np.ndarray
-    lengths: np.ndarray | None
+    prompt: Codes
+    score: Array
+    reward: Array
+    share: Array
+    fold: Codes
+    lengths: Array | None
 
 
 @dataclass(frozen=True)
@@ -75,16 +77,16 @@ class Answers:
     `rows`: how many answers there are; `logged`: whether they are the logged answers themselves.
     """
 
-    present: np.ndarray
-    score: np.ndarray
-    utility: np.ndarray
-    labelled_score: np.ndarray
-    label_weight: np.ndarray
+    present: Mask
+    score: Array
+    utility: Array
+    labelled_score: Array
+    label_weight: Array
     rows: int
     logged: bool
 
     @property
-    def labelled(self) -> np.ndarray:
+    def labelled(self) -> Mask:
         return self.label_weight > 0
 
 
@@ -93,9 +95,9 @@ def add_folds(frame: pd.DataFrame, folds: int, seed: int) -> pd.DataFrame:
     return frame.assign(fold=prompt_folds(clusters_of(frame), folds, seed))
 
 
-def clusters_of(frame: pd.DataFrame) -> np.ndarray:
+def clusters_of(frame: pd.DataFrame) -> Names:
     """The cluster of each row, (n,) object: its `cluster`, or where there is none its uid."""
-    uid = frame["uid"].to_numpy(object)
+    uid: Names = frame["uid"].to_numpy(object)
     if "cluster" not in frame:
         return uid
     given = frame["cluster"].notna().to_numpy()
@@ -103,32 +105,30 @@ def clusters_of(frame: pd.DataFrame) -> np.ndarray:
     return np.where(given, names, uid)
 
 
-def answer_lengths(
-    logs: pd.DataFrame, draws: pd.DataFrame
-) -> tuple[np.ndarray | None, np.ndarray | None]:
+def answer_lengths(logs: pd.DataFrame, draws: pd.DataFrame) -> tuple[Array | None, Array | None]:
     """[log(1 + length), length] of logged and fresh answers, (n, 2) and (m, 2), in standard units
     of the logs; None, None where an answer that has a score is not given, or all are as long.
 
     They help to guess the residuals of the logs under exact weights, which take out whatever the
     guess gets wrong, and enter nothing else.
     """
-    lengths = _characters(logs), _characters(draws) if len(draws) else np.zeros(0)
-    if lengths[0] is None or lengths[1] is None or np.ptp(lengths[0]) == 0:
+    logged, drawn = _characters(logs), _characters(draws) if len(draws) else np.zeros(0)
+    if logged is None or drawn is None or np.ptp(logged) == 0:
         return None, None
     columns = []
     for form in (np.log1p, np.asarray):
-        centre, scale = form(lengths[0]).mean(), form(lengths[0]).std()
-        columns.append([(form(length) - centre) / scale for length in lengths])
+        centre, scale = form(logged).mean(), form(logged).std()
+        columns.append([(form(length) - centre) / scale for length in (logged, drawn)])
     own, fresh = (np.column_stack(pair) for pair in zip(*columns, strict=True))
     return own, fresh
 
 
-def _characters(frame: pd.DataFrame) -> np.ndarray | None:
+def _characters(frame: pd.DataFrame) -> Array | None:
     """Characters of each answer; an answer that a failed call left out has no score either, and
     takes the mean length."""
     if "answer" not in frame:
         return None
-    length = frame["answer"].str.len().to_numpy(dtype=float)
+    length: Array = frame["answer"].str.len().to_numpy(dtype=float)
     missing = np.isnan(length)
     if (missing & frame["judge_raw"].notna().to_numpy()).any() or missing.all():
         return None
@@ -146,13 +146,13 @@ class Samples:
     have log-probabilities of another or an unknown kind. `answers` has every policy, the base too.
     """
 
-    uids: np.ndarray
-    cluster: np.ndarray
-    fold: np.ndarray
+    uids: Names
+    cluster: Codes
+    fold: Codes
     base: str
     logs: Logs
     draws: dict[str, Draws | None]
-    log_ratios: dict[str, np.ndarray | None]
+    log_ratios: dict[str, Array | None]
     raw: frozenset[str]
     answers: dict[str, Answers]
 
@@ -220,10 +220,10 @@ def build_samples(
 
 def _by_policy(
     logged: pd.DataFrame,
-    prompt: np.ndarray,
+    prompt: Codes,
     draws: pd.DataFrame,
-    draw_prompt: np.ndarray,
-    lengths: np.ndarray | None,
+    draw_prompt: Codes,
+    lengths: Array | None,
     policies: list[str],
     base: str,
 ) -> tuple[dict[str, Draws | None], dict[str, tuple["_Rows", bool]]]:
@@ -251,10 +251,10 @@ def _by_policy(
 class _Rows:
     """A policy's answers by row, those that failed left out."""
 
-    prompt: np.ndarray
-    score: np.ndarray
-    utility: np.ndarray
-    probability: np.ndarray
+    prompt: Codes
+    score: Array
+    utility: Array
+    probability: Array
     text: pd.Series | None
 
     def with_labels_of(self, other: "_Rows") -> "_Rows":
@@ -270,23 +270,25 @@ class _Rows:
 
     def and_(self, other: "_Rows") -> "_Rows":
         """These answers and the others, which are more of the same policy's."""
-        both = [
-            np.concatenate(pair)
-            for pair in zip(
-                (self.prompt, self.score, self.utility, self.probability),
-                (other.prompt, other.score, other.utility, other.probability),
-                strict=True,
-            )
-        ]
-        order = np.argsort(both[0], kind="stable")
-        return _Rows(*(column[order] for column in both), text=None)
+        order = np.argsort(np.concatenate([self.prompt, other.prompt]), kind="stable")
+
+        def merged(mine: NDArray[Kind], more: NDArray[Kind]) -> NDArray[Kind]:
+            return np.concatenate([mine, more])[order]
+
+        return _Rows(
+            merged(self.prompt, other.prompt),
+            merged(self.score, other.score),
+            merged(self.utility, other.utility),
+            merged(self.probability, other.probability),
+            text=None,
+        )
 
     def averaged(self, prompts: int, logged: bool) -> Answers:
         """A prompt's answers averaged."""
         labelled = np.isfinite(self.utility)
         judged = np.isfinite(self.score)
 
-        def mean(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        def mean(values: Array, rows: Mask) -> Array:
             count = np.bincount(self.prompt[rows], minlength=prompts)
             total = np.bincount(self.prompt[rows], values[rows], prompts)
             with np.errstate(invalid="ignore"):
@@ -304,14 +306,15 @@ class _Rows:
         )
 
 
-def answers_there(frame: pd.DataFrame) -> np.ndarray:
+def answers_there(frame: pd.DataFrame) -> Mask:
     """Whether there is an answer in each row, (n,): of frames without `answer`, in every one."""
     if "answer" not in frame:
         return np.ones(len(frame), dtype=bool)
-    return frame[["answer", "judge_raw", "oracle_score"]].notna().any(axis=1).to_numpy()
+    there: Mask = frame[["answer", "judge_raw", "oracle_score"]].notna().any(axis=1).to_numpy()
+    return there
 
 
-def _rows(frame: pd.DataFrame, prompt: np.ndarray) -> _Rows:
+def _rows(frame: pd.DataFrame, prompt: Codes) -> _Rows:
     """The rows (in the order of their prompts) whose answers are there."""
     score, utility = frame["judge_raw"].to_numpy(), frame["oracle_score"].to_numpy()
     known = answers_there(frame)
@@ -345,17 +348,17 @@ def same_answers(logged: _Rows, fresh: _Rows) -> bool:
     return bool(np.ptp(fresh.score[np.isfinite(fresh.score)]) > 0)
 
 
-def _label_weights(frame: pd.DataFrame) -> np.ndarray:
+def _label_weights(frame: pd.DataFrame) -> Array:
     """1 / inclusion probability of the labelled rows, scaled to mean 1; 0 elsewhere."""
     labelled = frame["oracle_score"].notna().to_numpy()
     if not labelled.any():
         return np.zeros(len(frame))
     probability = frame["oracle_prob"].fillna(1.0).to_numpy()
-    weight = np.where(labelled, 1 / probability, 0.0)
-    return weight / weight.mean()
+    weight: Array = np.where(labelled, 1 / probability, 0.0)
+    return np.asarray(weight / weight.mean())
 
 
-def _draws(frame: pd.DataFrame, prompt: np.ndarray, lengths: np.ndarray | None) -> Draws | None:
+def _draws(frame: pd.DataFrame, prompt: Codes, lengths: Array | None) -> Draws | None:
     """The answers that are there; None where the judge has scored none of them."""
     if not frame["judge_raw"].notna().any():
         return None
@@ -376,11 +379,12 @@ def raw_policies(logs: pd.DataFrame, target_logps: pd.DataFrame) -> set[str]:
     """The policies of which some ratio would hold a log-probability that is not known to be of the
     sampling distribution: raw, or of an unknown kind. They get no weights."""
 
-    def raw(frame: pd.DataFrame) -> np.ndarray:
-        given = frame["sequence_logp"].notna().to_numpy()
+    def raw(frame: pd.DataFrame) -> Mask:
+        given: Mask = frame["sequence_logp"].notna().to_numpy()
         if "logprob_kind" not in frame:
             return given
-        return given & (frame["logprob_kind"] != LogprobKind.SAMPLING).to_numpy()
+        other: Mask = (frame["logprob_kind"] != LogprobKind.SAMPLING).to_numpy()
+        return given & other
 
     if raw(logs).any():
         return set(target_logps["policy"])
@@ -390,11 +394,11 @@ def raw_policies(logs: pd.DataFrame, target_logps: pd.DataFrame) -> set[str]:
 def _log_ratios(
     logs: pd.DataFrame,
     target_logps: pd.DataFrame,
-    hashes: np.ndarray,
-    order: np.ndarray,
+    hashes: Hashes,
+    order: Codes,
     policies: Iterable[str],
     seed: int,
-) -> dict[str, np.ndarray | None]:
+) -> dict[str, Array | None]:
     """logp_target - logp_base of every log by policy; NaN where either is missing."""
     base = logs["sequence_logp"].to_numpy()[order]
     found = prompt_hashes(target_logps["uid"].to_numpy(), seed)
@@ -407,7 +411,7 @@ def _log_ratios(
         raise CJEError(f"target_logps: uid={uid!r} is not in the logs ({(~known).sum()} such rows)")
     codes = pd.Categorical(target_logps["policy"], categories=policies).codes
     values = target_logps["sequence_logp"].to_numpy()
-    ratios: dict[str, np.ndarray | None] = {}
+    ratios: dict[str, Array | None] = {}
     for code, policy in enumerate(policies):
         rows = codes == code
         target = np.full(len(base), np.nan)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cje.stats.arrays import Array, Codes, Mask
 from cje.stats.estimators import FEWEST_LABELS
 from cje.stats.inference import Influence, bounded_interval
 
@@ -26,10 +27,10 @@ class Part:
 
 
 def part_estimate(
-    contribution: np.ndarray,
-    labelled: np.ndarray,
-    cluster: np.ndarray,
-    inside: np.ndarray,
+    contribution: Array,
+    labelled: Mask,
+    cluster: Codes,
+    inside: Mask,
     *,
     alpha: float,
     widening: float = 1.0,

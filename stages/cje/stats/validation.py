@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from cje.stats.arrays import Codes
 from cje.stats.guardrails import PolicyValidation, RunValidation, Violation, find
 from cje.stats.inference import ROUNDING, Influence, bounded_interval
 from cje.vocabulary import Evidence
@@ -76,7 +77,7 @@ def validate(
     return Validation(results, coverage, violations)
 
 
-def labelled_mean(labels: pd.DataFrame, uids: pd.Index, cluster: np.ndarray) -> Influence:
+def labelled_mean(labels: pd.DataFrame, uids: pd.Index, cluster: Codes) -> Influence:
     """The labels' mean over their prompts, each prompt once, weighted by 1 / oracle_prob; with its
     influence over all prompts `uids` (N,), of clusters `cluster` (N,)."""
     by_prompt = labels.assign(weight=1 / labels["oracle_prob"]).groupby("uid")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import isotonic_regression
 
+from cje.stats.arrays import Array, Mask
 from cje.stats.calibration import filled
 
 HIGHEST = 1e12  # a ratio above this counts as this much; its policy is refused anyway
@@ -25,12 +26,12 @@ NEWTON_STEPS, NEWTON_TOLERANCE = 60, 1e-12
 class SequenceWeights:
     """`weight` (n,), mean 1 over the scored logs and 0 elsewhere; `ratio` (n,) as it was."""
 
-    weight: np.ndarray
-    ratio: np.ndarray
-    scored: np.ndarray
+    weight: Array
+    ratio: Array
+    scored: Mask
 
     @classmethod
-    def from_log_ratio(cls, log_ratio: np.ndarray) -> "SequenceWeights":
+    def from_log_ratio(cls, log_ratio: Array) -> "SequenceWeights":
         """From logp_target - logp_base (n,): NaN where unscored, -inf outside the support."""
         scored = ~np.isnan(log_ratio)
         filled = np.where(scored, log_ratio, -np.inf)
@@ -49,20 +50,18 @@ class MarginalWeights:
     The features are what the weights balance, and what their uncertainty is made of.
     """
 
-    weight: np.ndarray
-    logs: np.ndarray
-    draws: np.ndarray
+    weight: Array
+    logs: Array
+    draws: Array
 
 
-def marginal_features(score: np.ndarray) -> np.ndarray:
+def marginal_features(score: Array) -> Array:
     """[s, s^2], (n, 2), the more telling first."""
     score = filled(score)
     return np.column_stack([score, score**2])
 
 
-def marginal_weights(
-    logs: np.ndarray, draws: np.ndarray, draw_share: np.ndarray
-) -> MarginalWeights:
+def marginal_weights(logs: Array, draws: Array, draw_share: Array) -> MarginalWeights:
     """The exponential tilt of the logs whose feature means are those of the draws.
 
     logs (n, d), draws (m, d): features; draw_share (m,): weights of the draws, sum 1. Entropy
@@ -101,9 +100,7 @@ def marginal_weights(
     return MarginalWeights(weight, logs - target, draws - target)
 
 
-def _tilt_objective(
-    tilt: np.ndarray, logs: np.ndarray, target: np.ndarray
-) -> tuple[float, np.ndarray]:
+def _tilt_objective(tilt: Array, logs: Array, target: Array) -> tuple[float, Array]:
     exponent = logs @ tilt
     highest = exponent.max()
     weight = np.exp(exponent - highest)
@@ -112,7 +109,7 @@ def _tilt_objective(
     return value, weight / mean
 
 
-def effective_sample_share(weight: np.ndarray) -> float:
+def effective_sample_share(weight: Array) -> float:
     """Kish's effective sample size (sum w)^2 / sum w^2, as a share of n; 0 where all are 0."""
     highest = weight.max(initial=0.0)
     if not highest > 0:
@@ -121,7 +118,7 @@ def effective_sample_share(weight: np.ndarray) -> float:
     return float(relative.sum() ** 2 / (relative**2).sum() / len(weight))
 
 
-def expected_sample_share(log_ratio: np.ndarray) -> float:
+def expected_sample_share(log_ratio: Array) -> float:
     """The effective sample, as a share of n, that the log-ratios (n,) promise: exp(-s^2), s^2 their
     mean squared distance from the median above it, plus its standard error.
 
@@ -136,7 +133,7 @@ def expected_sample_share(log_ratio: np.ndarray) -> float:
     return float(np.exp(-np.mean(above**2) * (1 + np.sqrt(2 / len(above)))))
 
 
-def tail_index(weight: np.ndarray) -> float:
+def tail_index(weight: Array) -> float:
     """The Pareto shape k of the largest weights; above 0.7 their mean cannot be trusted.
 
     The tail is the largest min(n / 5, 3 sqrt(n)) weights (Vehtari et al. 2024, section 3.2), the
@@ -183,7 +180,7 @@ class WeightSummary:
     extreme_share: float
 
 
-def weight_summary(weight: np.ndarray, ratio: np.ndarray | None = None) -> WeightSummary:
+def weight_summary(weight: Array, ratio: Array | None = None) -> WeightSummary:
     """The summary of weights (n,), mean 1, and of the `ratio` (n,) that they were made of."""
     positive = weight[weight > 0]
     extreme = ((positive < EXTREME_LOW) | (positive > EXTREME_HIGH)).sum() / len(weight)
@@ -213,7 +210,7 @@ def off_one(mean: float, z: float) -> int:
     return int(np.sign(z)) if abs(mean - 1) > MEAN_SLACK and abs(z) > MEAN_Z else 0
 
 
-def project_monotone(weight: np.ndarray, score: np.ndarray) -> np.ndarray:
+def project_monotone(weight: Array, score: Array) -> Array:
     """Mean-one weights (n,) made monotone in the score: their isotonic regression on it.
 
     Rising or falling, whichever is closer; the projection keeps the mean and never lowers the
@@ -221,6 +218,8 @@ def project_monotone(weight: np.ndarray, score: np.ndarray) -> np.ndarray:
     """
     _, place, count = np.unique(score, return_inverse=True, return_counts=True)
     means = np.bincount(place, weight) / count
-    fits = [isotonic_regression(means, weights=count, increasing=up).x for up in (True, False)]
+    fits: list[Array] = [
+        isotonic_regression(means, weights=count, increasing=up).x for up in (True, False)
+    ]
     losses = [count @ (means - fit) ** 2 for fit in fits]
     return fits[int(losses[1] < losses[0])][place]
