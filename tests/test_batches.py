@@ -195,6 +195,9 @@ def test_an_interrupt_names_the_batch_and_the_store_says_how_far_it_is(server, b
     server.require_key = "another"
     (live,) = live_batches(bench.path.parents[1])
     assert "no look now: access is denied" in str(live) and live.seen is not None
+    headers = {bench.provider: {"X-Team": "TEAM_TOKEN"}}
+    (live,) = live_batches(bench.path.parents[1], headers=headers)
+    assert live.problem == "extra_headers: X-Team: TEAM_TOKEN is not set in the environment"
     monkeypatch.delenv(f"{bench.provider.upper()}_API_KEY")
     (live,) = live_batches(bench.path.parents[1])
     assert live.problem == f"{bench.provider.upper()}_API_KEY is not set"

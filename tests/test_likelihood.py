@@ -122,6 +122,7 @@ def test_a_judge_on_a_server_has_its_address_and_template(tokenize, tmp_path):
     with Loopback(switches=Switches(tokenize=tokenize)) as server:
         given = {"base_model": "sim/base", "target_models": ["sim/base"],
                  "base_url": server.url + "/v1", "max_retries": 0,
+                 "extra_body": {"server": {"priority": 1}},
                  "proxy_model": "likelihood/server//models/loopback"}  # fmt: skip
         if not tokenize:
             given["chat_template"] = "chatml"
@@ -133,6 +134,7 @@ def test_a_judge_on_a_server_has_its_address_and_template(tokenize, tmp_path):
         assert {call.body["model"] for call in server.calls if "model" in call.body} == {
             "/models/loopback"
         }
+        assert all(call.body["priority"] == 1 for call in server.calls)
         prompts = prompts.assign(checks=None, reference=None)
         logs = prompts.assign(answer=[" bada keda", " moda"], action="base")
         found = source.proxy_scores(prompts, logs, logs.head(0).assign(policy="base", draw=0))

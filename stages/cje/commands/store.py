@@ -96,7 +96,9 @@ def show_batches(given: argparse.Namespace, console: Console) -> None:
     """A line a batch that is waited for: its id, state, counts and time at the last look."""
     from cje.models.runner.upkeep import live_batches
 
-    found = live_batches(store_folder(), look=not given.offline)
+    look = not given.offline
+    headers = load_settings().extra_headers if look else None
+    found = live_batches(store_folder(), look, headers)
     for batch in found:
         console.print(str(batch), markup=False, soft_wrap=True)
     if found:

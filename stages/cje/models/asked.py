@@ -157,7 +157,7 @@ class AskedProvider(Provider):
         probe = self.backend.probe(policy)
         if probe is None:
             return None
-        probe = replace(probe, model=full_name(policy.model))
+        probe = replace(with_body(probe, policy.extra_body), model=full_name(policy.model))
         (outcome,) = self._replies([probe], f"{policy.name}: can it score a given text?")
         if isinstance(outcome, CallFailed):
             raise CJEError(f"{policy.model}: {outcome.reason}")
@@ -218,7 +218,7 @@ class AskedProvider(Provider):
         model = full_name(policy.model)
 
         def make(row: int) -> Request:
-            asked = self.backend.score(policy, prompts[row], scoring)
+            asked = with_body(self.backend.score(policy, prompts[row], scoring), policy.extra_body)
             return replace(asked, model=model, answer=answers[row])
 
         return [
@@ -302,7 +302,7 @@ class AskedProvider(Provider):
         numbers = tuple(map(int, token_ids)) if same and token_ids is not None else None
         told = tokens is not None and not (numbers and self.backend.in_process)
         return replace(
-            self.backend.score(policy, prompt, scoring),
+            with_body(self.backend.score(policy, prompt, scoring), policy.extra_body),
             model=full_name(policy.model),
             answer=answer,
             tokens=tuple(tokens) if told else None,

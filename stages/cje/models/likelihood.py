@@ -48,7 +48,7 @@ class LikelihoodJudge(Provider):
     ) -> None:
         """Raise CJEError where the model cannot score a given text, which is found out by asking it
         once."""
-        policy = _scoring_policy(name, base_url, chat_template)
+        policy = self._asked(_scoring_policy(name, base_url, chat_template))
         if self.scorer.scoring(policy) == "none":
             raise CJEError(
                 f"{setting}: likelihood/{name}: {name} cannot score a given text, by echo or "
@@ -57,7 +57,7 @@ class LikelihoodJudge(Provider):
             )
 
     def judge(self, answers: pd.DataFrame, name: str, how: Judging) -> pd.DataFrame:
-        policy = _scoring_policy(name, how.base_url, how.chat_template)
+        policy = self._asked(_scoring_policy(name, how.base_url, how.chat_template))
         blank = np.array([isinstance(a, str) and not a.strip() for a in answers["answer"]], bool)
         given = answers[answers["answer"].notna() & ~blank]
         texts = given["answer"].tolist()
@@ -78,6 +78,11 @@ class LikelihoodJudge(Provider):
                 scores[row] = low + (high - low) / (1 + np.exp(-gain))
         frame = pd.DataFrame({"score": scores, "reason": reasons})
         return frame.reset_index(drop=True)
+
+    def _asked(self, policy: Policy) -> Policy:
+        """The policy with what the settings add to the body of its provider's calls."""
+        body = self.scorer.calls.settings.body(policy.model)
+        return policy.model_copy(update={"extra_body": body or None})
 
 
 def _scoring_policy(name: str, base_url: str | None, chat_template: str | None) -> Policy:

@@ -268,7 +268,7 @@ class ServerConnection:
         """The same for a body that scores."""
         if path == "/tokenize":
             return await self._post(request, path, body)
-        return await self._call(request, path, partial(_without, body))
+        return await self._call(request, path, partial(_without, body | extra_body(request)))
 
     def _refused_by(self, request: Request) -> set[str]:
         return self._refused[request.base_url, request.model]

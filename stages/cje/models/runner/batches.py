@@ -35,7 +35,7 @@ from cje.models.registry import backend_for
 from cje.models.requests import FORMAT, CallFailed, Reply, Request
 from cje.models.runner.locks import Lock
 from cje.models.runner.sightings import Sighting, now, sighting
-from cje.models.wire import failure
+from cje.models.wire import failure, own_headers
 
 Keep = Callable[[Request, Reply | CallFailed], None]
 Failures = list[tuple[Request, CallFailed]]
@@ -202,12 +202,22 @@ def failed_again(reason: str, again: bool, fatal: bool, doubtful: bool = False) 
     return failed
 
 
-def look_now(provider: str, journal: Journal, entry: Entry, batch: str) -> str | None:
-    """Look at one batch, and keep what that shows; why it could not be looked at, or None."""
+def look_now(
+    provider: str,
+    journal: Journal,
+    entry: Entry,
+    batch: str,
+    headers: Mapping[str, str] | None = None,
+) -> str | None:
+    """Look at one batch, and keep what that shows; why it could not be looked at, or None.
+    `headers`: of the settings, and the variables that hold their values."""
     missing = [key for key in backend_for(f"{provider}/").keys if not os.environ.get(key)]
     if missing:
         return f"{', '.join(missing)} is not set"
-    wire = WIRES[provider](entry.base_url)
+    try:
+        wire = WIRES[provider](entry.base_url, own_headers((headers or {}).items()))
+    except CJEError as error:
+        return str(error)
     try:
         journal.see(sighting(batch, wire.look(batch), len(entry.fields)))
     except wire.faults as error:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,9 +69,11 @@ class LiveBatch:
         return head + said + (f"; no look now: {self.problem}" if self.problem else "")
 
 
-def live_batches(folder: Path, look: bool = True) -> list[LiveBatch]:
+def live_batches(
+    folder: Path, look: bool = True, headers: Mapping[str, Mapping[str, str]] | None = None
+) -> list[LiveBatch]:
     """The batches that are not collected, of all providers. With `look` each is looked at now,
-    where the provider's key is in the environment."""
+    where the provider's key is in the environment, with the `headers` of the settings."""
     found = []
     for path in sorted((folder / "batches").glob("*.jsonl")):
         journal = Journal(path)
@@ -79,7 +81,8 @@ def live_batches(folder: Path, look: bool = True) -> list[LiveBatch]:
         for entry in journal.live():
             facts = entry.model, len(entry.fields), entry.at
             for batch in entry.ids:
-                problem = look_now(path.stem, journal, entry, batch) if look else None
+                own = (headers or {}).get(path.stem)
+                problem = look_now(path.stem, journal, entry, batch, own) if look else None
                 found.append(LiveBatch(batch, *facts, journal.seen(batch), problem))
             if not entry.ids:
                 found.append(LiveBatch(None, *facts))
