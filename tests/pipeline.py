@@ -48,6 +48,11 @@ def run(*command: str, cwd: Path, ok: bool = True, **variables: str) -> str:
     return done.stdout + done.stderr
 
 
+def stages_first() -> str:
+    """The PYTHONPATH of a child: the library, and whatever this process was given."""
+    return os.pathsep.join([str(ROOT / "stages"), os.environ.get("PYTHONPATH", "")])
+
+
 def interruptible() -> None:
     """For `preexec_fn`: Ctrl-C ends the child also where a shell started the tests with `&`, whose
     children ignore it else."""

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import ROOT, interruptible
+from pipeline import ROOT, interruptible, stages_first
 
-CALLS, KILLS, CONCURRENCY = 400, 10, 16
+CALLS, KILLS, CONCURRENCY = 400, int(os.environ.get("KILLS", "10")), 16
 SETTINGS = f"""
 prompts: sim/arena
 max_samples: {CALLS}
@@ -40,7 +40,7 @@ def server(tmp_path):
 
 def start(folder: Path, url: str, stage: str = "generate_logs") -> subprocess.Popen:
     environment = os.environ | {
-        "PYTHONPATH": str(ROOT / "stages"), "OPENAI_API_KEY": "sk-loopback-key",
+        "PYTHONPATH": stages_first(), "OPENAI_API_KEY": "sk-loopback-key",
         "OPENAI_BASE_URL": f"{url}/v1", "CJE_STORE": str(folder / "store"),
     }  # fmt: skip
     environment.pop("DVC_ROOT", None)

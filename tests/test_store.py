@@ -173,7 +173,8 @@ def test_a_claim_holds_against_other_processes_until_it_is_released_or_its_proce
         f"ask = Request('answer', {MODEL!r}, (('user', 'Say 0.'),), temperature=0.7, draw=0)\n"
         "print(store.claim(ask), flush=True); time.sleep(60)\n"
     )
-    environment = os.environ | {"PYTHONPATH": str(STAGES)}
+    paths = os.pathsep.join([str(STAGES), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": paths}
     other = subprocess.Popen(
         [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True
     )
@@ -325,7 +326,7 @@ def test_export_and_import_carry_replies_over(tmp_path):
     store = ReplyStore(tmp_path / "b")
     assert [store.holds(question(n)) for n in range(5)] == [False, True, False, True, False]
     assert store.get(question(3)).usd == 0.25
-    with pytest.raises(CJEError, match="holds none"):
+    with pytest.raises(CJEError, match="contains none"):
         export_replies(tmp_path / "a", [], to, {"0" * 32}, {})
 
 
