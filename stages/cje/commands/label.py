@@ -261,7 +261,7 @@ def print_progress(rows: pd.DataFrame, labels, console: Console) -> None:
     say(
         console,
         f"{done:,} of {len(rows):,} answers of the list are labelled, {touched - done:,} skipped, "
-        f"{len(rows) - touched:,} wait",
+        f"{len(rows) - touched:,} waiting",
     )
 
 

@@ -27,13 +27,14 @@ def wait_for_people(
     if left.empty:
         return ""
     path = write_lists(left, source.settings)
+    wait = "waits" if len(left) == 1 else "wait"
     label = "cje label (a page), or fill in the file and cje label --import FILE"
     if not progress["labelled"].sum():
         raise Waiting(
-            f"{counted(len(left))} wait for labels of people, in {path}, and none has any yet.\n"
+            f"{counted(len(left))} {wait} for labels of people, in {path}, and none has any yet.\n"
             f"Next: {label}; then dvc repro"
         )
-    return f"; {counted(len(left))} wait for labels in {path}: {label}, then dvc repro"
+    return f"; {counted(len(left))} {wait} for labels in {path}: {label}, then dvc repro"
 
 
 def label_metrics(
