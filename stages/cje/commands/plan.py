@@ -168,12 +168,17 @@ def _pilot(given: argparse.Namespace) -> tuple["Pilot", dict]:
 
 
 def _of_run(given: argparse.Namespace, facts: dict) -> tuple["Pilot", dict]:
-    from cje.commands.stopping import pilot_of
+    from cje.commands.stopping import pilot_of, standing
     from cje.data.frames import rewarded_frames
     from cje.results.run import open_run
+    from cje.stats.planning import Aim
 
     run = open_run(given.run_dir)
-    found, prompts = pilot_of(run), len(run.prompts)
+    try:
+        found, prompts = pilot_of(run), len(run.prompts)
+    except CJEError as problem:  # of too few labels
+        aim = Aim(given.within, given.apart, given.power, run.settings.alpha)
+        raise CJEError("\n".join([*standing(run, aim, None)[1], str(problem)])) from None
     logs, draws = rewarded_frames(run.data, run.settings)
     facts |= {"run": run, "prompts": prompts, "alpha": run.settings.alpha}
     facts["anytime"] = run.settings.intervals is Intervals.ANYTIME
