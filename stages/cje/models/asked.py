@@ -161,7 +161,11 @@ class AskedProvider(Provider):
         (outcome,) = self._replies([probe], f"{policy.name}: can it score a given text?")
         if isinstance(outcome, CallFailed):
             raise CJEError(f"{policy.model}: {outcome.reason}")
-        words = "it cannot score a given text" if outcome.text == "none" else outcome.text
+        words = outcome.text
+        if words == "none":
+            words = "it cannot score a given text"
+            if policy.chat_template is None:
+                words += "; where the server has no /tokenize, setting chat_template may help"
         self.calls.say(f"{policy.name}: teacher forcing: {words}")
         return outcome.text
 
