@@ -61,7 +61,10 @@ def own_variables() -> dict[str, str]:
 
 @cache
 def programs() -> Path:
-    """The folder with `python`, `dvc` and `cje`; their process ends with this one."""
+    """The folder with `python`, `dvc` and `cje`; their process ends with this one. Where processes
+    do not fork safely, the environment's own."""
+    if sys.platform != "linux":
+        return Path(sys.executable).parent
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     address = str(folder / "socket")
