@@ -13,7 +13,7 @@ from cje.results.words import looks
 from cje.settings import Settings, load_settings
 from cje.stats.analysis import Analysis, estimate
 from cje.stats.checking import check_frames
-from cje.stats.guardrails import finite_facts
+from cje.stats.facts import finite_facts
 from cje.thresholds import GOOD_ESS
 
 

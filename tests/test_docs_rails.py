@@ -5,16 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from cje.stats.guardrails import (
-    RAILS,
-    PolicyDiagnostics,
-    PolicyValidation,
-    RunDiagnostics,
-    RunValidation,
-    Violation,
-    find,
-    verdict,
-)
+from cje.stats.facts import PolicyDiagnostics, PolicyValidation, RunDiagnostics, RunValidation
+from cje.stats.guardrails import Violation, find, verdict
+from cje.stats.rails import RAILS
 from cje.thresholds import THRESHOLDS
 from cje.vocabulary import EstimatorName, Evidence, Reach, Severity, Status, Verdict, WeightKind
 from pipeline import ROOT

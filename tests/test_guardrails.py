@@ -8,21 +8,15 @@ import pytest
 
 import cje
 from cje.stats import guardrails
-from cje.stats.guardrails import (
-    RAILS,
+from cje.stats.facts import (
     PolicyDiagnostics,
     PolicyValidation,
     RunDiagnostics,
     RunValidation,
-    Violation,
-    best_policy,
     finite_facts,
-    label_answers,
-    labels_needed,
-    verdict,
-    violations_frame,
-    violations_list,
 )
+from cje.stats.guardrails import Violation, best_policy, verdict, violations_frame, violations_list
+from cje.stats.rails import RAILS, label_answers, labels_needed
 from cje.thresholds import THRESHOLD_LIST, THRESHOLDS
 from cje.vocabulary import EstimatorName, Evidence, Reach, Severity, Status, Verdict, WeightKind
 from worlds import models

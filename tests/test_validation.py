@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 import cje
-from cje.stats.guardrails import finite_facts, more_labels
+from cje.stats.facts import finite_facts
+from cje.stats.guardrails import more_labels
 from cje.stats.validation import labelled_mean, validate
 from cje.thresholds import THRESHOLDS
 from cje.vocabulary import Severity

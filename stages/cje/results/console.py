@@ -18,7 +18,7 @@ from cje.errors import CJEError
 from cje.results.answer import conclusion, distances, labels, looking, raters
 from cje.results.run import Run, open_run
 from cje.results.words import VERDICTS, evidence, interval, listed, number, p_value, percent
-from cje.stats.guardrails import RAILS
+from cje.stats.rails import RAILS
 from cje.vocabulary import Severity, Status, Verdict, WeightKind
 
 GREEN, ORANGE, RED = "color(28)", "color(166)", "color(160)"

@@ -19,8 +19,8 @@ from cje.data.frames import KEY, unit_labels
 from cje.data.tables import LOGGED, read_table
 from cje.errors import CJEError
 from cje.settings import CALL_SETTINGS, Settings, load_settings
+from cje.stats.facts import PolicyDiagnostics
 from cje.stats.guardrails import COLUMNS as VIOLATION_COLUMNS
-from cje.stats.guardrails import PolicyDiagnostics
 from cje.stats.inference import against, square, unbeaten
 from cje.thresholds import GOOD_ESS
 from cje.vocabulary import Severity, Status, Verdict, WeightKind
@@ -208,7 +208,7 @@ class Run:
     @cached_property
     def diagnostics(self) -> pd.DataFrame:
         """Indexed by policy, in the order of `estimates`: a column a field of
-        `guardrails.PolicyDiagnostics`, NaN where it is not known."""
+        `facts.PolicyDiagnostics`, NaN where it is not known."""
         found = pd.DataFrame.from_dict(self.metrics("diagnostics"), orient="index")
         return found.reindex(index=self.estimates.index, columns=FACTS).rename_axis("policy")
 

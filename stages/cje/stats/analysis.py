@@ -14,7 +14,7 @@ from cje.stats.bootstrap import bootstrap_intervals
 from cje.stats.checking import check_frames
 from cje.stats.diagnostics import diagnose, diagnose_run, reply_facts, unscored_prompts
 from cje.stats.estimators import ESTIMATORS, Case, Estimate, estimator_named
-from cje.stats.guardrails import PolicyDiagnostics
+from cje.stats.facts import PolicyDiagnostics
 from cje.stats.inference import anytime_level, paired_comparisons, square, unbeaten
 from cje.stats.own_labels import own_label_estimate
 from cje.stats.predictor import predict

@@ -9,7 +9,8 @@ import pandas as pd
 from cje.stats.arrays import Array, Codes
 from cje.stats.calibration import spearman
 from cje.stats.estimators import Case, Estimate
-from cje.stats.guardrails import MOSTLY_LOST, PolicyDiagnostics, RunDiagnostics
+from cje.stats.facts import PolicyDiagnostics, RunDiagnostics
+from cje.stats.rails import MOSTLY_LOST
 from cje.stats.rewards import FitReport
 from cje.stats.samples import Answers, Samples, answers_there
 from cje.stats.weights import WeightSummary, off_one, weight_summary

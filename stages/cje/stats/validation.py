@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from cje.stats.arrays import Codes
-from cje.stats.guardrails import PolicyValidation, RunValidation, Violation, find
+from cje.stats.facts import PolicyValidation, RunValidation
+from cje.stats.guardrails import Violation, find
 from cje.stats.inference import ROUNDING, Influence, bounded_interval
 from cje.vocabulary import Evidence
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from cje.stats.guardrails import RAILS
+from cje.stats.rails import RAILS
 
 MEANINGS = {rail.code: f"{rail.meaning[0].upper()}{rail.meaning[1:]}." for rail in RAILS}
 
