@@ -3,9 +3,9 @@
 import pandas as pd
 
 from cje.data.tables import LOGGED, check_table, read_table, write_metrics, write_table
-from cje.labelling.people import PeopleLabel, open_labelled
+from cje.labelling.people import PeopleLabel, open_labelled, told
 from cje.labelling.reporting import label_metrics, wait_for_people
-from cje.pipeline.designs import labelling_design
+from cje.pipeline.designs import labelling_designs
 from cje.pipeline.stage import DATA, METRICS, run
 from cje.settings import load_settings
 
@@ -17,8 +17,10 @@ def main() -> str:
     logs = read_table(DATA / "logs.parquet", "logs", ["uid", "answer", "action"])
     draws = read_table(DATA / "draws.parquet", "draws", ["uid", "policy", "draw", "answer"])
     scores = read_table(DATA / "proxy_scores.parquet", "proxy_scores")
-    design = labelling_design(settings, prompts, scores)
-    asked = (prompts, logs, draws, design)
+    designs = labelling_designs(settings, prompts, scores)
+    if isinstance(source, PeopleLabel):
+        designs = told(designs, source.labels, settings, prompts, logs, draws)
+    asked = (prompts, logs, draws, designs)
     labels = check_table(source.oracle_labels(*asked), "oracle_labels")
     progress, waiting = None, ""
     if isinstance(source, PeopleLabel):

@@ -9,7 +9,7 @@ from cje.data.frames import unit_labels
 from cje.data.tables import read_table, write_csv, write_metrics, write_table
 from cje.labelling.people import PeopleLabel, open_labelled
 from cje.pipeline.choice import unused_prompts
-from cje.pipeline.designs import labelling_design
+from cje.pipeline.designs import labelling_designs
 from cje.pipeline.stage import DATA, METRICS, PLOTS, run
 from cje.results.figures import write_figures
 from cje.results.run import Run
@@ -79,15 +79,15 @@ def label_answers(settings: Settings) -> str:
     used = read_table(DATA / "oracle_labels.parquet", "oracle_labels")
     source = open_labelled(settings, "validate")
     scores = read_table(DATA / "proxy_scores.parquet", "proxy_scores")
-    design = labelling_design(settings, prompts, scores)
-    labels = source.validation_labels(prompts, logs, draws, used, design)
+    designs = labelling_designs(settings, prompts, scores)
+    labels = source.validation_labels(prompts, logs, draws, used, designs)
     write_table(labels, "validation_labels", DATA / "validation_labels.parquet")
     write_table(source.call_table(), "calls", DATA / "validate_calls.parquet")
     counts = labels["policy"].value_counts(sort=False)
     by_policy = ", ".join(f"{policy} {count:,}" for policy, count in counts.items()) or "none"
     unused = len(unused_prompts(prompts, used))
     if isinstance(source, PeopleLabel) and (
-        left := source.checks_waiting(prompts, logs, draws, design)
+        left := source.checks_waiting(prompts, logs, draws, designs)
     ):
         by_policy += f"; {left:,} that would check the estimates wait for labels: cje label"
     return f"{unused:,} prompts without a label that an estimate used; labelled here: {by_policy}"

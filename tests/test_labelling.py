@@ -26,12 +26,12 @@ from cje.labelling.agreement import agreement
 from cje.labelling.importing import import_labels
 from cje.labelling.kept import Labels, Mark, being_read, check_scale
 from cje.labelling.page import Page, buttons
-from cje.labelling.people import PeopleLabel
+from cje.labelling.people import PeopleLabel, told
 from cje.labelling.session import Session
 from cje.labelling.tasks import answer_id, the_list
 from cje.models.runner.calls import Calls
 from cje.pipeline.cast import cast_of
-from cje.pipeline.designs import labelling_design
+from cje.pipeline.designs import labelling_designs
 from cje.pipeline.prompts import load_prompts
 from cje.pipeline.sources import ModelSource
 from cje.settings import parse_settings
@@ -61,7 +61,7 @@ def world():
     prompts = load_prompts(settings)
     logs, draws = source.logs(prompts), source.draws(prompts)
     scores = source.proxy_scores(prompts, logs, draws)
-    return prompts, logs, draws, labelling_design(settings, prompts, scores)
+    return prompts, logs, draws, labelling_designs(settings, prompts, scores)
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +91,7 @@ def test_the_list_is_blind_by_prompts_and_names_an_answer_once(world):
     rows = listed(world)
     assert rows["id"].is_unique and rows["id"].str.fullmatch("[b-z]{12}").all()
     places = [list(world[0]["uid"]).index(uid) for uid in rows["uid"]]
-    order = list(world[3].order[:20])
+    order = list(world[3].logged.order[:20])
     assert list(dict.fromkeys(places)) == order  # the first prompts of the design, one by one
     assert {len(names) for names in rows["policies"]} >= {1}
     assert set().union(*rows["policies"]) == {"base", "clone", "better"}
@@ -240,19 +240,58 @@ def test_the_labels_so_far_have_the_chances_of_the_prompts_that_were_reached(wor
     }
 
 
-def test_active_sampling_keeps_the_chances_of_each_prompt(world):
+def actively(world, **changes) -> tuple[PeopleLabel, tuple]:
+    """People under active sampling, and the tables with the designs by what they have said."""
+    changes = {"sampling": "active", "oracle_fraction": 0.5, "target_labels": 8} | changes
     prompts, logs, draws, _ = world
-    settings = parse_settings(SETTINGS | {"sampling": "active"})
-    source = people(world, sampling="active")
+    source = people(world, **changes)
     scores = source.proxy_scores(prompts, logs, draws)
-    asked = (prompts, logs, draws, labelling_design(settings, prompts, scores))
-    rows = the_list(settings, *asked)
-    first = list(dict.fromkeys(rows["uid"]))[:8]
-    source.labels.add([said(name) for name in rows["id"][rows["uid"].isin(first)]])
+    designs = labelling_designs(source.settings, prompts, scores)
+    designs = told(designs, source.labels, source.settings, prompts, logs, draws)
+    return source, (prompts, logs, draws, designs)
+
+
+def test_people_label_the_logs_first_then_the_rest_and_what_is_drawn_stays_drawn(world):
+    prompts, logs, draws, _ = world
+    echo = draws["policy"].eq("clone") & (draws.groupby("policy").cumcount() % 2 == 0)
+    answers = draws["uid"].map(logs.set_index("uid")["answer"])
+    world = prompts, logs, draws.assign(answer=draws["answer"].mask(echo, answers)), None
+    source, asked = actively(world)
+    logged = the_list(source.settings, *asked)
+    assert len(logged) == 20 and all("base" in names for names in logged["policies"])
+    given = [said(name, label=float(i % 9)) for i, name in enumerate(logged["id"])]
+    source.labels.add(given[:-1])
+    source, asked = actively(world)
+    assert set(the_list(source.settings, *asked)["id"]) == set(logged["id"])
+    assert set(source.oracle_labels(*asked)["policy"]) == {"base"}
+    source.labels.add(given[-1:])
+
+    source, asked = actively(world)  # the clone's answers that are the base's are labelled by now
+    rows = the_list(source.settings, *asked)
+    assert list(rows["id"][:20]) == list(logged["id"])
     found = source.oracle_labels(*asked)
+    assert set(found["policy"]) == {"base"} and found["oracle_prob"].eq(0.5).all()
+    progress = source.progress(*asked)
+    assert (progress["passed_over"] == 0).all() and progress.loc["clone", "labelled"] > 0
+    own = list(dict.fromkeys(rows["uid"][20:]))
+    assert set(own) <= set(logged["uid"])
+    source.labels.add([said(name) for name in rows["id"][20:][rows["uid"][20:].isin(own[:5])]])
+    found = source.oracle_labels(*asked)
+    found = found[found["policy"] == "better"]
     places = pd.Index(prompts["uid"]).get_indexer(found["uid"])
-    assert found["oracle_prob"].to_numpy() == pytest.approx(asked[3].probability(8)[places])
+    last = max(list(asked[3].own.order).index(place) for place in places)
+    assert found["oracle_prob"].to_numpy() == pytest.approx(
+        asked[3].own.probability(last + 1)[places]
+    )
     assert found["oracle_prob"].nunique() > 2
+
+    # A label that is corrected, more of a target's or of the base's.
+    source.labels.add([said(name, label=9.0) for name in logged["id"][:5]])
+    for changes in ({}, {"target_labels": 15}, {"extra_labels": {"base": 6}}):
+        source, asked = actively(world, **changes)
+        more = the_list(source.settings, *asked)
+        assert set(rows["id"]) <= set(more["id"])
+        assert (len(more) > len(rows)) == bool(changes)
 
 
 def test_what_was_passed_over_is_counted(world):

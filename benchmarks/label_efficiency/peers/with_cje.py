@@ -1,8 +1,8 @@
 """This project's default estimate.
 
 ours: dr-cpo on scores and labels, as the others have them. ours_active: as many labels, of the
-prompts that `sampling: active` chooses by the judge's scores. ours_logps: dr-cpo that also has the
-log-probabilities, where the set has any.
+prompts that `sampling: active` chooses by the judge's scores and the labels on the logs.
+ours_logps: dr-cpo that also has the log-probabilities, where the set has any.
 """
 
 from dataclasses import replace
@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 import cje
-from cje.stats.sampling import active_design, expected_sizes
+from cje.stats.sampling import judged_places, residual_sizes, sized_design, spread_design
 from label_efficiency.exchange import Answers, Redraw, interval_answer, serve
 from label_efficiency.frames import claimed, input_frames
 
@@ -30,11 +30,15 @@ def answer(redraw: Redraw) -> Answers:
 def actively_labelled(redraw: Redraw) -> tuple[Redraw, np.ndarray]:
     """The redraw with its labels where active sampling wants them; and the chance (n, 1 + T) of
     each answer to be labelled."""
-    size, place = expected_sizes(redraw.judge)
-    design = active_design(size, place, redraw.number)
-    counts = (~np.isnan(redraw.oracle)).sum(axis=0)
-    chosen = np.column_stack([design.chosen(count) for count in counts])
-    chance = np.column_stack([design.probability(count) for count in counts])
+    place = judged_places(redraw.judge)
+    first, *counts = (~np.isnan(redraw.oracle)).sum(axis=0).tolist()
+    logged = spread_design(place, redraw.number)
+    utility = np.where(logged.chosen(first), redraw.all_labels[:, 0], np.nan)
+    size = residual_sizes(redraw.judge, utility)
+    own = sized_design(size, place, logged, first, redraw.number)
+    plan = [(logged, first), *((own, count) for count in counts)]
+    chosen = np.column_stack([design.chosen(count) for design, count in plan])
+    chance = np.column_stack([design.probability(count) for design, count in plan])
     return replace(redraw, oracle=np.where(chosen, redraw.all_labels, np.nan)), chance
 
 

@@ -6,7 +6,7 @@ import json
 import re
 import threading
 import webbrowser
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from cje.settings import Settings, load_settings
 from cje.vocabulary import Intervals
 
 if TYPE_CHECKING:
-    from cje.stats.sampling import Design
+    from cje.pipeline.choice import Designs
 
 PARAMS = Path("params.yaml")
 EXTRA = re.compile(r"^extra_labels:[ \t]*(?:\{[^{}\n]*\})?([ \t]+#.*)?[ \t]*$", re.MULTILINE)
@@ -97,24 +97,29 @@ class Tables:
     prompts: pd.DataFrame
     logs: pd.DataFrame
     draws: pd.DataFrame
-    design: "Design"
+    designs: "Designs"
 
     @classmethod
     def read(cls, settings: Settings) -> "Tables":
         """The tables of this folder; raises CJEError where a stage has not run."""
         from cje.data.tables import read_table
-        from cje.pipeline.designs import labelling_design
+        from cje.labelling.kept import LABELS, Labels
+        from cje.labelling.people import told
+        from cje.pipeline.designs import labelling_designs
 
         prompts = read_table(DATA / "prompts.parquet", "prompts")
         logs = read_table(DATA / "logs.parquet", "logs", ["uid", "answer", "action"])
         draws = read_table(DATA / "draws.parquet", "draws", ["uid", "policy", "draw", "answer"])
         scores = read_table(DATA / "proxy_scores.parquet", "proxy_scores")
-        return cls(prompts, logs, draws, labelling_design(settings, prompts, scores))
+        designs = labelling_designs(settings, prompts, scores)
+        if settings.asks_people:
+            designs = told(designs, Labels(LABELS), settings, prompts, logs, draws)
+        return cls(prompts, logs, draws, designs)
 
     @property
     def asked(self) -> tuple:
         """In the order in which the functions that choose take them."""
-        return self.prompts, self.logs, self.draws, self.design
+        return self.prompts, self.logs, self.draws, self.designs
 
 
 def label_answers(given: argparse.Namespace, console: Console) -> None:
@@ -173,6 +178,7 @@ def add_labels(given: argparse.Namespace, settings: Settings, console: Console) 
 
     tables = Tables.read(settings)
     check_policy(given.policy, tables)
+    tables = replace(tables, designs=tables.designs.untold)  # as many
     before = chosen_for_estimates(settings, *tables.asked)
     extra = settings.extra_labels.get(given.policy, 0) + given.add
     more = settings.model_copy(

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -151,8 +151,7 @@ class Labels:
 
     def ratings(self, answer: str) -> list[float]:
         """The labels of an answer that count, by the names of their raters."""
-        raters = self.current.get(answer, {})
-        return [raters[name].label for name in sorted(raters) if raters[name].label is not None]
+        return ratings(self.current.get(answer, {}))
 
     def notes(self, answer: str) -> str | None:
         """What raters noted beside their labels of an answer, by the names of the raters."""
@@ -182,6 +181,11 @@ def rater_name(given: str) -> str:
     if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
         raise CJEError(f"give a name of 1 to {LONGEST_NAME} letters, on one line")
     return name
+
+
+def ratings(marks: Mapping[str, Mark]) -> list[float]:
+    """The labels among an answer's marks by rater, by the names of the raters."""
+    return [marks[name].label for name in sorted(marks) if marks[name].label is not None]
 
 
 def check_scale(labels: Labels, scale: tuple[float, float]) -> None:

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from cje.data.tables import LOGGED
 from cje.errors import CJEError
-from cje.labelling.kept import LABELS, Labels, check_scale
+from cje.labelling.kept import LABELS, Labels, Mark, check_scale, ratings
 from cje.labelling.tasks import for_checks, for_estimates
-from cje.pipeline.choice import given_labels
+from cje.pipeline.choice import Designs, given_labels, label_counts
 from cje.pipeline.sources import Source, open_source
 from cje.settings import Settings
-from cje.stats.sampling import Design
 
 ANSWERS = ["uid", "policy", "draw"]
 
@@ -41,17 +41,17 @@ class PeopleLabel:
         return getattr(self.source, name)
 
     def oracle_labels(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, design: Design
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, designs: Designs
     ) -> pd.DataFrame:
         """The labels so far of the answers that estimates use."""
-        asked = (prompts, logs, draws, design)
+        asked = (prompts, logs, draws, designs)
         if self.settings.source == "files" and len(self.source.oracle_labels(*asked)):
             raise CJEError(
                 "data/inputs: there are oracle labels in the files, and oracle_model is human; "
                 "take them out, or set oracle_model to that which gave them"
             )
         rows = for_estimates(self.settings, *asked)
-        return given(_by_reach(rows, self.labels, prompts, design), self.labels)
+        return given(_by_reach(rows, self.labels, prompts, designs), self.labels)
 
     def validation_labels(
         self,
@@ -59,39 +59,89 @@ class PeopleLabel:
         logs: pd.DataFrame,
         draws: pd.DataFrame,
         used: pd.DataFrame,
-        design: Design,
+        designs: Designs,
     ) -> pd.DataFrame:
         """The labels so far of the answers that check the estimates."""
-        return given(for_checks(self.settings, prompts, logs, draws, design), self.labels)
+        return given(for_checks(self.settings, prompts, logs, draws, designs), self.labels)
 
     def progress(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, design: Design
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, designs: Designs
     ) -> pd.DataFrame:
         """How far people are with the answers that estimates use; see `progress`."""
-        return progress(for_estimates(self.settings, prompts, logs, draws, design), self.labels)
+        return progress(for_estimates(self.settings, prompts, logs, draws, designs), self.labels)
 
     def checks_waiting(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, design: Design
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, designs: Designs
     ) -> int:
         """How many answers that would check the estimates nobody has labelled or skipped."""
-        rows = for_checks(self.settings, prompts, logs, draws, design)
+        rows = for_checks(self.settings, prompts, logs, draws, designs)
         return int(progress(rows, self.labels)["waiting"].sum())
 
 
 def _by_reach(
-    rows: pd.DataFrame, labels: Labels, prompts: pd.DataFrame, design: Design
+    rows: pd.DataFrame, labels: Labels, prompts: pd.DataFrame, designs: Designs
 ) -> pd.DataFrame:
     """Of each policy the rows down to the last that people came to, with the chance that their
-    prompt had to be among so many of the design."""
-    marked = pd.Series([bool(labels.current.get(name)) for name in rows["id"]], rows.index)
-    reach = rows["place"].where(marked).groupby([rows["policy"], rows["draw"]]).transform("max")
+    prompt had to be among so many of its design."""
+    came = rows["place"].where(_came_to(rows, labels))
+    reach = came.groupby([rows["policy"], rows["draw"]]).transform("max")
     rows = rows[rows["place"] <= reach]  # none of a policy without a mark, whose reach is NaN
     chance = np.ones(len(rows))
     places = pd.Index(prompts["uid"]).get_indexer(rows["uid"])
-    for last in reach[rows.index].unique():
-        here = (reach[rows.index] == last).to_numpy()
-        chance[here] = design.probability(int(last) + 1)[places[here]]
+    logged, reach = rows["draw"].to_numpy() == LOGGED, reach[rows.index].to_numpy()
+    for design, own in ((designs.logged, logged), (designs.own, ~logged)):
+        for last in np.unique(reach[own]):
+            here = own & (reach == last)
+            chance[here] = design.probability(int(last) + 1)[places[here]]
     return rows.assign(oracle_prob=chance)
+
+
+def _came_to(rows: pd.DataFrame, labels: Labels) -> pd.Series:
+    """Whether people came to each row: said something of it, and not while it was on the list for
+    another reason, unless all of the policy's were."""
+    marked = pd.Series([bool(labels.current.get(name)) for name in rows["id"]], rows.index, bool)
+    whole = rows.groupby(["policy", "draw"])["before"].transform("all").astype(bool)
+    return marked & (~rows["before"] | whole)
+
+
+def told(
+    designs: Designs,
+    labels: Labels,
+    settings: Settings,
+    prompts: pd.DataFrame,
+    logs: pd.DataFrame,
+    draws: pd.DataFrame,
+) -> Designs:
+    """The designs with what people have said of the logs, as soon as they came to all of those that
+    the targets' design is learned of. What they said until then counts: labels that come or change
+    later change no order that people have begun."""
+    if designs.own is not None:
+        return designs
+    count, _ = label_counts(settings, len(prompts))
+    rows = for_estimates(settings, prompts, logs, draws, designs)
+    rows = rows[(rows["draw"] == LOGGED) & (rows["place"] < count)]
+    found = first_labels(labels, set(rows["id"]))
+    if found is None:
+        return designs
+    return designs.told(rows[["uid"]].assign(oracle_score=rows["id"].map(found)))
+
+
+def first_labels(labels: Labels, names: set[str]) -> dict[str, float] | None:
+    """What the labels of the answers were when first each of them had a mark: the mean of the
+    ratings, NaN of those skipped; None where that was never yet."""
+    current: dict[str, dict[str, Mark]] = {name: {} for name in names}
+    waiting = set(names)
+    for mark in labels.marks:
+        if not waiting:
+            break
+        if mark.id in names:
+            current[mark.id].pop(mark.rater, None)
+            if not mark.withdrawn:
+                current[mark.id][mark.rater] = mark
+            (waiting.discard if current[mark.id] else waiting.add)(mark.id)
+    if waiting:
+        return None
+    return {name: mean(ratings(marks)) for name, marks in current.items()}
 
 
 def given(rows: pd.DataFrame, labels: Labels) -> pd.DataFrame:
@@ -119,17 +169,18 @@ def progress(rows: pd.DataFrame, labels: Labels) -> pd.DataFrame:
     """By policy, how many of its answers (`rows` with `id`, in the list's order) were `asked`,
     `labelled`, `skipped` by everybody who looked at them, `passed_over` (nobody said anything, and
     a later one has a mark), and how many are `waiting`, passed over or not."""
-    found = {}
+    found, rows = {}, rows.assign(came=_came_to(rows, labels))
     for policy, own in rows.groupby("policy", sort=False):
         names = list(own["id"])
         labelled = [bool(labels.ratings(name)) for name in names]
         marked = [bool(labels.current.get(name)) for name in names]
-        last = max((place for place, done in enumerate(marked) if done), default=-1)
+        reached = own["came"].to_numpy().nonzero()[0]
+        last = reached.max() if len(reached) else -1
         found[policy] = {
             "asked": len(names),
             "labelled": sum(labelled),
             "skipped": sum(marked) - sum(labelled),
-            "passed_over": last + 1 - sum(marked),
+            "passed_over": marked[: last + 1].count(False),
             "waiting": len(names) - sum(marked),
         }
     columns = ["asked", "labelled", "skipped", "passed_over", "waiting"]

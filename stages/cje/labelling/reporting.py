@@ -9,7 +9,7 @@ from cje.labelling.agreement import agreement
 from cje.labelling.files import waiting, write_lists
 from cje.labelling.people import PeopleLabel
 from cje.labelling.tasks import the_list
-from cje.stats.sampling import Design
+from cje.pipeline.choice import Designs
 
 
 def wait_for_people(
@@ -18,11 +18,11 @@ def wait_for_people(
     prompts: pd.DataFrame,
     logs: pd.DataFrame,
     draws: pd.DataFrame,
-    design: Design,
+    designs: Designs,
 ) -> str:
     """Write the list of what waits, and say so, as the end of a sentence; nothing where nothing
     waits. Raises Waiting where there is no label yet."""
-    rows = the_list(source.settings, prompts, logs, draws, design)
+    rows = the_list(source.settings, prompts, logs, draws, designs)
     left = waiting(rows, source.labels)
     if left.empty:
         return ""

@@ -4,6 +4,8 @@ An answer is known by its prompt and its text: equal answers of several policies
 and a label stays with the text whatever settings lead back to it. Prompts come in the order of the
 sampling design, so that the part of the list that is done is at all times a sample with known
 chances, on the same prompts for all policies; the answers to a prompt come together, by chance.
+Where the targets' prompts are chosen by what the labels on the logs say, these come first, and the
+others follow when all of them are there.
 """
 
 import hashlib
@@ -11,9 +13,15 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from cje.pipeline.choice import CHECKS, chosen_for_estimates, chosen_for_validation, sample_order
+from cje.data.tables import LOGGED
+from cje.pipeline.choice import (
+    CHECKS,
+    Designs,
+    chosen_for_estimates,
+    chosen_for_validation,
+    sample_order,
+)
 from cje.settings import Settings
-from cje.stats.sampling import Design
 
 LETTERS = "bcdfghjkmnpqrstvwxz"  # no digit: spreadsheets leave an id of letters alone
 ID_LENGTH = 12
@@ -37,15 +45,15 @@ def the_list(
     prompts: pd.DataFrame,
     logs: pd.DataFrame,
     draws: pd.DataFrame,
-    design: Design,
+    designs: Designs,
 ) -> pd.DataFrame:
     """The answers to label, in order, a row an `id`: `uid`, `prompt`, `reference`, `answer`, how
     many `raters` are wanted, and the `policies` that gave it, which no rater sees.
 
-    First those that estimates use, in the order of the design, then those that check them.
+    First those that estimates use, in the order of the designs, then those that check them.
     """
-    estimates = for_estimates(settings, prompts, logs, draws, design)
-    checks = for_checks(settings, prompts, logs, draws, design)
+    estimates = for_estimates(settings, prompts, logs, draws, designs)
+    checks = for_checks(settings, prompts, logs, draws, designs)
     rows = pd.concat([estimates, checks], ignore_index=True)
     policies = rows.groupby("id")["policy"].agg(lambda names: tuple(sorted(set(names))))
     rows = rows.drop_duplicates("id", ignore_index=True)
@@ -59,12 +67,20 @@ def for_estimates(
     prompts: pd.DataFrame,
     logs: pd.DataFrame,
     draws: pd.DataFrame,
-    design: Design,
+    designs: Designs,
 ) -> pd.DataFrame:
     """The answers that estimates use, in the order in which they are to be labelled, with `id`,
-    `policy`, `draw`, `prompt`, `reference`, `answer` and the `place` of their prompt."""
-    chosen = chosen_for_estimates(settings, prompts, logs, draws, design)
-    return _in_order(chosen, prompts, design.order, settings.seed)
+    `policy`, `draw`, `prompt`, `reference`, `answer`, the `place` of their prompt, and whether they
+    were on the list `before`, among the logs that are labelled first."""
+    chosen = chosen_for_estimates(settings, prompts, logs, draws, designs)
+    if designs.learn is None or designs.own is None:
+        rows = _in_order(chosen, prompts, designs.logged.order, settings.seed)
+        return rows.assign(before=False)
+    logged = chosen["draw"] == LOGGED
+    first = _in_order(chosen[logged], prompts, designs.logged.order, settings.seed)
+    second = _in_order(chosen[~logged], prompts, designs.own.order, settings.seed)
+    rounds = first.assign(before=False), second.assign(before=second["id"].isin(first["id"]))
+    return pd.concat(rounds, ignore_index=True)
 
 
 def for_checks(
@@ -72,12 +88,12 @@ def for_checks(
     prompts: pd.DataFrame,
     logs: pd.DataFrame,
     draws: pd.DataFrame,
-    design: Design,
+    designs: Designs,
 ) -> pd.DataFrame:
     """The same of the answers that check the estimates: of prompts that are not chosen for these,
     labelled or not."""
-    used = chosen_for_estimates(settings, prompts, logs, draws, design)
-    chosen = chosen_for_validation(settings, prompts, logs, draws, used, design)
+    used = chosen_for_estimates(settings, prompts, logs, draws, designs.untold)
+    chosen = chosen_for_validation(settings, prompts, logs, draws, used, designs)
     order = sample_order(prompts["uid"], settings.seed, CHECKS)
     return _in_order(chosen, prompts, order, settings.seed)
 

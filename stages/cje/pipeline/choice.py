@@ -1,7 +1,8 @@
 """Which answers are labelled: for the estimates, and to check them."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -19,8 +20,34 @@ ANSWER_KEY = ["uid", "policy", "draw", "answer"]
 class Design(Protocol):
     """Which prompts are labelled, and with what chance; `cje.stats.sampling` has the designs."""
 
+    @property
+    def order(self) -> np.ndarray: ...
     def chosen(self, count: int) -> np.ndarray: ...
     def probability(self, count: int) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Designs:
+    """`logged`: which prompts are labelled in the logs; `own`: and for the targets, of these first.
+    None while it is still to be learned of the labels on the logs; then `learn` makes it of these,
+    by uid."""
+
+    logged: Design
+    own: Design | None
+    learn: Callable[[pd.Series], Design] | None = None
+
+    def told(self, labels: pd.DataFrame) -> "Designs":
+        """With what the labels on the logs say (rows with `uid` and `oracle_score`)."""
+        if self.learn is None:
+            return self
+        known = labels.drop_duplicates("uid").set_index("uid")["oracle_score"]
+        return replace(self, own=self.learn(known))
+
+    @property
+    def untold(self) -> "Designs":
+        """Before anything is learned: as many prompts, and of all policies together the same
+        ones."""
+        return Designs(self.logged, self.logged)
 
 
 def all_answers(logs: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
@@ -34,19 +61,21 @@ def chosen_for_estimates(
     prompts: pd.DataFrame,
     logs: pd.DataFrame,
     draws: pd.DataFrame,
-    design: Design,
+    designs: Designs,
 ) -> pd.DataFrame:
     """The logged answers to `oracle_fraction` of the prompts, at least one, and every target's
     first draws for `target_labels` of them, to be labelled; of a policy in `extra_labels` so many
     more.
 
-    All are the first prompts of one order, the design's: the targets share theirs, and the fewer
-    are among the more.
+    The targets share their prompts, which are among those of the logs as far as there are so many,
+    and the fewer are among the more. Of targets whose design is still to be learned none is chosen.
     """
     answers = all_answers(logs, draws)
-    logged, own = _counts(settings, prompts)
+    logged, own = label_counts(settings, len(prompts))
     chosen = []
-    for draw, count in ((LOGGED, logged), (0, own)):
+    for draw, count, design in ((LOGGED, logged, designs.logged), (0, own, designs.own)):
+        if design is None:
+            continue
         rows = answers[answers["draw"] == draw]
         for extra, policies in _by_extra(rows["policy"].unique(), settings):
             mask, chance = design.chosen(count + extra), design.probability(count + extra)
@@ -54,9 +83,9 @@ def chosen_for_estimates(
     return pd.concat(chosen, ignore_index=True)
 
 
-def _counts(settings: Settings, prompts: pd.DataFrame) -> tuple[int, int]:
-    """On how many of the prompts the logs are to be labelled, and each target."""
-    return max(1, round(settings.oracle_fraction * len(prompts))), settings.target_labels
+def label_counts(settings: Settings, prompts: int) -> tuple[int, int]:
+    """On how many of so many prompts the logs are to be labelled, and each target."""
+    return max(1, round(settings.oracle_fraction * prompts)), settings.target_labels
 
 
 def _by_extra(policies: Iterable[str], settings: Settings) -> list[tuple[int, list[str]]]:
@@ -73,7 +102,7 @@ def chosen_for_validation(
     logs: pd.DataFrame,
     draws: pd.DataFrame,
     used: pd.DataFrame,
-    design: Design,
+    designs: Designs,
 ) -> pd.DataFrame:
     """The logged answers and every target's first draws for `oracle_samples` of the prompts without
     a row in `used`, the same for all policies; all such prompts where they are fewer. The chance of
@@ -82,10 +111,10 @@ def chosen_for_validation(
     count = checked_prompts(settings, len(uids))
     mask = np.zeros(len(prompts), dtype=bool)
     mask[uids.index[nested_sample(uids, count, settings.seed, CHECKS)]] = True
-    logged, own = _counts(settings, prompts)
+    logged, own = label_counts(settings, len(prompts))
     most = max(settings.extra_labels.get(p, 0) + own for p in draws["policy"].unique())
     most = max(most, *(logged + settings.extra_labels.get(p, 0) for p in logs["action"].unique()))
-    left = 1 - design.probability(most)
+    left = 1 - designs.logged.probability(most)
     # Those whose labels could not be had are left over as well.
     chance = left * (mask.sum() / left.sum()) if left.sum() > 0 else np.ones(len(prompts))
     answers = all_answers(logs, draws)

@@ -1,26 +1,51 @@
-"""The order in which the answers of a run are labelled, as its settings want it."""
+"""The orders in which the answers of a run are labelled, as its settings want them."""
 
 import numpy as np
 import pandas as pd
 
-from cje.pipeline.choice import sample_order
+from cje.data.tables import LOGGED
+from cje.pipeline.choice import Designs, label_counts, sample_order
 from cje.settings import Settings
-from cje.stats.sampling import Design, active_design, expected_sizes
+from cje.stats.sampling import (
+    Design,
+    judged_places,
+    residual_sizes,
+    sized_design,
+    spread_design,
+)
 from cje.vocabulary import Sampling
 
 
-def labelling_design(settings: Settings, prompts: pd.DataFrame, scores: pd.DataFrame) -> Design:
-    """The design by which the prompts (N rows) are labelled, the same for all policies.
+def labelling_designs(settings: Settings, prompts: pd.DataFrame, scores: pd.DataFrame) -> Designs:
+    """The designs by which the prompts (N rows) are labelled, the targets' the same for all.
 
-    `scores`: table proxy_scores, of which `sampling: active` takes the sizes to expect.
+    `scores`: table proxy_scores, of which `sampling: active` takes what it expects; it learns the
+    targets' design of the labels on the logs.
     """
     order = np.array(sample_order(prompts["uid"], settings.seed, "oracle"), dtype=int)
     if settings.sampling is Sampling.UNIFORM:
-        return Design.uniform(order)
-    wide = scores.pivot_table("judge_raw", "uid", "policy", dropna=False)
+        design = Design.uniform(order)
+        return Designs(design, design)
     # In the random order, so that the order of the rows decides nothing.
-    size, place = expected_sizes(wide.reindex(prompts["uid"].iloc[order]).to_numpy(float))
-    found = active_design(size, place, settings.seed)
-    chance = np.empty(len(order))
-    chance[order] = found.chance
-    return Design(order[found.order], found.first, chance)
+    uids = prompts["uid"].iloc[order]
+    judged = _by_policy(scores, uids)
+    place = judged_places(judged)
+    logged = spread_design(place, settings.seed)
+    count, _ = label_counts(settings, len(order))
+
+    def own(labels: pd.Series) -> Design:
+        utility = labels.reindex(uids).to_numpy(float)
+        # More of the base's labels than the settings' share change nothing.
+        size = residual_sizes(judged, np.where(logged.chosen(count), utility, np.nan))
+        return sized_design(size, place, logged, count, settings.seed).renumbered(order)
+
+    return Designs(logged.renumbered(order), None, own)
+
+
+def _by_policy(scores: pd.DataFrame, uids: pd.Series) -> np.ndarray:
+    """The judge scores of the prompts (N, P), a policy's mean where it has several answers; the
+    policy of the logs first."""
+    wide = scores.pivot_table("judge_raw", "uid", "policy", dropna=False).reindex(uids)
+    logged = scores["policy"][scores["draw"] == LOGGED].unique()
+    others = [policy for policy in wide.columns if policy not in logged]
+    return wide.reindex(columns=[*logged, *others]).to_numpy(float)

@@ -19,7 +19,7 @@ from cje.models.provider import Judging
 from cje.models.runner.calls import Calls
 from cje.pipeline.cast import Cast, CastJudge, KeptCast
 from cje.pipeline.choice import (
-    Design,
+    Designs,
     all_answers,
     chosen_for_estimates,
     chosen_for_validation,
@@ -48,7 +48,7 @@ class Source(Protocol):
         self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame
     ) -> pd.DataFrame: ...
     def oracle_labels(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, design: Design
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, designs: Designs
     ) -> pd.DataFrame: ...
     def validation_labels(
         self,
@@ -56,7 +56,7 @@ class Source(Protocol):
         logs: pd.DataFrame,
         draws: pd.DataFrame,
         used: pd.DataFrame,
-        design: Design,
+        designs: Designs,
     ) -> pd.DataFrame: ...
     def call_table(self) -> pd.DataFrame: ...
 
@@ -92,7 +92,7 @@ class FileSource:
         return _checked("proxy_scores")
 
     def oracle_labels(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, design: Design
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, designs: Designs
     ) -> pd.DataFrame:
         return _checked("oracle_labels")
 
@@ -102,7 +102,7 @@ class FileSource:
         logs: pd.DataFrame,
         draws: pd.DataFrame,
         used: pd.DataFrame,
-        design: Design,
+        designs: Designs,
     ) -> pd.DataFrame:
         return _checked("validation_labels")
 
@@ -186,11 +186,20 @@ class ModelSource:
         return answers[["uid", "policy", "draw"]].assign(judge_raw=unit, reason=reason)
 
     def oracle_labels(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, design: Design
+        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, designs: Designs
     ) -> pd.DataFrame:
-        """The oracle's score of the answers that `chosen_for_estimates` gives."""
-        chosen = chosen_for_estimates(self.settings, prompts, logs, draws, design)
-        return self._labels(prompts, chosen)
+        """The oracle's score of the answers that `chosen_for_estimates` gives, those of the logs
+        first where the others are chosen by what they say."""
+        asked = self.settings, prompts, logs, draws
+        chosen = chosen_for_estimates(*asked, designs)
+        labels = self._labels(prompts, chosen)
+        if designs.own is not None:
+            return labels
+        chosen = chosen_for_estimates(*asked, designs.told(labels))
+        own = chosen[chosen["draw"] != LOGGED]
+        if own.empty:
+            return labels
+        return pd.concat([labels, self._labels(prompts, own)], ignore_index=True)
 
     def validation_labels(
         self,
@@ -198,11 +207,11 @@ class ModelSource:
         logs: pd.DataFrame,
         draws: pd.DataFrame,
         used: pd.DataFrame,
-        design: Design,
+        designs: Designs,
     ) -> pd.DataFrame:
         """The oracle's score of the answers that `chosen_for_validation` gives; `used`: the labels
         that estimates use."""
-        chosen = chosen_for_validation(self.settings, prompts, logs, draws, used, design)
+        chosen = chosen_for_validation(self.settings, prompts, logs, draws, used, designs)
         return self._labels(prompts, chosen)
 
     def call_table(self) -> pd.DataFrame:

@@ -25,7 +25,7 @@ from cje.stats.own_labels import OwnLabels, own_label_estimate
 from cje.stats.predictor import predict
 from cje.stats.rewards import calibrate
 from cje.stats.samples import Samples, build_samples
-from cje.stats.sampling import expected_sizes, tempered
+from cje.stats.sampling import residual_sizes, tempered
 from cje.stats.spreads import WIDER, Doubt, doubt, steadied
 
 FEWEST_PILOT = 10  # labels of a policy that tell its spread
@@ -160,11 +160,15 @@ def _with_variances(covariance: np.ndarray, variance: np.ndarray) -> np.ndarray:
 def _active_share(
     samples: Samples, residual: np.ndarray, weight: np.ndarray, names: tuple[str, ...]
 ) -> float:
-    """What active sampling would leave of the variance of the residuals (N, T)."""
-    size, _ = expected_sizes(np.column_stack([samples.answers[p].score for p in names]))
-    share = weight / weight.sum(axis=0)
-    before = (share * residual**2).sum(axis=0)
-    after = (share * residual**2 / tempered(size)[:, None]).sum(axis=0)
+    """What active sampling would leave of the variance of the residuals (N, T), over the prompts
+    on which the logs are labelled."""
+    answers = samples.answers
+    utility = answers[samples.base].utility
+    size = residual_sizes(np.column_stack([answers[p].score for p in names]), utility)
+    known = np.isfinite(utility)
+    share = weight[known] / np.maximum(weight[known].sum(axis=0), 1e-300)
+    before = (share * residual[known] ** 2).sum(axis=0)
+    after = (share * residual[known] ** 2 / tempered(size[known])[:, None]).sum(axis=0)
     fine = before > 0
     return float((after[fine] / before[fine]).mean()) if fine.any() else 1.0
 

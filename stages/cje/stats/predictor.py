@@ -20,8 +20,8 @@ import pandas as pd
 from cje.stats.arrays import Array
 from cje.stats.calibration import filled
 from cje.stats.samples import Answers, Samples
+from cje.stats.slopes import believed_slopes
 
-RIDGE = 1e-3  # of the mean diagonal: it only keeps collinear features apart
 ALIKE = 0.3  # the correlation of policies' labels on one prompt that weights assume
 FEWEST = 5  # prompts with labels of both that a slope on the base policy's residual needs
 
@@ -130,9 +130,7 @@ def fit_slopes(samples: Samples, features: Mapping[str, Features], folds: int) -
 
     Weighted least squares within policies: a policy's own mean takes no part. A label's weight is
     1 / its inclusion probability, over 1 + 0.3 (k - 1) with k labels on its prompt, which are so
-    much alike (Kish's design effect). Slopes are believed as far as
-    they are not noise: times 1 - d / W, at least 0, W their Wald statistic by prompt (the factor of
-    James and Stein 1961).
+    much alike (Kish's design effect). Slopes are believed as far as they are not noise (`slopes`).
     """
     answers = {p: a for p, a in samples.answers.items() if p == samples.base or not a.logged}
     count = sum(a.labelled.astype(int) for a in answers.values())
@@ -149,38 +147,8 @@ def fit_slopes(samples: Samples, features: Mapping[str, Features], folds: int) -
     of_fold = samples.fold[labelled]
     slopes = np.zeros((folds, width))
     for k in range(folds):
-        slopes[k] = _believed_slopes(parts, of_fold != k, width)
+        slopes[k] = believed_slopes(parts, of_fold != k, width)
     return slopes
-
-
-def _believed_slopes(
-    parts: list[tuple[np.ndarray, ...]], train: np.ndarray, width: int
-) -> np.ndarray:
-    """The slopes (d,) from the training prompts; `parts`: by policy the features (m, d), utilities,
-    weights and places among the labelled prompts (m,)."""
-    gram, moment = np.zeros((width, width)), np.zeros(width)
-    centred = []
-    for x, y, weight, place in parts:
-        weight = np.where(train[place], weight, 0.0)
-        if weight.sum() <= 0:
-            continue
-        x, y = x - np.average(x, axis=0, weights=weight), y - np.average(y, weights=weight)
-        weighted = x * weight[:, None]
-        gram += weighted.T @ x
-        moment += weighted.T @ y
-        centred.append((weighted, x, y, place))
-    size = np.trace(gram) / width
-    if size <= 0:
-        return np.zeros(width)
-    gram[np.diag_indices_from(gram)] += RIDGE * size + 1e-12
-    slopes = np.linalg.solve(gram, moment)
-    score = np.zeros((len(train), width))
-    for weighted, x, y, place in centred:
-        score[place] += weighted * (y - x @ slopes)[:, None]  # a policy has one row a prompt
-    meat = score.T @ score
-    meat[np.diag_indices_from(meat)] += 1e-12 * max(np.trace(meat), 1e-300)
-    wald = moment @ np.linalg.solve(meat, moment)
-    return slopes * max(0.0, 1 - width / wald) if wald > 0 else np.zeros(width)
 
 
 def peer_residuals(samples: Samples, predicted: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -3,44 +3,58 @@
 A design is one seeded order of the prompts. Its first k are a sample of k prompts for every k, so
 that more labels contain the fewer, and all policies are labelled on the same prompts.
 
-`uniform` is a random order. `active` takes prompts with probability proportional to the size of the
-residual that is expected there (Neyman's allocation; Zrnic and Candes 2024, Active statistical
-inference), spread evenly over the prompts as the judge orders them:
+`uniform` is a random order. `active` has two phases (Neyman 1938; Sarndal, Swensson and Wretman
+1992, Model Assisted Survey Sampling, chapter 9). First the logs are labelled, on n1 of the N
+prompts, spread evenly over the prompts as the judge orders them, all equally likely. What these
+labels tell of the residual to expect on each prompt (`residual_sizes`) decides where the targets
+are labelled among the n1, in proportion to its size (Neyman's allocation; Zrnic and Candes 2024,
+Active statistical inference):
 
-    first = the most prompts that can be chosen in proportion to size with no chance above 3/4
-    pi_i(k) = p_i k / first                                for k <= first, p_i = first size_i / sum
-    pi_i(k) = p_i + (1 - p_i) (k - first) / (N - first)    beyond: uniform among those left
+    first = the most prompts that can be chosen in proportion to size with no chance above 1
+    p_i(k) = p_i k / first                                  for k <= first, p_i = first size_i / sum
+    p_i(k) = p_i + (1 - p_i) (k - first) / (n1 - first)     to k = n1: uniform among those left
 
-The first ones are drawn by ordered pivotal sampling (Deville and Tille 1998; Chauvet 2012), which
-gives every prompt exactly its p_i, fixes the number, and lets neighbours in the order exclude each
-other, as strata of one prompt do. Within them the order is a shifted van der Corput sequence of
+A label's chance is the product n1 / N p_i(k) of both phases (their pi* estimator): given the first
+phase, so the logs' labels, the second is unbiased for it, whatever the sizes are. Beyond n1 come
+the prompts that are left, in the order of the first phase.
+
+Both draw by ordered pivotal sampling (Deville and Tille 1998; Chauvet 2012), which gives every
+prompt exactly its p_i, fixes the number, and lets neighbours in the order exclude each other, as
+strata of one prompt do. Within the first ones the order is a shifted van der Corput sequence of
 their places, so that each is equally likely among the first k, and these are spread as well.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from cje.stats.slopes import believed_slopes
+
 LEAST_CHANCE = 0.2  # of the average: no prompt is less likely than that to be labelled
-MOST_CHANCE = 0.75  # while chances are in proportion to size: some are left to check estimates
 MOST_SIZE = 3.0  # of the average
+LEAST_EXPECTED = 0.1  # of the mean square: no residual is expected to be smaller
+ALIKE = 0.3  # how far the square of the base policy's residual is that of others on the prompt
 
 
 @dataclass(frozen=True)
 class Design:
-    """`order` (N,): the prompts by place, in the order in which they are labelled; of the first
-    `first` of them, `chance` (N,) is the probability of each prompt to be among them."""
+    """`order` (N,): the prompts by place, in the order in which they are labelled. Of the first
+    `first` of them, `chance` (N,) is the probability of each prompt to be among them; beyond, the
+    first `phase` are the sample of the phase before (or all), in which each is equally likely.
+
+    Of a prompt that the phase before left out, whose size nobody knows, `chance` is the mean."""
 
     order: np.ndarray
     first: int
     chance: np.ndarray
+    phase: int
 
     @classmethod
     def uniform(cls, order: np.ndarray) -> "Design":
         """The design of a random order (N,)."""
         order = np.asarray(order, dtype=int)
-        return cls(order, 0, np.zeros(len(order)))
+        return cls(order, 0, np.zeros(len(order)), len(order))
 
     def chosen(self, count: int) -> np.ndarray:
         """Whether each prompt is among the first `count`, (N,)."""
@@ -55,51 +69,106 @@ class Design:
         count = min(count, prompts)
         if count <= self.first:
             return self.chance * (count / max(self.first, 1))
-        if count == prompts:
-            return np.ones(prompts)
-        return self.chance + (1 - self.chance) * (count - self.first) / (prompts - self.first)
+        if count >= self.phase:
+            return np.full(prompts, count / prompts)
+        left = self.phase / prompts - self.chance
+        return self.chance + left * ((count - self.first) / (self.phase - self.first))
+
+    def renumbered(self, prompts: np.ndarray) -> "Design":
+        """The same of prompts that have the numbers `prompts` (N,), of which this has the
+        places."""
+        chance = np.empty(len(prompts))
+        chance[prompts] = self.chance
+        return replace(self, order=prompts[self.order], chance=chance)
 
 
-def active_design(size: np.ndarray, place: np.ndarray, seed: int) -> Design:
-    """The design that prefers prompts of large `size` (N,), positive, spread over `place` (N,),
-    which orders the prompts."""
+def spread_design(place: np.ndarray, seed: int) -> Design:
+    """The first phase: all prompts equally likely, spread over `place` (N,), which orders them."""
     rng = np.random.default_rng(seed)
+    order, first = _drawn(np.ones(len(place)), place, rng)
+    return Design(order, first, np.full(len(place), first / len(place)), len(place))
+
+
+def sized_design(
+    size: np.ndarray, place: np.ndarray, before: Design, phase: int, seed: int
+) -> Design:
+    """The second phase, of the first `phase` prompts of the design `before`: prefers those of large
+    `size` (N,), positive, and is spread over `place` (N,)."""
+    rng = np.random.default_rng([seed, 1])
     prompts = len(size)
-    size = tempered(size)
-    first = min(int(MOST_CHANCE / size.max() * prompts), prompts)
-    chance = size * (first / prompts)
+    inside = np.sort(before.order[:phase])
+    size = tempered(size[inside])
+    order, first = _drawn(size, place[inside], rng)
+    chance = np.full(prompts, first / prompts)
+    chance[inside] *= size
+    return Design(np.concatenate([inside[order], before.order[phase:]]), first, chance, len(inside))
+
+
+def _drawn(size: np.ndarray, place: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    """An order of the prompts, sizes (N,) of mean 1, and of how many first ones the chances are in
+    proportion to size."""
+    prompts = len(size)
+    first = int(prompts / size.max() * (1 + 1e-12))
+    chance = np.minimum(size * (first / prompts), 1.0)
     # Prompts of equal place are in random order: no order of rows decides anything.
     along = np.lexsort((rng.random(prompts), place))
     taken = pivotal(chance[along], rng)
-    inside, rest = along[taken], along[~taken]
-    order = np.concatenate([part[spread_order(len(part), rng)] for part in (inside, rest)])
-    return Design(order, first, chance)
+    parts = along[taken], along[~taken]
+    return np.concatenate([part[spread_order(len(part), rng)] for part in parts]), first
 
 
-def expected_sizes(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What judge scores (N, P) of P policies' answers to N prompts, on [0, 1] and NaN where there
-    is none, say before any label: `size` (N,), of the residual to expect on each prompt, and
-    `place` (N,), by which the prompts are ordered.
+def judged_places(scores: np.ndarray) -> np.ndarray:
+    """By which the prompts are ordered, (N,): the mean rank of the policies' answers to each, about
+    their policy's mean. `scores` (N, P): of P policies' answers, NaN where there is none."""
+    return _about_columns(_common_ranks(scores), np.isfinite(scores)).mean(axis=1)
 
-    size^2 = 1 + D / mean D + B / mean B. D is the variance between policies of the ranks of their
-    answers to the prompt, each about its policy's mean: where policies differ, so will their
-    labels. B = s (1 - s), s the mean score: the variance of a label that is 0 or 1 and has the mean
-    s, within policies and between them together. 1 is for what the judge does not know: where its
-    scores say nothing of the residuals, a third of each size is spent evenly, and a label is worth
-    little less than under uniform sampling. place is the mean rank.
+
+def residual_sizes(scores: np.ndarray, utility: np.ndarray) -> np.ndarray:
+    """The size (N,) of the residual to expect of the targets' labels on each prompt, from judge
+    scores (N, P), the base policy's first, NaN where there is none, and the base policy's labels
+    `utility` (N,), NaN where there is none.
+
+    size^2 = .7 v / mean v + .3 r^2 / mean r^2. r is the residual of the base policy's label given
+    its own rank and the mean rank on the prompt. v, the square to expect, is a regression of r^2 on
+    what the judge says of the prompt: the mean rank and its square, the variance between policies
+    of their ranks about their means, and the part of the answers without a score. Slopes are
+    believed as far as they are not noise, so that sizes are alike where nothing is learned.
     """
+    known = np.flatnonzero(np.isfinite(utility))
     seen = np.isfinite(scores)
-    size = np.ones(len(scores))
-    if not seen.any():
-        return size, np.zeros(len(scores))
-    ranks = pd.Series(scores.ravel()).rank(pct=True).to_numpy().reshape(scores.shape)
-    ranks, levels = _about_columns(ranks, seen), _about_columns(scores, seen)
-    place = ranks.mean(axis=1)
-    mean = np.clip(levels.mean(axis=1) + scores[seen].mean(), 0, 1)
-    for part in (ranks.var(axis=1), mean * (1 - mean)):
-        if part.mean() > 1e-12:
-            size = size + part / part.mean()
-    return np.sqrt(size), place
+    ranks = _about_columns(_common_ranks(scores), seen)
+    place, missing = ranks.mean(axis=1), 1 - seen.mean(axis=1)
+    level = _fitted(np.column_stack([ranks[:, 0], place, missing]), utility, known)
+    square = (utility - level)[known] ** 2
+    if len(known) < 2 or square.mean() <= 1e-12:
+        return np.ones(len(scores))
+    whole = np.full(len(scores), np.nan)
+    whole[known] = square
+    signs = np.column_stack([place, place**2, ranks.var(axis=1), missing])
+    expected = np.maximum(_fitted(signs, whole, known), LEAST_EXPECTED * square.mean())
+    size = expected / expected[known].mean()
+    size[known] = (1 - ALIKE) * size[known] + ALIKE * square / square.mean()
+    return np.sqrt(size)
+
+
+def _fitted(features: np.ndarray, outcome: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """What is expected everywhere (N,) given features (N, d), from the outcomes (N,) that are
+    known, at the places (m,)."""
+    if not len(known):
+        return np.zeros(len(features))
+    features = features[:, np.ptp(features, axis=0) > 1e-12]
+    if not features.shape[1]:
+        return np.full(len(features), outcome[known].mean())
+    features = features / features.std(axis=0)
+    x, y, ones = features[known], outcome[known], np.ones(len(known))
+    parts = [(x, y, ones, np.arange(len(known)))]
+    slopes = believed_slopes(parts, ones.astype(bool), x.shape[1])
+    return y.mean() + (features - x.mean(axis=0)) @ slopes
+
+
+def _common_ranks(scores: np.ndarray) -> np.ndarray:
+    """Mid-ranks of all scores (N, P) together, as shares; NaN where there is none."""
+    return pd.Series(scores.ravel()).rank(pct=True).to_numpy().reshape(scores.shape)
 
 
 def _about_columns(values: np.ndarray, seen: np.ndarray) -> np.ndarray:

@@ -1,0 +1,40 @@
+"""Least-squares slopes that are believed as far as they are not noise."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+RIDGE = 1e-3  # of the mean diagonal: it only keeps collinear features apart
+
+
+def believed_slopes(
+    parts: Iterable[tuple[np.ndarray, ...]], train: np.ndarray, width: int
+) -> np.ndarray:
+    """The slopes (d,) of weighted least squares within policies, from the training prompts: times
+    1 - d / W, at least 0, W their Wald statistic by prompt (the factor of James and Stein 1961).
+
+    `parts`: by policy the features (m, d), outcomes, weights and places among the labelled prompts
+    (m,); `train`: whether each of these is used."""
+    gram, moment = np.zeros((width, width)), np.zeros(width)
+    centred = []
+    for x, y, weight, place in parts:
+        weight = np.where(train[place], weight, 0.0)
+        if weight.sum() <= 0:
+            continue
+        x, y = x - np.average(x, axis=0, weights=weight), y - np.average(y, weights=weight)
+        weighted = x * weight[:, None]
+        gram += weighted.T @ x
+        moment += weighted.T @ y
+        centred.append((weighted, x, y, place))
+    size = np.trace(gram) / width
+    if size <= 0:
+        return np.zeros(width)
+    gram[np.diag_indices_from(gram)] += RIDGE * size + 1e-12
+    slopes = np.linalg.solve(gram, moment)
+    score = np.zeros((len(train), width))
+    for weighted, x, y, place in centred:
+        score[place] += weighted * (y - x @ slopes)[:, None]  # a policy has one row a prompt
+    meat = score.T @ score
+    meat[np.diag_indices_from(meat)] += 1e-12 * max(np.trace(meat), 1e-300)
+    wald = moment @ np.linalg.solve(meat, moment)
+    return slopes * max(0.0, 1 - width / wald) if wald > 0 else np.zeros(width)
