@@ -82,7 +82,7 @@ def ask(request, wire=WIRE):
     async def work():
         connection = backend_for(request.model).connect(wire)
         try:
-            return await connection.ask(request), connection.notes
+            return await connection.ask(request), getattr(connection, "notes", [])
         finally:
             await connection.close()
 
@@ -292,3 +292,58 @@ def test_a_server_that_passes_over_schemas_gets_them_in_the_prompt(router, tmp_p
     assert passed_over == 1
     judged(name, tmp_path, 14, base_url)
     assert sum("response_format" in body for _, _, body in router.calls) == passed_over
+
+
+# How much a model is told to think, and how much room a judge has
+
+
+@pytest.mark.parametrize(
+    "name, sent",
+    [
+        ("openai/gpt-5.4", {"reasoning_effort": "low"}),
+        ("azure/my-gpt", {"reasoning_effort": "low"}),
+        ("gemini/gemini-3-flash", {"reasoning_effort": "low"}),
+        ("openrouter/a/b", {"reasoning": {"effort": "low"}}),
+        (
+            "server/m",
+            {"reasoning_effort": "low", "chat_template_kwargs": {"enable_thinking": True}},
+        ),
+        ("anthropic/claude-opus-4-8", {"output_config": {"effort": "low"}}),
+    ],
+)
+def test_each_provider_is_told_in_its_own_way_how_much_to_think(name, sent, monkeypatch):
+    def reply(path, headers, body):
+        if path.endswith("/messages"):
+            content = [{"type": "text", "text": "Yes."}]
+            usage = {"input_tokens": 9, "output_tokens": 3}
+            facts = {"id": "m", "type": "message", "role": "assistant", "model": "m-1"}
+            return 200, facts | {"content": content, "stop_reason": "end_turn", "usage": usage}
+        return said("Yes.")
+
+    provider = name.partition("/")[0]
+    with Server(reply) as server:
+        prefix = "AZURE_OPENAI" if provider == "azure" else provider.upper()
+        monkeypatch.setenv(f"{prefix}_API_KEY", "sk-loopback-0123456789")
+        given = {"addresses": {provider: server.url}} if provider != "server" else {}
+        given |= {"base_url": server.url, "temperature": None, "max_tokens": 2000}
+        for effort in ("low", None):
+            found, _ = ask(answer(name, reasoning_effort=effort, **given))
+            assert found.text == "Yes."
+    (_, _, told), (_, _, untold) = server.calls
+    assert {key: told.get(key) for key in sent} == sent
+    left_out = {key: untold.get(key) for key in sent}
+    assert not any(left_out.values()) or name == "openai/gpt-5.4"  # which is told to think not
+
+
+def test_a_judge_of_short_context_is_given_less_room_and_that_is_remembered(tmp_path):
+    def short(path, headers, body):
+        if body["max_tokens"] > 1000:
+            words = "This model's maximum context length is 1024 tokens."
+            return 400, {"error": {"message": words, "code": "context_length_exceeded"}}
+        return said(VERDICT)
+
+    with Server(short) as server:
+        found = judged("server/b", tmp_path, 8, server.url + "/v1")
+    assert found["score"].tolist() == [7.0] * 8
+    rooms = [body["max_tokens"] for _, _, body in server.calls]
+    assert rooms[:3] == [8192, 2048, 500] and rooms[3:] == [500] * 7

@@ -12,6 +12,7 @@ from cje.settings import parse_settings
 from loopback import Loopback
 from test_calls import FakeBackend, calls, questions, reply
 from test_faults import prompts
+from test_server import Altered
 
 MODEL = "server/loopback"
 
@@ -39,6 +40,21 @@ def test_a_judge_of_which_nothing_can_be_read_is_asked_no_more(tmp_path, server,
             judged(tmp_path, server, 60, stage)
         assert len(server.calls) == first
     assert str(error.value).count("I would say that this answer is rather good") >= 3
+
+
+def test_a_judge_whose_thought_takes_all_its_room_is_stopped_with_the_remedy(tmp_path):
+    """As a server with a reasoning parser gives it."""
+
+    def hidden(path, body, reply):
+        reply["choices"][0]["message"] |= {"content": None, "reasoning_content": "Let me think. "}
+        reply["choices"][0]["finish_reason"] = "length"
+        return reply
+
+    with Altered(hidden) as server, pytest.raises(CJEError, match="none of its first 20") as error:
+        judged(tmp_path, server, 60)
+    assert len(server.calls) == 20
+    words = "20 x judge_max_tokens, 8192, were spent before the first word of the verdict"
+    assert words in str(error.value) and 'no text, after the thought "Let me' in str(error.value)
 
 
 def test_a_judge_that_can_be_read_now_and_then_goes_on(tmp_path, server):

@@ -352,7 +352,10 @@ class AskedProvider(Provider):
         first = FIRST_VERDICTS.get(self.calls.stage, 10) if look else 0
 
         def dead(outcomes: list[Outcome]) -> str | None:
-            found = [_verdict(outcome, score_range) for outcome in outcomes]
+            found = [
+                _verdict(outcome, request, score_range)
+                for outcome, request in zip(outcomes, requests, strict=False)
+            ]
             if len(found) < LEAST_VERDICTS or any(score is not None for score, _ in found):
                 return None
             replies = [outcome for outcome in outcomes if isinstance(outcome, Reply)]
@@ -360,23 +363,25 @@ class AskedProvider(Provider):
 
         how = {"first": first, "look": dead} if look else {}
         for outcome in self._replies(requests, f"{name}: judgements", **how):
-            if isinstance(outcome, CallFailed):
-                verdicts.append((None, outcome.reason))
-                continue
-            if outcome.text is None and outcome.finish_reason == "length":
-                limit = {"setting": "judge_max_tokens", "limit": requests[len(verdicts)].max_tokens}
-                verdicts.append((None, SPENT.format(**limit, what="verdict")))
-                continue
-            verdicts.append(parse_score(outcome.text, score_range))
-            if verdicts[-1][0] is None:
-                unclear.append(len(verdicts) - 1)
+            place = len(verdicts)
+            verdicts.append(_verdict(outcome, requests[place], score_range))
+            if verdicts[-1][0] is None and isinstance(outcome, Reply) and not _is_spent(outcome):
+                unclear.append(place)
         return verdicts, unclear
 
 
-def _verdict(outcome: Outcome, score_range: tuple[float, float]) -> Verdict:
+def _verdict(outcome: Outcome, request: Request, score_range: tuple[float, float]) -> Verdict:
     if isinstance(outcome, CallFailed):
         return None, outcome.reason
+    if _is_spent(outcome):
+        limit = {"setting": "judge_max_tokens", "limit": request.max_tokens}
+        return None, SPENT.format(**limit, what="verdict")
     return parse_score(outcome.text, score_range)
+
+
+def _is_spent(reply: Reply) -> bool:
+    """Whether thought took all the room, so that the same question again would fare no better."""
+    return reply.text is None and reply.finish_reason == "length"
 
 
 def _no_verdicts(name: str, reasons: list[str], replies: list[Reply]) -> str:
@@ -401,9 +406,14 @@ def _flaw(reply: Reply, cut_is_fine: bool) -> str | None:
 
 
 def _shown(replies: Iterable[Reply]) -> str:
-    """Three replies, a line each."""
-    three = list(islice(replies, 3))
-    return "".join(f"\n  {show_value(reply.text or '')}" for reply in three)
+    """Three replies, a line each; where there is a thought alone, that."""
+    return "".join(f"\n  {_said(reply)}" for reply in islice(replies, 3))
+
+
+def _said(reply: Reply) -> str:
+    if reply.text is None and reply.reasoning:
+        return f"no text, after the thought {show_value(reply.reasoning)}"
+    return show_value(reply.text or "")
 
 
 def with_body(request: Request, body: dict[str, Any] | None) -> Request:
