@@ -190,7 +190,7 @@ CASES = [
       "NASA Goes Up"],
      ["The lord of the Rings", "the Lord", "THE LORD OF THE RINGS", "The\nend", "123"]),
     ({"check": "starts", "with": "Dear Anna"},
-     ["Dear Anna, hello", "expensive  anna", "**Dear Anna,**", "# Dear Anna", "“Dear Anna”",
+     ["Dear Anna, hello", "dear  anna", "**Dear Anna,**", "# Dear Anna", "“Dear Anna”",
       "\n Dear\nAnna", "```\nDear Anna\n```"],
      ["Dear Annabel", "My Dear Anna", "Dear, Anna", "Hi.\nDear Anna", ""]),
     ({"check": "starts", "with": "No", "match_case": True}, ["No.", "No, it's not"],

@@ -19,7 +19,7 @@ from cje.results.run import RUNS, Run, open_run
 from cje.results.words import number
 
 
-def add(commands) -> None:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The command and its options."""
     analyze = commands.add_parser(
         "analyze", help="policies, truth, calibration and differences of a run, in tables",

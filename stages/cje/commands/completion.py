@@ -13,7 +13,7 @@ put it where your shell looks for it:
 """
 
 
-def add(commands) -> None:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The command and the shells that it knows."""
     completion = commands.add_parser(
         "completion", help="a script that lets your shell complete cje's words",
@@ -36,6 +36,6 @@ def complete_paths(parser: argparse.ArgumentParser) -> None:
     """Let files be completed where a path is wanted."""
     for action in parser._actions:
         if action.type is Path:
-            action.complete = shtab.FILE
-        for part in (action.choices or {}) if isinstance(action.choices, dict) else ():
-            complete_paths(action.choices[part])
+            action.complete = shtab.FILE  # type: ignore[attr-defined]  # shtab reads it
+        for part in action.choices.values() if isinstance(action.choices, dict) else ():
+            complete_paths(part)

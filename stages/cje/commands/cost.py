@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cje.pipeline.forecast import Expected
 
 
-def add(commands) -> None:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The command."""
     cost = commands.add_parser("cost", help="what a run of these settings would cost")
     cost.set_defaults(run=show_cost)

@@ -10,7 +10,7 @@ from cje.results.run import RUNS, Run, open_run
 FORMATS = ("arena", "cje")
 
 
-def add(commands) -> None:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The command and its options."""
     export = commands.add_parser(
         "export", help="write the run folder and its ZIP, or the files that cje-eval reads",

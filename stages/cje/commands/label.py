@@ -19,6 +19,7 @@ from cje.settings import Settings, load_settings
 from cje.vocabulary import Intervals
 
 if TYPE_CHECKING:
+    from cje.labelling.kept import Labels
     from cje.pipeline.choice import Designs
 
 PARAMS = Path("params.yaml")
@@ -34,7 +35,7 @@ docs/labelling.md has the rest.
 """
 
 
-def add(commands) -> None:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The command and its options."""
     label = commands.add_parser(
         "label", help="label answers by hand: a page, filled lists, more labels of a policy",
@@ -117,7 +118,7 @@ class Tables:
         return cls(prompts, logs, draws, designs)
 
     @property
-    def asked(self) -> tuple:
+    def asked(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, "Designs"]:
         """In the order in which the functions that choose take them."""
         return self.prompts, self.logs, self.draws, self.designs
 
@@ -259,7 +260,7 @@ def write_list(rows: pd.DataFrame, settings: Settings, console: Console) -> None
     print_progress(rows, labels, console)
 
 
-def print_progress(rows: pd.DataFrame, labels, console: Console) -> None:
+def print_progress(rows: pd.DataFrame, labels: "Labels", console: Console) -> None:
     """How much of the list is done."""
     marks = [labels.current.get(name, {}) for name in rows["id"]]
     done = sum(any(mark.label is not None for mark in found.values()) for found in marks)

@@ -2,9 +2,10 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.table import Table
 
 from cje.errors import CJEError
 from cje.results.console import new_table
@@ -22,7 +23,7 @@ HOUR = 20.0  # dollars of a labeller, where no price of a label is given
 MORE_PROMPTS = 10  # times the pilot's, at most
 
 
-def add(commands) -> None:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The command and its options."""
     plan = commands.add_parser(
         "plan", help="how many prompts and labels reach an interval or tell two policies apart",
@@ -144,11 +145,17 @@ def _check(given: argparse.Namespace) -> None:
         raise CJEError("a pilot in files is both, --logs and --draws")
 
 
-def _pilot(given: argparse.Namespace) -> tuple["Pilot", dict]:
+def _pilot(given: argparse.Namespace) -> tuple["Pilot", dict[str, Any]]:
     """The pilot; and its number of prompts, level, widening, costs where known, and words."""
     from cje.stats.planning import guessed, pilot
 
-    facts = {"alpha": 0.05, "anytime": False, "prompts": 1000, "label": None, "prompt": None}
+    facts: dict[str, Any] = {
+        "alpha": 0.05,
+        "anytime": False,
+        "prompts": 1000,
+        "label": None,
+        "prompt": None,
+    }
     facts["run"] = None
     if given.spread is not None:
         words = (
@@ -167,7 +174,7 @@ def _pilot(given: argparse.Namespace) -> tuple["Pilot", dict]:
     return _of_run(given, facts)
 
 
-def _of_run(given: argparse.Namespace, facts: dict) -> tuple["Pilot", dict]:
+def _of_run(given: argparse.Namespace, facts: dict[str, Any]) -> tuple["Pilot", dict[str, Any]]:
     from cje.commands.stopping import pilot_of, standing
     from cje.data.frames import rewarded_frames
     from cje.results.run import open_run
@@ -231,7 +238,7 @@ def _frame(path: Path) -> "pd.DataFrame":
 
 
 def _prices(
-    given: argparse.Namespace, facts: dict, policies: tuple[str, ...]
+    given: argparse.Namespace, facts: dict[str, Any], policies: tuple[str, ...]
 ) -> tuple["Prices", list[str]]:
     """The prices, and where each is from."""
     from cje.stats.planning import Prices
@@ -257,7 +264,9 @@ def _prices(
     return Prices(label, prompt), lines
 
 
-def _alternatives(planner: "Planner", size: "Size", prices: "Prices", given: argparse.Namespace):
+def _alternatives(
+    planner: "Planner", size: "Size", prices: "Prices", given: argparse.Namespace
+) -> Table:
     """The plan among others, in a table."""
     from dataclasses import replace
 

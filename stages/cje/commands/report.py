@@ -10,7 +10,7 @@ from rich.text import Text
 REPORT = Path("outputs/report.html")
 
 
-def add(commands) -> None:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The command."""
     report = commands.add_parser("report", help="the run as one HTML file, answers and all")
     report.add_argument("--run-dir", metavar="DIR", help="a run folder (default: the run here)")

@@ -7,11 +7,13 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from cje.commands.leftovers import clear_leftovers
 from cje.errors import CJEError
@@ -26,7 +28,7 @@ def samples(text: str) -> int | str:
     return text if text == "auto" else int(text)
 
 
-FLAGS = {  # flag: setting, its type, what it is
+FLAGS: dict[str, tuple[str, Callable[[str], Any], str]] = {  # flag: setting, its type, what it is
     "--max-samples": ("max_samples", int, "prompts at most"),
     "--oracle-fraction": ("oracle_fraction", float, "share of the logs that the oracle labels"),
     "--target-labels": ("target_labels", int, "answers of each target that the oracle labels"),
@@ -52,7 +54,7 @@ A model is provider/name or a policy that params.yaml defines; docs/models.md ha
 """
 
 
-def add(commands) -> None:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The command and its flags, with the defaults that params.yaml has now."""
     run = commands.add_parser(
         "run", help="run the pipeline: log, label, score, calibrate, estimate, validate",
@@ -64,10 +66,10 @@ def add(commands) -> None:
     for flag, (key, kind, words) in FLAGS.items():
         value = "no limit" if key == "max_cost_usd" and now.get(key) is None else now.get(key)
         shown = f" [{', '.join(value) if isinstance(value, list) else value}]" if key in now else ""
-        several = {"nargs": "+"} if key == "target_models" else {}
         run.add_argument(
             flag, dest=key, type=kind, help=words + shown.replace("%", "%%"),
-            metavar={int: "N", samples: "N", float: "X", str: "MODEL"}[kind], **several,
+            metavar={int: "N", samples: "N", float: "X", str: "MODEL"}[kind],
+            nargs="+" if key == "target_models" else None,
         )  # fmt: skip
     run.add_argument(
         "--batch", action="store_true", help="batch interfaces: half the price, up to a day's wait"
@@ -147,7 +149,7 @@ def override(value: Any) -> str:
     return str(value)
 
 
-def escaped(found: re.Match) -> str:
+def escaped(found: re.Match[str]) -> str:
     """A quote inside quotes; backslashes count twice before one, and only there."""
     backslashes, quote = found.groups()
     return 2 * backslashes + ("\\'" if quote else "")

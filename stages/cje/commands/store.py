@@ -18,7 +18,7 @@ from cje.settings import load_settings
 CALL_TABLES = "*_calls.parquet"
 
 
-def add(commands) -> None:
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The command, its actions and their options."""
     store = commands.add_parser(
         "store", help="the reply store: show, batches, export, import, verify, prune"
@@ -183,11 +183,12 @@ def ask_recordings(checked: list[Path], count: int, console: Console) -> list[st
 
 def prune_store(given: argparse.Namespace, console: Console) -> None:
     """Take replies out of the store."""
+    from cje.models.runner.store import Record
     from cje.models.runner.upkeep import forget_unusable, prune
 
     used = run_keys() if given.unused else frozenset()
 
-    def drop(record) -> bool:
+    def drop(record: Record) -> bool:
         model = json.loads(record.request)["model"] if given.model else ""
         reasons = []
         if given.model:

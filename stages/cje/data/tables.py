@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,12 +20,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cje.data.schemas import DECIMALS, DIGITS, INTEGER, REAL, TABLES, TEXT, Column
+from cje.data.schemas import DECIMALS, DIGITS, INTEGER, REAL, TABLES, TEXT, Column, Rule
 from cje.data.schemas import LOGGED as LOGGED
 from cje.errors import CJEError, writing
 
 METRIC_DIGITS, METRIC_DECIMALS = 6, 12  # of metrics and CSV files
 LARGEST_POWER = 300
+Scores = TypeVar("Scores", float, np.ndarray, pd.Series)
 POWERS = np.array([float(f"1e{k}") for k in range(-LARGEST_POWER, LARGEST_POWER + 1)])
 
 
@@ -54,7 +56,7 @@ def unicode_problem(error: UnicodeEncodeError) -> str:
     return f"half a surrogate pair (U+{code:04X}) at character {error.start}: not Unicode text"
 
 
-def to_unit(score, scale: tuple[float, float]):
+def to_unit(score: Scores, scale: tuple[float, float]) -> Scores:
     """Scores on `scale` = (lo, hi) as utilities on [0, 1]: (score - lo) / (hi - lo)."""
     lo, hi = scale
     return (score - lo) / (hi - lo)
@@ -74,7 +76,7 @@ def check_table(df: pd.DataFrame, name: str) -> pd.DataFrame:
     return _to_frame(_to_arrow(df, name, f"table {name}"), name)
 
 
-def write_table(df: pd.DataFrame, name: str, path: str | PathLike) -> None:
+def write_table(df: pd.DataFrame, name: str, path: str | PathLike[str]) -> None:
     """Check `df` as table `name` and write it as Parquet; the same rows give the same bytes, on
     every processor, since real numbers are rounded here (`rounded`).
 
@@ -88,7 +90,7 @@ def write_table(df: pd.DataFrame, name: str, path: str | PathLike) -> None:
 
 
 def read_table(
-    path: str | PathLike, name: str, columns: Iterable[str] | None = None
+    path: str | PathLike[str], name: str, columns: Iterable[str] | None = None
 ) -> pd.DataFrame:
     """Read table `name`, or some `columns` of it; lists come as numpy arrays.
 
@@ -112,7 +114,7 @@ def read_table(
     return _to_frame(table, name)
 
 
-def write_metrics(metrics: Mapping, path: str | PathLike) -> None:
+def write_metrics(metrics: Mapping[str, object], path: str | PathLike[str]) -> None:
     """Write nested scalars as JSON in the order given; floats keep 6 significant digits.
 
     Entries that are None are left out. Raises CJEError for a list, NaN or infinity: DVC's tables
@@ -125,7 +127,7 @@ def write_metrics(metrics: Mapping, path: str | PathLike) -> None:
         path.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
-def write_csv(df: pd.DataFrame, path: str | PathLike) -> None:
+def write_csv(df: pd.DataFrame, path: str | PathLike[str]) -> None:
     """Write `df` as CSV without its index; floats keep 6 significant digits, nulls are empty."""
     path = Path(path)
     with writing(path):
@@ -165,7 +167,7 @@ def _csv_number(value: float) -> str:
     return f"{rounded_metric(value):.{METRIC_DIGITS}g}"
 
 
-def _scalars(value, where: str):
+def _scalars(value: object, where: str) -> object:
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
@@ -276,7 +278,7 @@ def _check_values(table: pa.Table, name: str, where: str) -> None:
             empty = pc.fill_null(pc.equal(array, ""), False)
             _raise_at(empty, "must not be empty", column, array, where)
         if column.rule:
-            _check_rule(array, column, where)
+            _check_rule(array, column, column.rule, where)
     if set(spec.key) <= set(table.column_names):
         repeats = table.select(spec.key).to_pandas().duplicated().to_numpy()
         if repeats.any():
@@ -285,7 +287,7 @@ def _check_values(table: pa.Table, name: str, where: str) -> None:
             raise CJEError(f"{where}: row {row}: {key}: a second row with this key")
 
 
-def _check_rule(array: pa.ChunkedArray, column: Column, where: str) -> None:
+def _check_rule(array: pa.ChunkedArray, column: Column, rule: Rule, where: str) -> None:
     if pa.types.is_list(column.type):
         owners, values = pc.list_parent_indices(array), pc.list_flatten(array)
         null_inside = pc.is_null(values, nan_is_null=True)
@@ -296,16 +298,16 @@ def _check_rule(array: pa.ChunkedArray, column: Column, where: str) -> None:
         owners, values = None, array
     present = pc.invert(pc.is_null(values, nan_is_null=pa.types.is_floating(values.type)))
     filled = pc.if_else(present, values, pa.scalar(0, values.type)).to_numpy()
-    bad = present.to_numpy() & ~column.rule.holds(filled)
+    bad = present.to_numpy() & ~rule.holds(filled)
     if bad.any():
         at = int(bad.argmax())
         row = at if owners is None else owners[at].as_py()
-        raise CJEError(
-            f"{where}: row {row}: {column.name}: {filled[at].item()!r} {column.rule.words}"
-        )
+        raise CJEError(f"{where}: row {row}: {column.name}: {filled[at].item()!r} {rule.words}")
 
 
-def _raise_at(bad: pa.ChunkedArray, words: str, column: Column, array, where: str) -> None:
+def _raise_at(
+    bad: pa.ChunkedArray, words: str, column: Column, array: pa.ChunkedArray, where: str
+) -> None:
     row = pc.index(bad, True).as_py()
     if row >= 0:
         value = array[row].as_py()

@@ -71,7 +71,7 @@ def _code(text: str) -> str:
     return hashlib.blake2b(text.encode("utf-8"), digest_size=8).hexdigest()
 
 
-def _shown(match: re.Match) -> str:
+def _shown(match: re.Match[str]) -> str:
     if match[1]:
         return match[0]
     run, text = match[0], match.string

@@ -76,7 +76,7 @@ def plain_number(value: float) -> int | float:
     return int(value) if abs(value) < 1e15 and value == int(value) else value
 
 
-def _verdicts(text: str) -> tuple[list[dict], str | None]:
+def _verdicts(text: str) -> tuple[list[dict[str, Any]], str | None]:
     """The outermost JSON objects with a `score`, or why the reply cannot be read."""
     try:
         whole = _DECODER.decode(text.strip())
@@ -99,7 +99,7 @@ def _verdicts(text: str) -> tuple[list[dict], str | None]:
     return found, None
 
 
-def _reason(verdict: dict) -> str | None:
+def _reason(verdict: dict[str, Any]) -> str | None:
     """The words of a verdict on its score; half a surrogate pair becomes a question mark."""
     words = verdict.get("reason")
     if not isinstance(words, str):

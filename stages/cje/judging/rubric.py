@@ -189,13 +189,13 @@ def _check_names(name: str, tree: nodes.Template, allowed: set[str]) -> None:
     for node in (node for kind in files for node in tree.find_all(kind)):
         raise CJEError(f"{name}:{node.lineno}: a rubric is one file; write the text here")
     unknown = find_undeclared_variables(tree) - allowed - {"range"}
-    for node in tree.find_all(nodes.Name):
-        if node.name in unknown:
+    for used in tree.find_all(nodes.Name):
+        if used.name in unknown:
             hint = ", ".join(sorted(allowed))
-            if node.name in NAMES:
+            if used.name in NAMES:
                 hint += "; the texts to judge belong in the user's part"
             raise CJEError(
-                f"{name}:{node.lineno}: unknown variable '{node.name}'; there are {hint}"
+                f"{name}:{used.lineno}: unknown variable '{used.name}'; there are {hint}"
             )
 
 
@@ -203,7 +203,7 @@ def _check_uses(name: str, node: nodes.Node) -> None:
     """Raise CJEError unless the fenced texts are only written out as they are, or asked about in an
     if: a filter or a slice could break the fence."""
     if isinstance(node, nodes.Output):
-        parts = [part for part in node.nodes if not isinstance(part, nodes.Name)]
+        parts: list[nodes.Node] = [part for part in node.nodes if not isinstance(part, nodes.Name)]
     elif isinstance(node, nodes.If):
         for part in (*node.body, *node.elif_, *node.else_):
             _check_uses(name, part)

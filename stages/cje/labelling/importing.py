@@ -120,7 +120,7 @@ def _mark(
         raise BadRow(f"id: {show_value(name)} is not on the list; take it from labels/todo.csv")
     if value is None:
         return None
-    given = {
+    given: dict[str, Any] = {
         "id": name, "uid": known.get(name, ""),
         "rater": _rater(row.get("rater")) or rater,
         "note": note, "via": via,

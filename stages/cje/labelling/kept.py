@@ -185,7 +185,8 @@ def rater_name(given: str) -> str:
 
 def ratings(marks: Mapping[str, Mark]) -> list[float]:
     """The labels among an answer's marks by rater, by the names of the raters."""
-    return [marks[name].label for name in sorted(marks) if marks[name].label is not None]
+    labels = (marks[name].label for name in sorted(marks))
+    return [label for label in labels if label is not None]
 
 
 def check_scale(labels: Labels, scale: tuple[float, float]) -> None:

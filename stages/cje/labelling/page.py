@@ -180,8 +180,9 @@ def mark(page: Page, given: dict[str, Any]) -> dict[str, Any]:
     rater, note, seconds = _rater(given), given.get("note", ""), given.get("seconds")
     if not isinstance(note, str):
         raise CJEError("the note is no text")
-    known = isinstance(seconds, int | float) and 0 < seconds < 1e6
-    said: dict[str, Any] = {"note": note.strip(), "seconds": round(seconds, 1) if known else None}
+    said: dict[str, Any] = {"note": note.strip(), "seconds": None}
+    if isinstance(seconds, int | float) and 0 < seconds < 1e6:
+        said["seconds"] = round(seconds, 1)
     skip = given.get("skip")
     if skip is not None:
         if not isinstance(skip, str) or not skip.strip():

@@ -116,7 +116,7 @@ def _csv_rows(text: str, mark: str) -> tuple[list[tuple[int, list[str]]], str | 
 def _workbook(path: Path) -> Sheet:
     from python_calamine import CalamineError, CalamineWorkbook
 
-    lists: dict[str, list] = {}
+    lists: dict[str, list[tuple[int, dict[str, Any]]]] = {}
     try:
         with CalamineWorkbook.from_path(str(path)) as book:
             for name in book.sheet_names:
@@ -133,7 +133,8 @@ def _workbook(path: Path) -> Sheet:
     if len(lists) > 1:
         names = " and ".join(lists)
         raise CJEError(f"{path}: the sheets {names} have columns id and label; keep one of them")
-    return Sheet(*lists.values(), _without_value(path))
+    (found,) = lists.values()
+    return Sheet(found, _without_value(path))
 
 
 def _without_value(path: Path) -> list[str]:
@@ -161,7 +162,7 @@ def _header(rows: Sequence[tuple[int, Sequence[Any]]]) -> int | None:
 
 
 def _below(
-    path: Path, rows: Sequence, start: int, *, ragged: bool = False
+    path: Path, rows: Sequence[tuple[int, Sequence[Any]]], start: int, *, ragged: bool = False
 ) -> list[tuple[int, dict[str, Any]]]:
     """The rows under the column names that have anything in them. `ragged`: rows can have more
     cells than there are names, which no spreadsheet does."""

@@ -23,7 +23,7 @@ BLAND_PROMPT = "Say something."
 class LikelihoodJudge(Provider):
     """See `cje.models.provider.Provider`; `scorer` is the provider of the model that scores."""
 
-    def __init__(self, scorer: AskedProvider):
+    def __init__(self, scorer: Provider):
         self.scorer = scorer
 
     def can(self, name: str) -> frozenset[str]:
@@ -32,24 +32,26 @@ class LikelihoodJudge(Provider):
     def check(self, name: str, role: Role, policy: Policy | None = None) -> None:
         if role != "judge":
             raise CJEError(f"likelihood/{name} judges answers, it writes none")
+        scorer = self._asker(name)
+        place = (policy.base_url, policy.chat_template) if policy else (None, None)
+        inner = _scoring_policy(name, *place)
+        if "score" not in scorer.can(inner.model.partition("/")[2]):
+            raise _cannot_score(name)
+        scorer.check(name.partition("/")[2], "policy", inner)
+
+    def _asker(self, name: str) -> AskedProvider:
         if not isinstance(self.scorer, AskedProvider):
-            raise CJEError(
-                f"likelihood/{name}: {name} cannot score a text; give local/... or server/..."
-            )
-        inner = _scoring_policy(name, policy and policy.base_url, policy and policy.chat_template)
-        if "score" not in self.scorer.can(inner.model.partition("/")[2]):
-            raise CJEError(
-                f"likelihood/{name}: {name} cannot score a text; give local/... or server/..."
-            )
-        self.scorer.check(name.partition("/")[2], "policy", inner)
+            raise _cannot_score(name)
+        return self.scorer
 
     def try_out(
         self, name: str, setting: str, base_url: str | None, chat_template: str | None
     ) -> None:
         """Raise CJEError where the model cannot score a given text, which is found out by asking it
         once."""
+        scorer = self._asker(name)
         policy = self._asked(_scoring_policy(name, base_url, chat_template))
-        if self.scorer.scoring(policy) == "none":
+        if scorer.scoring(policy) == "none":
             raise CJEError(
                 f"{setting}: likelihood/{name}: {name} cannot score a given text, by echo or "
                 "prompt_logprobs; set chat_template if its server has no /tokenize, or name "
@@ -57,6 +59,7 @@ class LikelihoodJudge(Provider):
             )
 
     def judge(self, answers: pd.DataFrame, name: str, how: Judging) -> pd.DataFrame:
+        scorer = self._asker(name)
         policy = self._asked(_scoring_policy(name, how.base_url, how.chat_template))
         blank = np.array([isinstance(a, str) and not a.strip() for a in answers["answer"]], bool)
         given = answers[answers["answer"].notna() & ~blank]
@@ -66,11 +69,12 @@ class LikelihoodJudge(Provider):
             ("given the prompt", given["prompt"].tolist()),
             ("given a bland one", [BLAND_PROMPT] * len(given)),
         ):
-            found[title] = self.scorer.text_logprobs(prompts, texts, policy, f"{name}: {title}")
+            found[title] = scorer.text_logprobs(prompts, texts, policy, f"{name}: {title}")
         low, high = how.score_range
         # A blank answer has no token to weigh, and belongs to no prompt.
         scores = pd.Series(np.where(blank, low, np.nan), index=answers.index, dtype=float)
-        reasons = pd.Series(np.where(blank, None, NO_ANSWER), index=answers.index, dtype=object)
+        nothing = [None if none else NO_ANSWER for none in blank]
+        reasons = pd.Series(nothing, index=answers.index, dtype=object)
         for row, (own, why), (bland, why_not) in zip(given.index, *found.values(), strict=True):
             reasons[row] = why or why_not
             if reasons[row] is None:
@@ -81,14 +85,20 @@ class LikelihoodJudge(Provider):
 
     def _asked(self, policy: Policy) -> Policy:
         """The policy with what the settings add to the body of its provider's calls."""
-        body = self.scorer.calls.settings.body(policy.model)
+        body = self._asker(policy.model).calls.settings.body(policy.model)
         return policy.model_copy(update={"extra_body": body or None})
 
 
 def _scoring_policy(name: str, base_url: str | None, chat_template: str | None) -> Policy:
     """The scoring model as a policy: where its server is, and how it is prompted."""
-    given = {"base_url": base_url, "chat_template": chat_template}
+    if not name.startswith("server/"):
+        base_url = chat_template = None
     return Policy(
         name=f"likelihood/{name}", model=name, temperature=1.0, top_p=1.0, max_tokens=1,
-        **given if name.startswith("server/") else {},
+        base_url=base_url, chat_template=chat_template,
     )  # fmt: skip
+
+
+def _cannot_score(name: str) -> CJEError:
+    words = f"likelihood/{name}: {name} cannot score a text; give local/... or server/..."
+    return CJEError(words)

@@ -107,7 +107,8 @@ def check_cast(settings: Settings, calls: Calls) -> None:
         check_model(target.model, "policy", f"target_models: {target.name}", target)
     for judge in settings.judges:
         check_model(judge.model, "judge", judge.setting, _judge_route(judge.model, settings))
-    calls.require_ready(player.model for player in (base, *targets, *settings.judges))
+    players: tuple[Policy | Judge, ...] = (base, *targets, *settings.judges)
+    calls.require_ready(player.model for player in players)
 
 
 def moved(cast: Cast) -> list[str]:
@@ -173,10 +174,11 @@ def _judge_route(model: str, settings: Settings) -> Policy | None:
     scorer = model.removeprefix(f"{LIKELIHOOD}/")
     if not scorer.startswith("server/"):
         return None
-    given = {"temperature": None, "top_p": None, "max_tokens": 1, "base_url": settings.base_url}
-    if scorer != model:
-        given["chat_template"] = settings.chat_template
-    return Policy(name=model, model=scorer, **given)
+    template = None if scorer == model else settings.chat_template
+    return Policy(
+        name=model, model=scorer, temperature=None, top_p=None, max_tokens=1,
+        base_url=settings.base_url, chat_template=template,
+    )  # fmt: skip
 
 
 def _parts(cast: Cast) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What replies cost, by stage and by model; and what a run would cost, before it."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -25,7 +26,7 @@ def priced(calls: pd.DataFrame, prices: Mapping[str, Prices]) -> pd.DataFrame:
     return calls.assign(cost_usd=cost)
 
 
-def cost_metrics(calls: pd.DataFrame) -> dict:
+def cost_metrics(calls: pd.DataFrame) -> dict[str, Any]:
     """Calls, failures, tokens and US dollars of table calls: in all, by stage and by model.
 
     A reply that several tables rest on counts once, at its first stage. The dollars are those paid

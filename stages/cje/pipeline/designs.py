@@ -48,4 +48,5 @@ def _by_policy(scores: pd.DataFrame, uids: pd.Series) -> np.ndarray:
     wide = scores.pivot_table("judge_raw", "uid", "policy", dropna=False).reindex(uids)
     logged = scores["policy"][scores["draw"] == LOGGED].unique()
     others = [policy for policy in wide.columns if policy not in logged]
-    return wide.reindex(columns=[*logged, *others]).to_numpy(float)
+    found: np.ndarray = wide.reindex(columns=[*logged, *others]).to_numpy(float)
+    return found

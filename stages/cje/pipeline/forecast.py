@@ -5,7 +5,7 @@ being asked. Where an answer is not there yet, so that its judgement cannot be w
 is counted as one of an answer at full length.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +59,7 @@ class Forecast(Calls):
         self.expected: dict[tuple[str, str], Expected] = {}
         self.seen: set[str] = set()
 
-    def require_ready(self, models) -> None:
+    def require_ready(self, models: Iterable[str]) -> None:
         """A forecast needs no key."""
 
     def say(self, words: str) -> None:

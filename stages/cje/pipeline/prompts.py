@@ -4,6 +4,7 @@ import codecs
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -70,9 +71,9 @@ def _prompts(settings: Settings, notes: list[str]) -> pd.DataFrame:
     rows = _prompt_rows(path)
     if not rows:
         raise CJEError(f"{path}: there is no row; every row needs a prompt's text")
-    asked = [_prompt_turns(path, line, row) for line, row in rows]
-    texts = [turns if isinstance(turns, str) else first_user_text(turns) for turns in asked]
-    if more := sum(map(says_more, asked)):
+    asked = [_prompt(path, line, row) for line, row in rows]
+    texts = [text for _, text in asked]
+    if more := sum(says_more(turns) for turns, _ in asked):
         notes.append(
             f"{path}: the first user turn is the prompt; {more:,} of {len(asked):,} rows hold "
             "more, later turns or a system message, which is left out"
@@ -95,7 +96,7 @@ def _sampled(frame: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     return frame[kept].reset_index(drop=True)
 
 
-def _in_language(languages: list, settings: Settings, path: Path) -> np.ndarray:
+def _in_language(languages: list[Any], settings: Settings, path: Path) -> np.ndarray:
     """Which rows of a file are in the language asked for."""
     wanted = (settings.language or "").casefold()
     if not wanted:
@@ -109,7 +110,7 @@ def _in_language(languages: list, settings: Settings, path: Path) -> np.ndarray:
     return kept
 
 
-def _prompt_rows(path: Path) -> list[tuple[int, Mapping]]:
+def _prompt_rows(path: Path) -> list[tuple[int, Any]]:
     """Line number and columns of each row."""
     try:
         if path.suffix == ".csv":
@@ -141,12 +142,14 @@ def _json_row(path: Path, line: int, row: bytes) -> object:
     raise CJEError(f"{path}:{line}: {problem}")
 
 
-def _prompt_turns(path: Path, line: int, row: object) -> str | list:
-    """A row's prompt, text or turns; raises CJEError without a first user turn that is text."""
+def _prompt(path: Path, line: int, row: object) -> tuple[Any, str]:
+    """A row's prompt, text or turns, and its first user turn; raises CJEError where that is no
+    text."""
     turns = prompt_turns(row) if isinstance(row, Mapping) else None
-    if not isinstance(turns, str) and first_user_text(turns) is None:
+    text = turns if isinstance(turns, str) else first_user_text(turns)
+    if text is None:
         raise CJEError(f"{path}:{line}: prompt: missing or empty; every row needs a prompt's text")
-    return turns
+    return turns, text
 
 
 def check_prompts(prompts: pd.DataFrame, needs: Needs) -> None:

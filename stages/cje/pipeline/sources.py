@@ -13,6 +13,7 @@ import pandas as pd
 
 from cje.data.tables import LOGGED, empty_table, read_table, to_unit, write_table
 from cje.models.asked import AskedProvider
+from cje.models.likelihood import LikelihoodJudge
 from cje.models.lookup import provider_for
 from cje.models.names import LIKELIHOOD, split_model
 from cje.models.provider import Judging
@@ -124,8 +125,8 @@ class ModelSource:
         must score given texts is tried too: not every server can."""
         for setting, judge in self.cast.scorers.items():
             name = judge.model.removeprefix(f"{LIKELIHOOD}/")
-            provider = provider_for(judge.model, self.calls)
-            provider.try_out(name, setting, judge.base_url, judge.chat_template)
+            scorer = LikelihoodJudge(provider_for(name, self.calls))
+            scorer.try_out(name, setting, judge.base_url, judge.chat_template)
         for policy in self.cast.targets:
             provider = provider_for(policy.model, self.calls)
             if isinstance(provider, AskedProvider) and not provider.backend.in_process:

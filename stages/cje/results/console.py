@@ -5,6 +5,7 @@ Colours are from the 256, each readable on black and on white, and never say any
 
 import os
 import sys
+from collections.abc import Mapping
 
 import pandas as pd
 from rich import box
@@ -80,7 +81,7 @@ def question(run: Run) -> list[str]:
     ]
 
 
-def new_table(title: str, columns: dict[str, str]) -> Table:
+def new_table(title: str, columns: Mapping[str, str]) -> Table:
     """A plain table; `columns` name to left or right. Names and lists wrap, numbers do not."""
     table = Table(
         title=f"\n{title}", title_style="bold", title_justify="left", box=box.SIMPLE_HEAD,
@@ -88,7 +89,10 @@ def new_table(title: str, columns: dict[str, str]) -> Table:
         caption_justify="left",
     )  # fmt: skip
     for name, side in columns.items():
-        table.add_column(name, justify=side, overflow="fold", no_wrap=name not in WRAPPING)
+        table.add_column(
+            name, justify="left" if side == "left" else "right", overflow="fold",
+            no_wrap=name not in WRAPPING,
+        )  # fmt: skip
     return table
 
 
@@ -140,7 +144,7 @@ def truth_table(run: Run, width: int) -> Table:
     table = new_table("Against the oracle's truth", columns)
     for policy, row in run.estimates.dropna(subset=["oracle_truth"]).iterrows():
         struck = "strike" if row["verdict"] == Verdict.REFUSE else ""
-        cells = [
+        cells: list[str | Text] = [
             f"{number(row['oracle_truth'])} ± {number(row['se_truth'])}",
             f"{row['truth_labels']:,.0f}",
             Text(number(row["absolute_error"]), struck),
@@ -234,8 +238,8 @@ def print_verdicts(run: Run, console: Console) -> None:
     if len(run.notes):
         console.print("Notes, which change no verdict (metrics/violations.csv):", style="dim")
     for code, rows in run.notes.groupby("code", sort=False):
-        names = ", ".join(dict.fromkeys(rows["policy"].replace("", "all policies")))
-        console.print(indented(Text(f"{code}: {MEANINGS[code]} ({names})", style="dim")))
+        whose = ", ".join(dict.fromkeys(rows["policy"].replace("", "all policies")))
+        console.print(indented(Text(f"{code}: {MEANINGS[code]} ({whose})", style="dim")))
 
 
 def print_issues(issues: pd.DataFrame, console: Console) -> None:
@@ -264,13 +268,15 @@ def intervals_table(run: Run, width: int) -> Table:
     low, high = float(ends.min().min()), float(ends.max().max())
     ruler = f"{low:.3f}{f'{high:.3f}':>{length - 5}}"
     table = new_table("Intervals", {"policy": "left", ruler: "left"})
+
+    def place(value: float) -> int:
+        return round((value - low) / ((high - low) or 1) * (length - 1))
+
     for policy, row in found.iterrows():
-        places = [
-            None if pd.isna(value) else round((value - low) / ((high - low) or 1) * (length - 1))
-            for value in row[["ci_low", "v_hat", "ci_high", "oracle_truth"]]
-        ]
+        first, value, last = (place(row[end]) for end in ("ci_low", "v_hat", "ci_high"))
+        truth = None if pd.isna(row["oracle_truth"]) else place(row["oracle_truth"])
         stroke = "." if row["verdict"] == Verdict.REFUSE else "-"
-        drawn = line(length, *places, stroke)
+        drawn = line(length, first, value, last, truth, stroke)
         table.add_row(Text(named(run, policy)), Text(drawn, style=VERDICT_STYLES[row["verdict"]]))
     table.caption = "o: estimate, x: oracle truth, *: both; dotted: refused"
     return table

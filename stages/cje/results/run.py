@@ -138,12 +138,13 @@ class Run:
     def raters(self) -> dict[str, Any]:
         """How far raters agree: the fields of `labelling.agreement.Agreement`; empty where they
         shared no answers."""
-        return self._label_metrics.get("raters", {})
+        raters: dict[str, Any] = self._label_metrics.get("raters", {})
+        return raters
 
     @property
     def waiting(self) -> int:
         """How many answers still wait for labels of people."""
-        return self._label_metrics.get("waiting", 0)
+        return int(self._label_metrics.get("waiting", 0))
 
     @property
     def _label_metrics(self) -> dict[str, Any]:
@@ -367,7 +368,8 @@ def changes(name: str, then: Any, now: Any) -> list[str]:
 def locked_stages(folder: Path) -> dict[str, Any]:
     """What `dvc.lock` says of each stage: its `params`, `deps` and `outs`. Raises FileNotFoundError
     where there is none."""
-    return YAML(typ="safe").load((folder / LOCK).read_text(encoding="utf-8"))["stages"]
+    lock: dict[str, dict[str, Any]] = YAML(typ="safe").load((folder / LOCK).read_text("utf-8"))
+    return lock["stages"]
 
 
 def brief(value: Any) -> str:
@@ -379,7 +381,8 @@ def brief(value: Any) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON file's object; raises CJEError where it is missing or no JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
     except FileNotFoundError:
         raise CJEError(f"{path}: no such file; {RERUN}") from None
     except ValueError as error:

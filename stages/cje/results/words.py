@@ -13,24 +13,24 @@ UNKNOWN = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 
 
-def number(value: object, form: str = ".3f") -> str:
+def number(value: float | None, form: str = ".3f") -> str:
     """A number in that format, with a real minus sign."""
-    return UNKNOWN if pd.isna(value) else format(value, form).replace("-", MINUS)
+    return UNKNOWN if value is None or pd.isna(value) else format(value, form).replace("-", MINUS)
 
 
-def percent(value: object) -> str:
+def percent(value: float | None) -> str:
     """A share as a percentage of three digits."""
-    return UNKNOWN if pd.isna(value) else f"{100 * value:.3g} %"
+    return UNKNOWN if value is None or pd.isna(value) else f"{100 * value:.3g} %"
 
 
-def interval(low: object, high: object, form: str = ".3f") -> str:
+def interval(low: float | None, high: float | None, form: str = ".3f") -> str:
     """An interval's ends."""
     return UNKNOWN if pd.isna(low) else f"{number(low, form)} to {number(high, form)}"
 
 
-def p_value(value: object) -> str:
+def p_value(value: float | None) -> str:
     """A p-value, as small as it can be told."""
-    if pd.isna(value):
+    if value is None or pd.isna(value):
         return "p not known"
     return "p < 0.001" if value < 0.001 else f"p = {value:.{3 if value < 0.1 else 2}f}"
 

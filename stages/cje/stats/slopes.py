@@ -36,5 +36,5 @@ def believed_slopes(
         score[place] += weighted * (y - x @ slopes)[:, None]  # a policy has one row a prompt
     meat = score.T @ score
     meat[np.diag_indices_from(meat)] += 1e-12 * max(np.trace(meat), 1e-300)
-    wald = moment @ np.linalg.solve(meat, moment)
+    wald = float(moment @ np.linalg.solve(meat, moment))
     return slopes * max(0.0, 1 - width / wald) if wald > 0 else np.zeros(width)

@@ -35,12 +35,12 @@ def says_more(turns: Any) -> bool:
     return isinstance(turns, list) and sum(role in ASKING for role, _ in _told(turns)) > 1
 
 
-def turns_key(turns: list) -> str:
+def turns_key(turns: list[Any]) -> str:
     """What equal conversations have in common, however they are written."""
     return json.dumps([(role, content_text(said)) for role, said in _told(turns)])
 
 
-def prompt_turns(row: Mapping) -> Any:
+def prompt_turns(row: Mapping[str, Any]) -> Any:
     """What a row of a file of prompts asks: the text or list in `prompt`, else the list in the
     first column of TURNS that has one, perhaps as JSON; None where there is none."""
     prompt = row.get("prompt")
@@ -55,11 +55,12 @@ def content_text(content: Any) -> str | None:
     """Content as text that is not blank, or None; its parts {type: text, text} are joined."""
     if isinstance(content, list):
         parts = [p.get("text") if isinstance(p, Mapping) else p for p in content]
-        if not all(isinstance(part, str) for part in parts):
+        texts = [part for part in parts if isinstance(part, str)]
+        if len(texts) < len(parts):
             return None
         if any(p.get("type") not in (None, "text") for p in content if isinstance(p, Mapping)):
             return None
-        content = "\n".join(parts)
+        content = "\n".join(texts)
     if not isinstance(content, str) or not content.strip():
         return None
     return content if _is_unicode(content) else None
@@ -82,7 +83,7 @@ def id_text(value: Any) -> str | None:
     return str(int(value)) if math.isfinite(value) and value == int(value) else None
 
 
-def cluster_of(row: Mapping, names: Iterable[str] = CLUSTERS) -> Cluster:
+def cluster_of(row: Mapping[str, Any], names: Iterable[str] = CLUSTERS) -> Cluster:
     """The first of the columns `names` that holds an id, and that; "" and None where none does."""
     for name in names:
         if (cluster := id_text(row.get(name))) and not (name in TURNS and cluster.startswith("[")):
@@ -114,7 +115,7 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _told(turns: Iterable) -> Iterator[tuple[str, Any]]:
+def _told(turns: Iterable[Any]) -> Iterator[tuple[str, Any]]:
     """Role and content of each turn, one by one."""
     for turn in turns:
         if isinstance(turn, Mapping):

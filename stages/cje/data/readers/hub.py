@@ -79,8 +79,7 @@ def hub_prompts(name: str, language: str | None = None) -> pd.DataFrame:
                 if wanted not in _codes(row_language):
                     continue
             text = first_user_text(value)
-            key = _key(text) if text else None
-            if key and key not in seen:
+            if text and (key := _key(text)) and key not in seen:
                 seen.add(key)
                 texts.append(text)
                 clusters.append(cluster)
@@ -127,7 +126,7 @@ def _find(name: str) -> DataSet:
     repo, _, revision = name.partition("@")
     try:
         api = hub.HfApi()
-        commit = api.dataset_info(repo, revision=revision or None).sha
+        commit = api.dataset_info(repo, revision=revision or None).sha or "main"
         names = api.list_repo_files(repo, repo_type="dataset", revision=commit)
     except Exception as error:
         raise _hub_error(error, name, hub) from None
@@ -193,7 +192,7 @@ def _prompt_files(repo: str, names: Iterable[str]) -> list[str]:
     )
 
 
-def _natural(name: str) -> list:
+def _natural(name: str) -> list[int | str]:
     """A key that sorts v9 before v10."""
     return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", name)]
 
@@ -248,7 +247,7 @@ def _json_rows(path: Path, where: str, language: str | None) -> Iterator[Row]:
         yield from _parsed(chain([first], objects), chosen)
 
 
-def _json_objects(lines: Iterable[str], where: str) -> Iterator[Mapping]:
+def _json_objects(lines: Iterable[str], where: str) -> Iterator[Mapping[str, Any]]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -289,7 +288,7 @@ def _choose(
     return Chosen(turns, "language" if language else None, cluster, beside)
 
 
-def _parsed(rows: Iterable[Mapping], chosen: Chosen) -> Iterator[Row]:
+def _parsed(rows: Iterable[Mapping[str, Any]], chosen: Chosen) -> Iterator[Row]:
     """Text that is JSON parsed: always in a column of conversations; prompts where the first one is
     a list of texts, as a single prompt may look like JSON and be none."""
     as_json = None if chosen.turns == "prompt" else True
@@ -301,8 +300,8 @@ def _parsed(rows: Iterable[Mapping], chosen: Chosen) -> Iterator[Row]:
             if as_json:
                 value = from_json(value)
                 value = value if isinstance(value, list) else None
-        cluster = (chosen.cluster or "", id_text(row.get(chosen.cluster)))
-        yield value, row.get(chosen.language), cluster, metadata_of(row, KNOWN)
+        cluster = (chosen.cluster or "", id_text(row.get(chosen.cluster or "")))
+        yield value, row.get(chosen.language or ""), cluster, metadata_of(row, KNOWN)
 
 
 def _is_texts(value: Any) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -31,8 +32,8 @@ from cje.data.readers.user_files import (
     parse_log,
     raw_rows,
 )
-from cje.data.schemas import NO_ANSWER
-from cje.data.tables import LOGGED, TABLES, check_table, prompt_uids, to_unit
+from cje.data.schemas import NO_ANSWER, TABLES
+from cje.data.tables import LOGGED, check_table, prompt_uids, to_unit
 from cje.errors import CJEError
 from cje.settings import Settings, show_value
 
@@ -58,12 +59,12 @@ class Inputs:
     oracle_labels: pd.DataFrame
     validation_labels: pd.DataFrame
     bad_rows: pd.DataFrame
-    left_out: dict[str, dict]
+    left_out: dict[str, dict[str, Any]]
     summary: dict[str, float]
     notes: list[str]
 
 
-def read_inputs(folder: str | PathLike, settings: Settings) -> Inputs:
+def read_inputs(folder: str | PathLike[str], settings: Settings) -> Inputs:
     """The logs, draws and labels under `folder` (data/inputs).
 
     Judge scores become utilities by `judge_range`; oracle scores stay on their own scale. Raises
@@ -128,7 +129,7 @@ def read_inputs(folder: str | PathLike, settings: Settings) -> Inputs:
     )
 
 
-def _without_nothing(shares: Mapping) -> dict:
+def _without_nothing(shares: Mapping[str, Any]) -> dict[str, Any]:
     """The nested mapping without what is empty in it."""
     found = {k: _without_nothing(v) if isinstance(v, Mapping) else v for k, v in shares.items()}
     return {k: v for k, v in found.items() if v not in (None, {})}
@@ -151,7 +152,7 @@ class _BadRows:
                 self.found.append((row["file"], row["line"], problem))
         return kept
 
-    def read(self, path: Path, parse: Callable, settings: Settings) -> list[Row]:
+    def read(self, path: Path, parse: Callable[..., Row], settings: Settings) -> list[Row]:
         """The good rows of a file, with their `file` and `line`."""
         self.rows[path] = 0
 
@@ -293,7 +294,7 @@ def _placer(prompts: _Prompts, only: Mapping[str, int]) -> Callable[[Row], Row]:
     uids. Without a draw, it is the one that the uid has (`only`), else rows are numbered as they
     come.
     """
-    count: Counter = Counter()
+    count: Counter[Any] = Counter()
 
     def place(row: Row) -> Row:
         uid, draw, asked = row["uid"], row["draw"], row["asked"] and _same_text(row["asked"])
@@ -369,7 +370,7 @@ def _tables(
         others = _labels([row | row["check"] for row in rows if row["check"]], rows)
         own += labels or others
         checks += others if labels else []
-    rows = {
+    tables = {
         "prompts": asked,
         "logs": logs,
         "draws": fresh,
@@ -378,7 +379,7 @@ def _tables(
         "oracle_labels": own,
         "validation_labels": checks,
     }
-    return {name: _frame(found, name) for name, found in rows.items()}
+    return {name: _frame(found, name) for name, found in tables.items()}
 
 
 def _summary(

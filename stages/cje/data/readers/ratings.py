@@ -21,7 +21,7 @@ AGREED = {
     "targets": "target_policy_logprobs",
     "oracle_prob": "oracle_prob",
 }
-NOTHING = (None, {})
+NOTHING: tuple[object, ...] = (None, {})
 
 
 def repeat_answers(rows: Sequence[Row]) -> bool:

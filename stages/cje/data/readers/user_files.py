@@ -210,6 +210,7 @@ def _nested(raw: Row, name: str) -> Any:
 
 
 def _text(raw: Row, column: str, empty: bool = False) -> str | None:
+    value: str | None
     name, value = _pick(raw, column)
     if value is not None:
         _check_text(name, value, empty)
@@ -308,6 +309,7 @@ def _logp(name: str, value: Any, sampled: bool) -> float:
 
 
 def _choice(raw: Row, column: str, choices: tuple[str, ...]) -> str | None:
+    value: str | None
     name, value = _pick(raw, column)
     if value is not None and value not in choices:
         raise BadRow(name, f"{show_value(value)} is not {' or '.join(choices)}")
@@ -366,7 +368,7 @@ def _reply(raw: Row) -> Row:
     }
 
 
-def _list(raw: Row, column: str) -> list | None:
+def _list(raw: Row, column: str) -> list[Any] | None:
     name, value = _pick(raw, column)
     if value is not None and not isinstance(value, list):
         raise BadRow(name, f"{show_value(value)} is not a list")

@@ -1,8 +1,8 @@
 """A check as the sentence that a person would put into a prompt."""
 
+from cje.data.languages import NAMES
 from cje.judging.checks import kinds
 from cje.judging.checks.kinds import Check
-from cje.judging.checks.language import NAMES
 
 COUNTED = {
     "words": ("Write", "word", "words"),
@@ -35,7 +35,7 @@ PLACES = {
 
 def describe(check: Check) -> str:
     """The check as an instruction: one sentence with its full stop."""
-    if check.check in COUNTED:
+    if isinstance(check, kinds._Bounded) and check.check in COUNTED:
         verb, one, many = COUNTED[check.check]
         one, many = (f"{_before(check)}{noun}{_after(check)}" for noun in (one, many))
         return f"{verb} {_amount(check.bounds, one, many)}."
@@ -87,12 +87,12 @@ def _amount(bounds: tuple[int, int | None], one: str, many: str) -> str:
 
 
 def _before(check: Check) -> str:
-    language = getattr(check, "language", None)
-    return (
-        f"{check.columns}-column "
-        if getattr(check, "columns", None)
-        else (f"{language} " if language else "")
-    )
+    match check:
+        case kinds.Tables(columns=int(columns)):
+            return f"{columns}-column "
+        case kinds.CodeBlocks(language=str(language)):
+            return f"{language} "
+    return ""
 
 
 def _after(check: Check) -> str:
@@ -121,5 +121,7 @@ def _listed(words: tuple[str, ...], last: str) -> str:
     return f"{', '.join(quoted[:-1])} {last} {quoted[-1]}"
 
 
-def _case(check: Check) -> str:
+def _case(
+    check: kinds.Include | kinds.IncludeAny | kinds.Exclude | kinds.Starts | kinds.Ends,
+) -> str:
     return " (upper and lower case as here)" if check.match_case else ""

@@ -10,6 +10,9 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+from pydantic_core import SchemaValidator
 
 from cje.judging.checks import kinds
 from cje.judging.checks.kinds import Check
@@ -53,7 +56,7 @@ def _within(check: kinds._Bounded, count: int) -> bool:
     return count >= low and (high is None or count <= high)
 
 
-def _counted(count: Callable[[Check, Answer], int]) -> Callable[[Check, Answer], bool]:
+def _counted(count: Callable[..., int]) -> Callable[..., bool]:
     return lambda check, answer: _within(check, count(check, answer))
 
 
@@ -206,7 +209,7 @@ def _json(check: kinds.Json, answer: Answer) -> bool:
     )
 
 
-def _no_constant(name: str):
+def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
@@ -319,7 +322,7 @@ def _emoji(_: kinds.Emoji, answer: Answer) -> int:
     return count
 
 
-def _is(matcher, character: str) -> bool:
+def _is(matcher: SchemaValidator, character: str) -> bool:
     return matcher.isinstance_python(character)
 
 
@@ -350,7 +353,7 @@ def _number(check: kinds.FinalNumber, answer: Answer) -> bool:
     return math.isclose(value, check.is_, rel_tol=1e-9, abs_tol=max(check.within, 1e-12))
 
 
-HOLDS: dict[str, Callable[[Check, Answer], bool]] = {
+HOLDS: dict[str, Callable[..., bool]] = {  # of a check of that kind, and an answer
     "include": _include,
     "include_any": _counted(_include_any),
     "exclude": _exclude,

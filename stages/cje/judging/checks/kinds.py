@@ -5,7 +5,7 @@ A count is bounded by `exactly`, or by `at_least` and `at_most`. A kind is of an
 """
 
 import unicodedata
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import SchemaValidator
 
-from cje.judging.checks.language import NAMES
+from cje.data.languages import NAMES
 from cje.judging.checks.patterns import pattern_matcher
 
 
@@ -28,7 +28,7 @@ def _text(value: str) -> str:
     return value
 
 
-def _distinct(values: tuple) -> tuple:
+def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
     folded = [value.casefold() for value in values]
     if len(set(folded)) < len(folded):
         raise ValueError("names one thing twice")
@@ -76,6 +76,8 @@ Flag = Annotated[bool, Strict()]
 class _Check(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     of_form: ClassVar[bool] = True
+    if TYPE_CHECKING:
+        check: str  # each kind has its own word
 
 
 class _OfContent:
@@ -92,7 +94,7 @@ class _Bounded(_Check):
     at_most: Whole | None = None
 
     @model_validator(mode="after")
-    def _bounds(self):
+    def _bounds(self) -> Self:
         low, high = self.at_least, self.at_most
         if self.exactly is not None and (low, high) != (None, None):
             raise ValueError("give 'exactly', or 'at_least' and 'at_most', not both")
@@ -171,7 +173,7 @@ class IncludeAny(_OfContent, _Present):
     match_case: Flag = False
 
     @model_validator(mode="after")
-    def _enough_words(self):
+    def _enough_words(self) -> Self:
         if self.bounds[0] > len(self.words):
             raise ValueError(f"asks for {self.bounds[0]} of {len(self.words)} words")
         return self
@@ -367,7 +369,7 @@ class Regex(_OfContent, _Check):
         return pattern_matcher(f"^(?:{self.pattern})$" if self.matches == "whole" else self.pattern)
 
     @model_validator(mode="after")
-    def _compiles(self):
+    def _compiles(self) -> Self:
         _ = self.matcher
         return self
 
@@ -393,4 +395,6 @@ Check = (
     | Placeholders | Tagged | Emoji | CapitalWords | Parts | Letter | Punctuation | NoCommas
     | Casing | Starts | Ends | Language | Json | Quoted | Regex | FinalNumber | Choice
 )  # fmt: skip
-KINDS = {get_args(kind.model_fields["check"].annotation)[0]: kind for kind in get_args(Check)}
+KINDS: dict[str, type[Check]] = {
+    get_args(kind.model_fields["check"].annotation)[0]: kind for kind in get_args(Check)
+}

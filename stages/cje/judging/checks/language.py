@@ -4,10 +4,14 @@ import re
 import unicodedata
 from collections import Counter
 from functools import cache
+from typing import TYPE_CHECKING
 
 from cje.data.languages import NAMES
 from cje.errors import CJEError
 from cje.judging.checks.text import Answer
+
+if TYPE_CHECKING:
+    from py3langid.langid import LanguageIdentifier
 
 PACKAGE = "py3langid"
 BY_SCRIPT = {
@@ -75,7 +79,7 @@ def need_package(code: str) -> None:
 
 
 @cache
-def _identifier():
+def _identifier() -> "LanguageIdentifier":
     try:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
     except ImportError:

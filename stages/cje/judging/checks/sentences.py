@@ -59,7 +59,7 @@ def has_word(token: str) -> bool:
     return any(map(str.isalnum, token))
 
 
-def _part(match: re.Match) -> str:
+def _part(match: re.Match[str]) -> str:
     """Parts text after a wide full stop, unless it closes a quotation and the sentence goes on."""
     after = match.string[match.end() : match.end() + 1]
     return match[0] if match[1] and after and after in RUNS_ON else match[0] + " "

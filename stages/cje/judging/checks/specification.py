@@ -4,9 +4,9 @@
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic import BaseModel, ValidationError
 
@@ -70,7 +70,7 @@ def _problem(error: ValidationError, kind: type[BaseModel]) -> str:
     return f"'{name}': {_show(item['input'])}: {reason}" if name else reason
 
 
-def _hint(name: str, known) -> str:
+def _hint(name: str, known: Collection[str]) -> str:
     near = get_close_matches(name, list(known), n=1)
     if near:
         return f"did you mean '{near[0]}'?"
@@ -90,5 +90,5 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _no_constant(name: str):
+def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")

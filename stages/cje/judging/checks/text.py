@@ -101,7 +101,8 @@ class Answer:
         """The lines outside of fences (a blank one for each block), and the fenced blocks."""
         prose: list[str] = []
         blocks: list[CodeBlock] = []
-        fence, language, code = "", "", []
+        fence, language = "", ""
+        code: list[str] = []
         for line in self.text.split("\n"):
             match = FENCE.match(line)
             if not fence and match:
@@ -278,7 +279,7 @@ class Answer:
         scripts without spaces each letter counts as one. List numbers and addresses of links do
         not count."""
         text = plain("\n".join(_without_marker(line) for line in self.lines))
-        words = []
+        words: list[str] = []
         for token in WORD_BREAK.split(ELLIPSIS_BREAK.sub(" ", text)):
             for run in UNSPACED_RUN.findall(token):
                 words.extend(c for c in run if unicodedata.category(c)[0] == "L")
@@ -304,7 +305,7 @@ def _cells(line: str) -> list[str]:
     return line.removeprefix("|").removesuffix("|").replace("\\|", " ").split("|")
 
 
-def _heading(line: str) -> re.Match | None:
+def _heading(line: str) -> re.Match[str] | None:
     match = HEADING.match(line)
     return match if match and line[match.end() :].strip("# \t") else None
 
@@ -324,14 +325,14 @@ def _may_be_title(line: str) -> bool:
 
 def _is_title(line: str) -> bool:
     match = TITLE_LINE.match(line)
-    return bool(match) and _is_short(match[2])
+    return match is not None and _is_short(match[2])
 
 
 def _is_short(line: str) -> bool:
     return len(line.split()) <= 12 and line.rstrip()[-1:] not in ".!?"
 
 
-def _bullet(line: str) -> re.Match | None:
+def _bullet(line: str) -> re.Match[str] | None:
     return None if RULE.match(line) else BULLET.match(line)
 
 

@@ -34,7 +34,7 @@ STEPS = 80  # bins of a histogram
 
 
 def calibration_curve(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     *,
     judge_raw: np.ndarray,
     oracle_score: np.ndarray,
@@ -102,7 +102,7 @@ def calibration_curve(
             handles, names, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, fontsize=11,
             borderaxespad=0.2, handlelength=1.8, columnspacing=1.6, borderpad=0,
         )  # fmt: skip
-        if draws:
+        if draws and range_covered is not None:
             _draw_histograms(panels[1, 0], draws, range_covered, (low - pad, high + pad))
         panels[-1, 0].set_xlabel("Judge score")
 

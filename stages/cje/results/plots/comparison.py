@@ -13,6 +13,7 @@ from cje.results.plots.style import (
     PALE,
     ROW_BETTER,
     ROW_WORSE,
+    Keywords,
     counted,
     drawing,
     marked,
@@ -28,7 +29,7 @@ from cje.vocabulary import Verdict
 
 
 def comparison_heatmap(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     p_values: pd.DataFrame,
     differences: pd.DataFrame,
     verdicts: pd.Series,
@@ -117,7 +118,7 @@ def _comparison_cell(
     colour = PALE
     if not refused and level < len(P_LEVELS) and np.isfinite(p_value):
         colour = (ROW_BETTER if difference > 0 else ROW_WORSE)[level]
-    square = {"facecolor": colour, "edgecolor": "white", "linewidth": 2}
+    square: Keywords = {"facecolor": colour, "edgecolor": "white", "linewidth": 2}
     if refused:
         square |= {"facecolor": "white", "hatch": "////"}
     axes.add_patch(Rectangle((column, row), 1, 1, **square))

@@ -7,6 +7,7 @@ from matplotlib.lines import Line2D
 
 from cje.results.plots.style import (
     IN_ROW,
+    Keywords,
     drawing,
     interval_mark,
     message,
@@ -21,7 +22,7 @@ from cje.results.theme import AMBER, BLUE, GREY, INK
 from cje.results.words import differences_title
 from cje.vocabulary import Verdict
 
-TOLD_STYLES = {
+TOLD_STYLES: dict[str, Keywords] = {
     "better": {"color": BLUE, "marker": "o", "markerfacecolor": BLUE},
     "worse": {"color": AMBER, "marker": "o", "markerfacecolor": AMBER},
     "same": {"color": GREY, "marker": "o", "markerfacecolor": "white"},
@@ -29,7 +30,7 @@ TOLD_STYLES = {
 
 
 def differences(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     table: pd.DataFrame,
     verdicts: pd.Series,
     *,

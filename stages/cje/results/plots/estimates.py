@@ -11,6 +11,7 @@ from cje.results.plots.style import (
     IN_ROW,
     VERDICT_STYLES,
     VERDICT_WORDS,
+    Keywords,
     counted,
     drawing,
     finite,
@@ -27,11 +28,11 @@ from cje.results.plots.style import (
 from cje.results.theme import GREEN, GREY, INK
 from cje.vocabulary import Verdict
 
-JUDGE = {"color": INK, "marker": "|", "markerfacecolor": INK}
+JUDGE: Keywords = {"color": INK, "marker": "|", "markerfacecolor": INK}
 
 
 def estimates(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     table: pd.DataFrame,
     truth: pd.DataFrame | None = None,
     *,
@@ -133,5 +134,5 @@ def _estimate_row(axes: Axes, place: int, row: pd.Series, size: float) -> None:
     numbers = f"{number(row['v_hat'])}   {number(row['ci_low'])} to {number(row['ci_high'])}"
     if row["verdict"] == Verdict.REFUSE:
         numbers = "".join(mark + "\N{COMBINING LONG STROKE OVERLAY}" for mark in numbers)
-    text = {"transform": right, "fontsize": size, "color": style["color"], **IN_ROW}
+    text: Keywords = {"transform": right, "fontsize": size, "color": style["color"], **IN_ROW}
     axes.text(1.02, place, numbers, **text)

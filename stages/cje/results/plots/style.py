@@ -1,11 +1,12 @@
 """What all figures share: the look, the frame, and words for numbers."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -14,12 +15,15 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
+from numpy.typing import ArrayLike, NDArray
 
 from cje.errors import writing
 from cje.results.theme import AMBER, BLUE, GREY, INK, RED
 from cje.vocabulary import Status, Verdict
 
-STYLE = {
+Keywords = dict[str, Any]  # of a function of matplotlib's
+STYLE: dict[Any, Any] = {
     "font.size": 12,
     "text.parse_math": False,  # a "$" in a policy's name is a character, not mathematics
     "text.color": INK,
@@ -49,14 +53,14 @@ FONTS = (
     "Noto Emoji",
 )  # fmt: skip
 WEIGHTS = (400, 700)  # normal and bold
-IN_ROW = {"va": "center_baseline", "linespacing": 0.95}  # words that stand on one line
+IN_ROW: Keywords = {"va": "center_baseline", "linespacing": 0.95}  # words that stand on one line
 WIDTH, HEIGHT, DPI = 10.0, 6.25, 160  # inches, inches, pixels per inch
 
 PALE = "#EFEFEF"
 # Lines of policies: Okabe and Ito's palette, distinct with every form of colour blindness.
 POLICY_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#555555")
 STATUS_COLOURS = {Status.GOOD: BLUE, Status.WARNING: AMBER, Status.CRITICAL: RED}
-VERDICT_STYLES = {
+VERDICT_STYLES: dict[Verdict, Keywords] = {
     Verdict.RELIABLE: {"color": BLUE, "marker": "o", "markerfacecolor": BLUE},
     Verdict.CAUTION: {"color": AMBER, "marker": "o", "markerfacecolor": "white"},
     Verdict.REFUSE: {"color": GREY, "marker": "x", "markerfacecolor": GREY},
@@ -71,7 +75,7 @@ MAX_BINS, MAX_POINTS, CURVE_POINTS = 10, 2000, 50
 
 
 @contextmanager
-def drawing(path: str | os.PathLike, title: str, subtitle: str) -> Iterator[Figure]:
+def drawing(path: str | os.PathLike[str], title: str, subtitle: str) -> Iterator[Figure]:
     """A titled figure under the style, written to `path` at the end."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a user's matplotlibrc must not change the bytes
@@ -96,7 +100,7 @@ def _settle(figure: Figure) -> None:
     figure.set_layout_engine("none")
     for axes in figure.axes:
         bounds = axes.get_position(original=True).bounds
-        axes.set_position([round(float(value), 6) for value in bounds])
+        axes.set_position(Bbox.from_bounds(*(round(float(value), 6) for value in bounds)))
 
 
 @cache
@@ -116,11 +120,16 @@ def _fill_weights(family: str) -> None:
     upright_last = sorted(
         (font for font in fonts if font.name == family), key=lambda font: font.style == "normal"
     )
-    own = {font_manager.weight_dict.get(font.weight, font.weight): font for font in upright_last}
+    own = {_weight(font): font for font in upright_last}
     for weight in WEIGHTS:
         if weight not in own:
             nearest = min(own, key=lambda other: abs(other - weight))
             fonts.append(replace(own[nearest], weight=weight))
+
+
+def _weight(font: font_manager.FontEntry) -> int:
+    weight = font.weight
+    return font_manager.weight_dict.get(weight, 400) if isinstance(weight, str) else weight
 
 
 def message(figure: Figure, text: str) -> None:
@@ -128,8 +137,8 @@ def message(figure: Figure, text: str) -> None:
 
 
 def finite(values: np.ndarray) -> np.ndarray:
-    values = np.asarray(values, dtype=float)
-    return values[np.isfinite(values)]
+    known: NDArray[np.float64] = np.asarray(values, dtype=float)
+    return known[np.isfinite(known)]
 
 
 def finite_pairs(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -158,7 +167,7 @@ def wrap(name: str, width: int, lines: int = 2) -> str:
     if len(name) > width * lines:
         keep = (width * lines - 1) // 2
         name = name[:keep] + "\N{HORIZONTAL ELLIPSIS}" + name[-keep:]
-    parts = []
+    parts: list[str] = []
     while len(name) > width:
         cut = max(name.rfind(mark, 0, width) for mark in "-_/. ") + 1
         left = width * (lines - len(parts) - 1)
@@ -173,7 +182,7 @@ def marked(names: Sequence[str], base: str | None) -> list[str]:
     return [f"{name} (base)" if name == base and name != "base" else name for name in names]
 
 
-def row_font(rows: int, biggest: float = 13.0) -> float:
+def row_font(rows: float, biggest: float = 13.0) -> float:
     return float(np.clip(150 / max(rows, 1), 9.0, biggest))
 
 
@@ -205,7 +214,7 @@ def interval_mark(
     centre: float,
     low: float,
     high: float,
-    style: Mapping[str, str],
+    style: Keywords,
     size: float,
     width: float,
 ) -> None:
@@ -222,7 +231,7 @@ def interval_mark(
         axes.plot(centre, place, markersize=size, markeredgewidth=2, zorder=3, **style)
 
 
-def reach(values: np.ndarray, *also: float) -> tuple[float, float]:
+def reach(values: ArrayLike, *also: float) -> tuple[float, float]:
     """The ends of an axis that shows the finite ones of the values, with a margin; 0 to 1 without
     any."""
     known = np.concatenate([finite(np.ravel(values)), also])

@@ -13,6 +13,7 @@ from cje.results.plots.style import (
     IN_ROW,
     POLICY_COLOURS,
     STATUS_COLOURS,
+    Keywords,
     drawing,
     finite,
     marked,
@@ -30,7 +31,7 @@ ON_WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}  # words that
 
 
 def weight_dashboard(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     weights: Mapping[str, np.ndarray],
     summary: pd.DataFrame,
     *,
@@ -110,12 +111,12 @@ def _ess_bars(
             if name not in weights and pd.notna(exact):
                 axes.barh(place, 100 * exact, height=0.62, color="#D5D5D5")
                 words = f"{percent(exact)}, not used"
-            aside = {"fontsize": size, "color": "#666666", "style": "italic", **IN_ROW}
+            aside: Keywords = {"fontsize": size, "color": "#666666", "style": "italic", **IN_ROW}
             axes.text(100 * max(thresholds) + 2, place, words, **aside)
             continue
         colour = STATUS_COLOURS.get(row["status"], GREY)
         learned = row.get("weights") == WeightKind.MARGINAL
-        fill = {"facecolor": "white", "edgecolor": colour, "hatch": "////"}
+        fill: Keywords = {"facecolor": "white", "edgecolor": colour, "hatch": "////"}
         axes.barh(place, share, height=0.62, **(fill if learned else {"color": colour}))
         inside = share > 75 and not learned
         words = f"{percent(row['ess'])}, learned" if learned else percent(row["ess"])
@@ -201,7 +202,7 @@ def _concentration_curves(
     axes.grid()
     axes.set(title="Who carries the weight", xlabel="Heaviest logs, % of all (log scale)")
     axes.set_ylabel("Weight they carry, %")
-    names = sorted(carried, key=carried.get, reverse=True)
+    names = sorted(carried, key=lambda name: carried[name], reverse=True)
     handles = [Line2D([], [], linewidth=2.2, **_line(order, name)) for name in names]
     labels = [f"{wrap(name, 24, 1)}: {percent(carried[name])}" for name in names]
     handles.append(Line2D([], [], color=INK, linewidth=1, linestyle=(0, (4, 3))))
@@ -220,7 +221,7 @@ def _concentration_curves(
     )
 
 
-def _line(order: Sequence[str], name: str) -> dict[str, object]:
+def _line(order: Sequence[str], name: str) -> Keywords:
     """A colour, and dashes once the colours are used up."""
     place = list(order).index(name)
     dashes = "solid" if place < len(POLICY_COLOURS) else (0, (5, 1.5))

@@ -41,7 +41,8 @@ def answers(run: Run, count: int) -> Answers:
     policies = [str(policy) for policy in run.estimates.index if policy != run.base]
     draws = run.draws[run.draws["uid"].isin(logs["uid"])].sort_values("draw", kind="stable")
     draws = any_label(draws)
-    texts, tokens, places = [], [], []
+    texts: list[str] = []
+    tokens, places = [], []
     rows = zip(answer_rows(logs, draws, policies), token_rows(run, logs, policies), strict=True)
     for chunk in chunks(rows):
         places += [len(texts)] * len(chunk)
@@ -90,7 +91,7 @@ def answer_rows(logs: pd.DataFrame, draws: pd.DataFrame, policies: Sequence[str]
     """Prompt by prompt the JSON of its uid, its text and its answers, the logged one first; `g` is
     0 for that, else 1 and the place of the policy."""
     group = {policy: place for place, policy in enumerate(policies, 1)}
-    fresh: dict[str, list[tuple]] = {uid: [] for uid in logs["uid"]}
+    fresh: dict[str, list[tuple[int, int, dict[str, Any]]]] = {uid: [] for uid in logs["uid"]}
     for row in records(draws):
         fresh[row["uid"]].append((group[row["policy"]], row["draw"], row))
     for row in records(logs):
@@ -150,7 +151,9 @@ def token_rows(run: Run, logs: pd.DataFrame, policies: Sequence[str]) -> Iterato
 def log_ratios(log: dict[str, Any], target: dict[str, Any] | None) -> list[int | str] | None:
     """Target minus base, token by token, in hundredths of a nat; None where the tokens or one of
     their log-probabilities are not known."""
-    parts = (log["tokens"], log["token_logprobs"], target and target["token_logprobs"])
+    if target is None:
+        return None
+    parts = (log["tokens"], log["token_logprobs"], target["token_logprobs"])
     if any(part is None for part in parts) or len({len(part) for part in parts}) > 1:
         return None
     base, other = (np.asarray(part, dtype=float) for part in parts[1:])

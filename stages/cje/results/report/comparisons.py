@@ -1,6 +1,7 @@
 """Which policies differ, policy by policy."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -118,7 +119,7 @@ def against_base(run: Run) -> AgainstBase:
     return AgainstBase(run.base, title, rows, axis, axis.at(0.0), WIDTH)
 
 
-def cell(pair: dict, alpha: float) -> Cell:
+def cell(pair: dict[str, Any], alpha: float) -> Cell:
     """A pair in words."""
     corrected = pair["p_value_corrected"]
     kind = "same"

@@ -58,4 +58,4 @@ def row_of(policy: str, row: pd.Series) -> Overlap:
 
 def bar(share: float | None) -> float | None:
     """The length of a bar of 100; None where the share is not known."""
-    return None if pd.isna(share) else round(100 * float(share), 1)
+    return None if share is None or pd.isna(share) else round(100 * float(share), 1)

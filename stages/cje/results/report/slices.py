@@ -77,7 +77,7 @@ def sliced(
     named = {value: row for value, row in every.items() if value not in (OTHERS, NONE)}
     if all(part.value is None for row in named.values() for part in row):
         sizes = {value: row[0].prompts for value, row in named.items()}
-        largest = max(sizes, key=sizes.get)
+        largest = max(sizes, key=lambda value: sizes[value])
         why = (
             f"{counted(groups.attrs['values'], 'value')}, of which none has {FEWEST_LABELS} labels "
             f"of a policy; the largest, {largest}, has {counted(sizes[largest], 'prompt')}. "
