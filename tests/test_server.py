@@ -509,3 +509,21 @@ def test_a_real_server_gives_an_answer_its_own_log_probabilities_back(llama):
         f"mean {sum(gaps) / len(gaps):.3f}, largest {max(gaps):.3f} nats a token", file=sys.stderr
     )
     assert sum(gaps) / len(gaps) < teacher.PROBE_GAP / 2 and max(gaps) < 1.5
+
+
+@pytest.mark.parametrize("fault", ["one fewer", "one more", "another"])
+def test_tokens_that_do_not_spell_the_answer_bring_no_log_probabilities(fault):
+    def altered(path, body, reply):
+        rows = reply["choices"][0]["logprobs"]["content"]
+        if fault == "one fewer":
+            del rows[0]
+        elif fault == "one more":
+            rows.append(dict(rows[0], token="zz"))
+        else:
+            rows[0] = dict(rows[0], token="qq")
+        return reply
+
+    with Altered(altered) as server:
+        (reply,), _ = ask(answers(policy(server))[0])
+    assert reply.text and reply.token_logprobs is None and reply.tokens is None
+    assert "do not spell the answer" in reply.note

@@ -1,6 +1,7 @@
 """Replies of the OpenAI kind, JSON in and replies out, for every server that speaks it."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -12,6 +13,8 @@ from cje.models.requests import CallFailed, Reply, Request, billed
 from cje.models.thought import NOT_SEPARABLE, answer_tokens, apart
 
 ROUNDING = 1e-3  # what a log-probability may be above 0 by rounding
+OTHER_TOKENS = "the server's tokens do not spell the answer: no log-probabilities are taken"
+END_TOKEN = re.compile(r"(<[^<>]*>|\[[^\[\]]*\])*")  # or several, as servers write them
 CUT_OFF = (
     "the server tells log-probabilities of the most likely tokens alone, and one of the answer's "
     f"is not among them ({VERY_UNLIKELY:g} in its place)"
@@ -121,6 +124,8 @@ def _told_tokens(
         if own is None or len(values) != len(tokens):
             return {"note": NOT_SEPARABLE}
         tokens, values, ids, kind = tokens[own], values[own], ids and ids[own], "raw"
+    elif not _may_spell(tokens, text):
+        return {"note": OTHER_TOKENS}
     reply: dict[str, Any] = {"tokens": tokens, "token_ids": ids}
     try:
         logprobs = checked_logprobs(values, len(tokens))
@@ -237,6 +242,15 @@ def _told(choice: Mapping[str, Any]) -> tuple[Any, Any]:
     if isinstance(rows, list) and all(isinstance(row, Mapping) for row in rows):
         return [row.get("token") for row in rows], [row.get("logprob") for row in rows]
     return given.get("tokens"), given.get("token_logprobs")
+
+
+def _may_spell(tokens: list[str], text: str) -> bool:
+    """Whether the tokens may be those of the text, white space and an end token behind aside. How
+    servers write what is not ASCII, or half a character, differs too much to tell."""
+    spelt, wanted = ("".join(part.split()) for part in ("".join(tokens), text))
+    if not (spelt.isascii() and wanted.isascii()) or "\\x" in spelt:
+        return True
+    return spelt.startswith(wanted) and END_TOKEN.fullmatch(spelt, len(wanted)) is not None
 
 
 def _are_strings(tokens: Any) -> bool:
