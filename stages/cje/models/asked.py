@@ -444,7 +444,7 @@ def _score_row(outcome: Outcome) -> tuple:
 
 def _frame(rows: Iterable[tuple], columns: tuple[str, ...]) -> pd.DataFrame:
     """The rows as objects: pandas would read whole numbers beside nulls as floats."""
-    values: dict[str, list] = {column: [] for column in columns}
+    values: dict[str, list[Any]] = {column: [] for column in columns}
     for row in rows:
         for cells, cell in zip(values.values(), row, strict=True):
             cells.append(cell)

@@ -51,7 +51,9 @@ class Price:
         return dollars * self.batch if batch else dollars
 
 
-def price_of(model: str, overrides: Mapping[str, Prices | Mapping] | None = None) -> Price | None:
+def price_of(
+    model: str, overrides: Mapping[str, Prices | Mapping[str, Any]] | None = None
+) -> Price | None:
     """The price of a model today; None where nobody has named one.
 
     `overrides` are prices by model, as in the setting `prices`; they go before the package's, hold

@@ -19,6 +19,7 @@ import pandas as pd
 from scipy.special import ndtri, stdtrit
 
 from cje.errors import CJEError
+from cje.stats.arrays import Array
 from cje.stats.checking import check_frames
 from cje.stats.inference import anytime_level, bounded_interval
 from cje.stats.own_labels import OwnLabels, own_label_estimate
@@ -46,11 +47,11 @@ class Pilot:
     nothing tells."""
 
     policies: tuple[str, ...]
-    mean: np.ndarray
-    steps: np.ndarray
-    everywhere: np.ndarray
-    beyond: np.ndarray
-    left: np.ndarray
+    mean: Array
+    steps: Array
+    everywhere: Array
+    beyond: Array
+    left: Array
     doubts: tuple[Doubt, Doubt, Doubt]
     active: float | None = None
 
@@ -61,7 +62,8 @@ class Pilot:
 
     def actively_labelled(self) -> "Pilot":
         """The same under `sampling: active`."""
-        return replace(self, left=self.left * self.active, active=None)
+        share = 1.0 if self.active is None else self.active
+        return replace(self, left=self.left * share, active=None)
 
 
 def guessed(policies: int, mean: float, spread: float, judge: float, between: float) -> Pilot:
@@ -120,10 +122,10 @@ def learned(samples: Samples, own: Mapping[str, OwnLabels | None]) -> Pilot:
     present = np.column_stack([samples.answers[p].present for p in names])
     weight = np.column_stack([samples.answers[p].label_weight for p in names])
     logged = np.broadcast_to(weight[:, :1], weight.shape)
-    residual = np.column_stack([own[p].left for p in names])
-    peer = np.column_stack([own[p].peer for p in names])
+    residual = np.column_stack([enough[p].left for p in names])
+    peer = np.column_stack([enough[p].peer for p in names])
     peer[:, 0], residual[:, 0] = residual[:, 0], 0.0
-    predicted = np.column_stack([own[p].predicted for p in names])
+    predicted = np.column_stack([enough[p].predicted for p in names])
     left = _covariance(residual, weight)
     rest = doubt(residual, weight > 0, WIDER)
     variance, error = steadied(np.diag(left)[1:], rest.known[1:, 1:])
@@ -131,8 +133,8 @@ def learned(samples: Samples, own: Mapping[str, OwnLabels | None]) -> Pilot:
     known[1:, 1:] = error
     return Pilot(
         policies=names,
-        mean=np.array([np.clip(own[p].influence.value, 0, 1) for p in names]),
-        steps=np.array([own[p].values <= 2 for p in names]),
+        mean=np.array([np.clip(enough[p].influence.value, 0, 1) for p in names]),
+        steps=np.array([enough[p].values <= 2 for p in names]),
         everywhere=_covariance(predicted, present.astype(float)),
         beyond=_covariance(peer, logged),
         left=_with_variances(left, np.append(0.0, variance)),
@@ -141,24 +143,26 @@ def learned(samples: Samples, own: Mapping[str, OwnLabels | None]) -> Pilot:
     )
 
 
-def _covariance(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def _covariance(values: Array, weight: Array) -> Array:
     """Covariances (P, P) of values (N, P) about 0, over the prompts that both have, by the root of
     the product of their weights (N, P)."""
     root = np.sqrt(weight)
     weighted = values * root
     mass = root.T @ root
-    return np.divide(weighted.T @ weighted, mass, out=np.zeros_like(mass), where=mass > 0)
+    found: Array = np.divide(weighted.T @ weighted, mass, out=np.zeros_like(mass), where=mass > 0)
+    return found
 
 
-def _with_variances(covariance: np.ndarray, variance: np.ndarray) -> np.ndarray:
+def _with_variances(covariance: Array, variance: Array) -> Array:
     """A covariance (P, P) of the same correlations, with these variances (P,)."""
     before = np.diag(covariance)
     scale = np.sqrt(np.divide(variance, before, out=np.ones_like(before), where=before > 0))
-    return covariance * np.outer(scale, scale)
+    scaled: Array = covariance * np.outer(scale, scale)
+    return scaled
 
 
 def _active_share(
-    samples: Samples, residual: np.ndarray, weight: np.ndarray, names: tuple[str, ...]
+    samples: Samples, residual: Array, weight: Array, names: tuple[str, ...]
 ) -> float:
     """What active sampling would leave of the variance of the residuals (N, T), over the prompts
     on which the logs are labelled."""
@@ -217,7 +221,7 @@ class Reached:
     """What a size reaches: half widths by policy (P,), and `apart`, the smallest difference that
     is told with the aim's power between the two policies where that is hardest."""
 
-    half_widths: np.ndarray
+    half_widths: Array
     apart: float
 
 
@@ -226,7 +230,7 @@ class Planner:
 
     def __init__(self, pilot: Pilot, aim: Aim):
         self.pilot, self.aim = pilot, aim
-        self._bounds: dict[int, np.ndarray] = {}
+        self._bounds: dict[int, Array] = {}
         self._quantiles: dict[int, float] = {}
 
     def reach(self, size: Size) -> Reached:
@@ -260,7 +264,8 @@ class Planner:
         """The least expensive size that reaches the aim: of those within a hundredth of the least
         price the one with the fewest prompts, then labels; None where `most_prompts` are too few
         for it."""
-        policies, found = len(self.pilot.policies), []
+        policies = len(self.pilot.policies)
+        found: list[tuple[float, int, int, Size]] = []
         for prompts in _steps_between(FEWEST_PLANNED, most_prompts):
             for logged in _steps_between(FEWEST_PLANNED, prompts):
                 own = self._fewest(prompts, logged)
@@ -273,7 +278,8 @@ class Planner:
         if not found:
             return None
         least = min(cost for cost, *_ in found) * ALIKE
-        return min((rest for cost, *rest in found if cost <= least), key=lambda row: row[:2])[-1]
+        alike = [row[1:] for row in found if row[0] <= least]
+        return min(alike, key=lambda row: row[:2])[-1]
 
     def _fewest(self, prompts: int, logged: int) -> int | None:
         """The fewest labels on each target that reach the aim; None where none do."""
@@ -293,22 +299,22 @@ class Planner:
     def _enough(self, size: Size) -> bool:
         if self.aim.within is not None:
             variances = self._variances(size)
-            if variances[0] > self._most(size.logged)[0]:
+            if variances[0] > self._most(size.logged, self.aim.within)[0]:
                 return False
-            if (variances[1:] > self._most(size.own)[1:]).any():
+            if (variances[1:] > self._most(size.own, self.aim.within)[1:]).any():
                 return False
         if self.aim.apart is None:
             return True
         return bool(np.sqrt(self._gaps(size).max()) * self._steps(size) <= self.aim.apart)
 
-    def _variances(self, size: Size) -> np.ndarray:
+    def _variances(self, size: Size) -> Array:
         return np.diag(self._covariances(size))
 
-    def _covariances(self, size: Size) -> np.ndarray:
+    def _covariances(self, size: Size) -> Array:
         p = self.pilot
         return p.everywhere / size.prompts + p.beyond / size.logged + p.left / size.own
 
-    def _gaps(self, size: Size) -> np.ndarray:
+    def _gaps(self, size: Size) -> Array:
         """The variances of the differences of all pairs."""
         found = self._covariances(size)
         own = np.diag(found)
@@ -335,15 +341,15 @@ class Planner:
     def _level(self, alpha: float, labels: int) -> float:
         return anytime_level(alpha, labels) if self.aim.anytime else alpha
 
-    def _most(self, labels: int) -> np.ndarray:
-        """The largest variances (P,) with which the half widths are within the aim."""
+    def _most(self, labels: int, within: float) -> Array:
+        """The largest variances (P,) with which the half widths are within the aim's."""
         if labels not in self._bounds:
             found = np.zeros(len(self.pilot.policies))
             for policy in range(len(found)):
                 low, high = 0.0, 1.0
                 for _ in range(HALVINGS):
                     middle = (low + high) / 2
-                    if self._half_width(policy, middle, labels) <= self.aim.within:
+                    if self._half_width(policy, middle, labels) <= within:
                         low = middle
                     else:
                         high = middle

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cje.stats.arrays import Array
+from cje.stats.arrays import Array, Codes
 from cje.stats.calibration import filled
 from cje.stats.samples import Answers, Samples
 from cje.stats.slopes import believed_slopes
@@ -32,11 +32,11 @@ class Prediction:
     ones, `peer` g - f (0 where the base policy's answer is not labelled); `score` and
     `labelled_score` its judge scores, about their mean and in a common scale."""
 
-    whole: np.ndarray
-    labelled: np.ndarray
-    peer: np.ndarray
-    score: np.ndarray
-    labelled_score: np.ndarray
+    whole: Array
+    labelled: Array
+    peer: Array
+    score: Array
+    labelled_score: Array
 
 
 def predict(samples: Samples) -> dict[str, Prediction]:
@@ -57,7 +57,7 @@ def predict(samples: Samples) -> dict[str, Prediction]:
     return predictions
 
 
-def _products(features: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+def _products(features: Array, slopes: Array) -> Array:
     """Row by row, features (n, d) times slopes (n, d): (n,)."""
     products: Array = np.einsum("ij,ij->i", features, slopes)
     return products
@@ -69,9 +69,9 @@ class Features:
     common scale; `rows` (m,), the labelled prompts, and `labelled` (m, d), of the labelled answers
     to them."""
 
-    whole: np.ndarray
-    rows: np.ndarray
-    labelled: np.ndarray
+    whole: Array
+    rows: Codes
+    labelled: Array
 
 
 def judge_features(answers: Mapping[str, Answers], base: str) -> dict[str, Features]:
@@ -119,13 +119,13 @@ def judge_features(answers: Mapping[str, Answers], base: str) -> dict[str, Featu
     return features
 
 
-def _common_ranks(scores: list[np.ndarray]) -> np.ndarray:
+def _common_ranks(scores: list[Array]) -> Array:
     """Mid-ranks of all scores together, as shares, (policies, N); NaN where there is no score."""
-    ranks = pd.Series(np.concatenate(scores)).rank(pct=True).to_numpy()
+    ranks: Array = pd.Series(np.concatenate(scores)).rank(pct=True).to_numpy()
     return ranks.reshape(len(scores), -1)
 
 
-def fit_slopes(samples: Samples, features: Mapping[str, Features], folds: int) -> np.ndarray:
+def fit_slopes(samples: Samples, features: Mapping[str, Features], folds: int) -> Array:
     """The slopes of utility on the features, (K, d): row k from the labels outside fold k.
 
     Weighted least squares within policies: a policy's own mean takes no part. A label's weight is
@@ -133,7 +133,7 @@ def fit_slopes(samples: Samples, features: Mapping[str, Features], folds: int) -
     much alike (Kish's design effect). Slopes are believed as far as they are not noise (`slopes`).
     """
     answers = {p: a for p, a in samples.answers.items() if p == samples.base or not a.logged}
-    count = sum(a.labelled.astype(int) for a in answers.values())
+    count = np.sum([a.labelled for a in answers.values()], axis=0)
     labelled = np.flatnonzero(count)
     width = next(iter(features.values())).whole.shape[1]
     parts = []
@@ -151,7 +151,7 @@ def fit_slopes(samples: Samples, features: Mapping[str, Features], folds: int) -
     return slopes
 
 
-def peer_residuals(samples: Samples, predicted: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def peer_residuals(samples: Samples, predicted: Mapping[str, Array]) -> dict[str, Array]:
     """c (y_0 - f_0) over all prompts by policy, 0 where the base policy is not labelled and for the
     base itself.
 
@@ -192,7 +192,7 @@ def peer_residuals(samples: Samples, predicted: Mapping[str, np.ndarray]) -> dic
     return peer | dict.fromkeys(targets, learned)
 
 
-def _doubted_slope(x: np.ndarray, y: np.ndarray) -> float:
+def _doubted_slope(x: Array, y: Array) -> float:
     """The least-squares slope of y on x, times 1 - se^2 / slope^2 where that is above 0."""
     x, y = x - x.mean(), y - y.mean()
     spread = x @ x

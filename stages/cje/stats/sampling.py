@@ -29,6 +29,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from cje.stats.arrays import Array, Codes, Mask
 from cje.stats.slopes import believed_slopes
 
 LEAST_CHANCE = 0.2  # of the average: no prompt is less likely than that to be labelled
@@ -45,24 +46,24 @@ class Design:
 
     Of a prompt that the phase before left out, whose size nobody knows, `chance` is the mean."""
 
-    order: np.ndarray
+    order: Codes
     first: int
-    chance: np.ndarray
+    chance: Array
     phase: int
 
     @classmethod
-    def uniform(cls, order: np.ndarray) -> "Design":
+    def uniform(cls, order: Codes) -> "Design":
         """The design of a random order (N,)."""
         order = np.asarray(order, dtype=int)
         return cls(order, 0, np.zeros(len(order)), len(order))
 
-    def chosen(self, count: int) -> np.ndarray:
+    def chosen(self, count: int) -> Mask:
         """Whether each prompt is among the first `count`, (N,)."""
         mask = np.zeros(len(self.order), dtype=bool)
         mask[self.order[:count]] = True
         return mask
 
-    def probability(self, count: int) -> np.ndarray:
+    def probability(self, count: int) -> Array:
         """The probability of each prompt to be among the first `count`, (N,); their sum is
         `count`, or N where that is less."""
         prompts = len(self.order)
@@ -74,7 +75,7 @@ class Design:
         left = self.phase / prompts - self.chance
         return self.chance + left * ((count - self.first) / (self.phase - self.first))
 
-    def renumbered(self, prompts: np.ndarray) -> "Design":
+    def renumbered(self, prompts: Codes) -> "Design":
         """The same of prompts that have the numbers `prompts` (N,), of which this has the
         places."""
         chance = np.empty(len(prompts))
@@ -82,16 +83,14 @@ class Design:
         return replace(self, order=prompts[self.order], chance=chance)
 
 
-def spread_design(place: np.ndarray, seed: int) -> Design:
+def spread_design(place: Array, seed: int) -> Design:
     """The first phase: all prompts equally likely, spread over `place` (N,), which orders them."""
     rng = np.random.default_rng(seed)
     order, first = _drawn(np.ones(len(place)), place, rng)
     return Design(order, first, np.full(len(place), first / len(place)), len(place))
 
 
-def sized_design(
-    size: np.ndarray, place: np.ndarray, before: Design, phase: int, seed: int
-) -> Design:
+def sized_design(size: Array, place: Array, before: Design, phase: int, seed: int) -> Design:
     """The second phase, of the first `phase` prompts of the design `before`: prefers those of large
     `size` (N,), positive, and is spread over `place` (N,)."""
     rng = np.random.default_rng([seed, 1])
@@ -104,7 +103,7 @@ def sized_design(
     return Design(np.concatenate([inside[order], before.order[phase:]]), first, chance, len(inside))
 
 
-def _drawn(size: np.ndarray, place: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+def _drawn(size: Array, place: Array, rng: np.random.Generator) -> tuple[Codes, int]:
     """An order of the prompts, sizes (N,) of mean 1, and of how many first ones the chances are in
     proportion to size."""
     prompts = len(size)
@@ -117,13 +116,14 @@ def _drawn(size: np.ndarray, place: np.ndarray, rng: np.random.Generator) -> tup
     return np.concatenate([part[spread_order(len(part), rng)] for part in parts]), first
 
 
-def judged_places(scores: np.ndarray) -> np.ndarray:
+def judged_places(scores: Array) -> Array:
     """By which the prompts are ordered, (N,): the mean rank of the policies' answers to each, about
     their policy's mean. `scores` (N, P): of P policies' answers, NaN where there is none."""
-    return _about_columns(_common_ranks(scores), np.isfinite(scores)).mean(axis=1)
+    found: Array = _about_columns(_common_ranks(scores), np.isfinite(scores)).mean(axis=1)
+    return found
 
 
-def residual_sizes(scores: np.ndarray, utility: np.ndarray) -> np.ndarray:
+def residual_sizes(scores: Array, utility: Array) -> Array:
     """The size (N,) of the residual to expect of the targets' labels on each prompt, from judge
     scores (N, P), the base policy's first, NaN where there is none, and the base policy's labels
     `utility` (N,), NaN where there is none.
@@ -146,12 +146,12 @@ def residual_sizes(scores: np.ndarray, utility: np.ndarray) -> np.ndarray:
     whole[known] = square
     signs = np.column_stack([place, place**2, ranks.var(axis=1), missing])
     expected = np.maximum(_fitted(signs, whole, known), LEAST_EXPECTED * square.mean())
-    size = expected / expected[known].mean()
+    size: Array = expected / expected[known].mean()
     size[known] = (1 - ALIKE) * size[known] + ALIKE * square / square.mean()
     return np.sqrt(size)
 
 
-def _fitted(features: np.ndarray, outcome: np.ndarray, known: np.ndarray) -> np.ndarray:
+def _fitted(features: Array, outcome: Array, known: Codes) -> Array:
     """What is expected everywhere (N,) given features (N, d), from the outcomes (N,) that are
     known, at the places (m,)."""
     if not len(known):
@@ -163,21 +163,23 @@ def _fitted(features: np.ndarray, outcome: np.ndarray, known: np.ndarray) -> np.
     x, y, ones = features[known], outcome[known], np.ones(len(known))
     parts = [(x, y, ones, np.arange(len(known)))]
     slopes = believed_slopes(parts, ones.astype(bool), x.shape[1])
-    return y.mean() + (features - x.mean(axis=0)) @ slopes
+    fitted: Array = y.mean() + (features - x.mean(axis=0)) @ slopes
+    return fitted
 
 
-def _common_ranks(scores: np.ndarray) -> np.ndarray:
+def _common_ranks(scores: Array) -> Array:
     """Mid-ranks of all scores (N, P) together, as shares; NaN where there is none."""
-    return pd.Series(scores.ravel()).rank(pct=True).to_numpy().reshape(scores.shape)
+    ranks: Array = pd.Series(scores.ravel()).rank(pct=True).to_numpy().reshape(scores.shape)
+    return ranks
 
 
-def _about_columns(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def _about_columns(values: Array, seen: Mask) -> Array:
     """The values (N, P) about the mean of their column, 0 where there is none."""
     known = np.where(seen, values, 0.0)
     return np.where(seen, known - known.sum(axis=0) / np.maximum(seen.sum(axis=0), 1), 0.0)
 
 
-def tempered(size: np.ndarray) -> np.ndarray:
+def tempered(size: Array) -> Array:
     """Sizes (N,) with mean 1, held to at most `MOST_SIZE` and, by mixing with 1, to at least
     `LEAST_CHANCE`."""
     size = size / size.mean()
@@ -188,10 +190,11 @@ def tempered(size: np.ndarray) -> np.ndarray:
     lowest = size.min()
     if lowest < LEAST_CHANCE:
         size = size + (LEAST_CHANCE - lowest) / (1 - lowest) * (1 - size)
-    return size / size.mean()
+    held: Array = size / size.mean()
+    return held
 
 
-def pivotal(chance: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def pivotal(chance: Array, rng: np.random.Generator) -> Mask:
     """A sample (N,) bool with these inclusion probabilities (N,), whose sum is a whole number: the
     ordered pivotal method (Deville and Tille 1998).
 
@@ -216,7 +219,7 @@ def pivotal(chance: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return taken
 
 
-def spread_order(count: int, rng: np.random.Generator) -> np.ndarray:
+def spread_order(count: int, rng: np.random.Generator) -> Codes:
     """The places 0..count-1 in the order of a van der Corput sequence, rotated at random: each is
     equally likely at every place of the order."""
     if count == 0:
@@ -227,4 +230,5 @@ def spread_order(count: int, rng: np.random.Generator) -> np.ndarray:
     for bit in range(bits):
         mirrored |= ((index >> bit) & 1) << (bits - 1 - bit)
     places, first = np.unique(mirrored * count >> bits, return_index=True)
-    return (places[np.argsort(first)] + rng.integers(count)) % count
+    order: Codes = (places[np.argsort(first)] + rng.integers(count)) % count
+    return order

@@ -4,12 +4,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from cje.stats.arrays import Array, Codes, Mask
+
 RIDGE = 1e-3  # of the mean diagonal: it only keeps collinear features apart
 
 
 def believed_slopes(
-    parts: Iterable[tuple[np.ndarray, ...]], train: np.ndarray, width: int
-) -> np.ndarray:
+    parts: Iterable[tuple[Array, Array, Array, Codes]], train: Mask, width: int
+) -> Array:
     """The slopes (d,) of weighted least squares within policies, from the training prompts: times
     1 - d / W, at least 0, W their Wald statistic by prompt (the factor of James and Stein 1961).
 
@@ -30,7 +32,7 @@ def believed_slopes(
     if size <= 0:
         return np.zeros(width)
     gram[np.diag_indices_from(gram)] += RIDGE * size + 1e-12
-    slopes = np.linalg.solve(gram, moment)
+    slopes = np.asarray(np.linalg.solve(gram, moment), dtype=float)
     score = np.zeros((len(train), width))
     for weighted, x, y, place in centred:
         score[place] += weighted * (y - x @ slopes)[:, None]  # a policy has one row a prompt

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cje.stats.arrays import Array, Mask
+
 FEWEST_POOLED = 3  # policies whose variances can be drawn together
 FARTHEST = 0.5  # of its own standard errors, by which a variance is moved at most
 WIDER = 1.2**2  # times the noise of squares: what fits and their powers add, which change as well
@@ -15,21 +17,21 @@ class Doubt:
     sample about the true ones; `one`, of those that one more label would have about the true ones,
     so that n labels have `one` / n."""
 
-    known: np.ndarray
-    one: np.ndarray
+    known: Array
+    one: Array
 
-    def after(self, labels: int) -> np.ndarray:
+    def after(self, labels: int) -> Array:
         """Of those that so many new labels will have about the ones that are known, (P, P)."""
         return self.known + self.one / labels
 
     @classmethod
-    def of_normal(cls, correlation: np.ndarray) -> "Doubt":
+    def of_normal(cls, correlation: Array) -> "Doubt":
         """Of variances that are taken to be known, of normal values with this correlation
         (P, P)."""
         return cls(np.zeros_like(correlation), 2 * correlation**2)
 
 
-def doubt(values: np.ndarray, labelled: np.ndarray, wider: float = 1.0) -> Doubt:
+def doubt(values: Array, labelled: Mask, wider: float = 1.0) -> Doubt:
     """Of the mean squares of values (N, P) over those labelled (N, P).
 
     The logarithm of a mean square of m values of kurtosis k has about the variance (k - 1) / m. A
@@ -54,7 +56,7 @@ def doubt(values: np.ndarray, labelled: np.ndarray, wider: float = 1.0) -> Doubt
     return Doubt(one / np.sqrt(np.outer(count, count)), one)
 
 
-def steadied(variance: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def steadied(variance: Array, noise: Array) -> tuple[Array, Array]:
     """Variances (P,) of policies drawn toward their geometric mean, as far as their logarithms'
     covariance `noise` (P, P) explains how far they lie apart (Smyth 2004); and the covariance of
     the logarithms' errors then.

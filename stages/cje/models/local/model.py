@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -277,7 +278,7 @@ class LocalModel:
                 token, logprob = again.tokens.item(), again.logprobs.item()
             yield row, token, logprob
 
-    def _tensor(self, values: list, dtype: torch.dtype = torch.long) -> Tensor:
+    def _tensor(self, values: list[Any], dtype: torch.dtype = torch.long) -> Tensor:
         return torch.tensor(values, dtype=dtype, device=self.device)
 
     # batches

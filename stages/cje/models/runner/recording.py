@@ -107,7 +107,7 @@ def _written_under(settings: Mapping[str, Any]) -> dict[str, Any]:
 def write_recording(
     path: Path,
     records: Iterable,
-    settings: Mapping | None = None,
+    settings: Mapping[str, Any] | None = None,
     made: Mapping[str, str] | None = None,
 ) -> int:
     """Write records (`cje.models.runner.store.Record`) as a recording; returns how many there are.
@@ -144,7 +144,7 @@ def read_recording(path: Path) -> pa.Table:
     return _read(path, SCHEMA.names)
 
 
-def recording_facts(path: Path) -> dict:
+def recording_facts(path: Path) -> dict[str, Any]:
     """What made the recording: newest reply, machine, the named models' files, settings."""
     return json.loads((pq.read_schema(path).metadata or {}).get(b"cje", b"{}"))
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cje.errors import CJEError
 from cje.models.requests import request_key
@@ -116,7 +117,7 @@ def export_replies(
     recordings: Iterable[Path],
     to: Path,
     keys: Collection[str] | None,
-    settings: dict,
+    settings: dict[str, Any],
     made: dict[str, str] | None = None,
 ) -> tuple[int, int]:
     """Write a recording of the replies with these keys (None: all of the store); returns how many
