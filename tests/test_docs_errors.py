@@ -25,6 +25,7 @@ from cje.commands.leftovers import clear_leftovers
 from cje.data.tables import read_table, write_csv
 from cje.errors import CJEError, disk_problem
 from cje.models.local.provider import BACKEND as LOCAL
+from cje.models.providers.templates import render_prompt
 from cje.models.runner.progress import CallProgress
 from cje.results.run import open_run
 from loopback import Loopback
@@ -158,6 +159,15 @@ provokes("… was shut down by … on …; take …")(
         **nothing | {"OPENAI_BASE_URL": ""},
     )
 )
+
+
+@provokes("chat_template: … has changed since the settings were checked")
+def another_template(folder: Path) -> str:
+    template = folder / "mine.jinja"
+    template.write_text("{{ messages }}", encoding="utf-8")
+    return caught(lambda: render_prompt(str(template), [("user", "Why?")], "of before"))
+
+
 provokes("… is not defined; did you mean …? Give a defined policy")(
     first_stage({"base_model": "bse"})
 )

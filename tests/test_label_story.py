@@ -96,7 +96,8 @@ def test_people_label_and_the_verdict_follows(tmp_path):
             assert line, words
             words += line
         page.send_signal(signal.SIGINT)
-        words += page.communicate(timeout=60)[0]
+        words += page.stdout.read()  # `communicate` would lose what the reader holds already
+        page.wait(timeout=60)
     finally:
         page.kill()
     assert f"After {listed - FIRST} marks here" in words and "for one look" in words

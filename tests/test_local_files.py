@@ -83,7 +83,8 @@ def test_names_that_are_none_are_errors_in_words(hub, name, words):
         model_path(name)
 
 
-def test_without_a_network_it_is_said_what_to_do(hub):
+def test_without_a_network_it_is_said_what_to_do(hub, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
     hub.server.shutdown()
     hub.server.server_close()
     with pytest.raises(CJEError, match=r"could not be fetched .*HF_HUB_OFFLINE, or put it into mo"):

@@ -74,13 +74,12 @@ def for_estimates(
     were on the list `before`, among the logs that are labelled first."""
     chosen = chosen_for_estimates(settings, prompts, logs, draws, designs)
     if designs.learn is None or designs.own is None:
-        rows = _in_order(chosen, prompts, designs.logged.order, settings.seed)
-        return rows.assign(before=False)
+        return _in_order(chosen, prompts, designs.logged.order, settings.seed)
     logged = chosen["draw"] == LOGGED
     first = _in_order(chosen[logged], prompts, designs.logged.order, settings.seed)
     second = _in_order(chosen[~logged], prompts, designs.own.order, settings.seed)
-    rounds = first.assign(before=False), second.assign(before=second["id"].isin(first["id"]))
-    return pd.concat(rounds, ignore_index=True)
+    second = second.assign(before=second["id"].isin(first["id"]))
+    return pd.concat([first, second], ignore_index=True)
 
 
 def for_checks(
@@ -111,6 +110,7 @@ def _in_order(
         id=ids,
         place=found["uid"].map(place),
         within=[_unit(seed, "within", name) for name in ids],
+        before=False,
     )
     return found.sort_values(["place", "within"], kind="stable", ignore_index=True)
 
