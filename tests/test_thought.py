@@ -172,7 +172,7 @@ def test_log_probabilities_of_no_use_are_left_out_and_the_answer_stays(values, w
     [
         ('{"text": 3}', "text"), ('{"finish_reason": ["stop"]}', "finish_reason"),
         ('{"text": "a", "mood": 1}', "unknown field 'mood'"), ("[]", "no JSON object"),
-        ("[" * 100_000, "nested too deep"), ("{", ""),
+        ("[" * 100_000, "nested too deep"), ("{", "Expecting property name"),
     ],
 )  # fmt: skip
 def test_a_kept_reply_of_another_form_ends_in_words(text, words):
