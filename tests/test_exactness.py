@@ -159,3 +159,12 @@ def test_a_text_that_is_cut_otherwise_costs_its_row_and_no_run(tmp_path, capsys)
     assert scores["sequence_logp"].isna().tolist() == [True, *[False] * 5]
     assert pd.isna(scores["logprob_kind"][0]) and "1 of 6 logged answers" in capsys.readouterr().err
     assert not any(row[-1] for row in calls.rows.values())  # no failed call
+
+
+@pytest.mark.parametrize("listed", [3, 4])
+def test_a_drawn_token_that_is_listed_beside_the_likeliest_is_none_of_them(listed):
+    likeliest = [("a", -0.7), ("b", -1.2), ("c", -2.0), ("d", -2.5)][:listed]
+    top = [{"token": name, "logprob": p} for name, p in [("x", -9.0), *likeliest]]
+    row = {"token": "x", "logprob": -9.0, "top_logprobs": top}
+    (step,) = told_steps({"choices": [{"logprobs": {"content": [row]}}]}, 4)
+    assert step.top == (-0.7, -1.2, -2.0) and not step.is_told

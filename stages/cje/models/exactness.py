@@ -203,8 +203,9 @@ def told_steps(body: Any, count: int, least: int = 2) -> list[Step]:
         else:
             continue
         pairs = [(name, p) for name, p in pairs if _is_number(p) and p > VERY_UNLIKELY]
-        # A table by token has the drawn one, too, where it is none of the likeliest.
-        pairs = sorted(pairs, key=lambda pair: -pair[1])[:count]
+        # Where the drawn one is none of the likeliest, servers list it beside them, or in the place
+        # of the last, as vLLM does: all but one are the likeliest whatever was drawn.
+        pairs = sorted(pairs, key=lambda pair: -pair[1])[: count - 1]
         if len(pairs) < least or not _is_number(logp) or not isinstance(token, str):
             continue
         values = tuple(p for _, p in pairs)
