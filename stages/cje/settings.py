@@ -109,10 +109,12 @@ def one_of(words: Iterable[str]) -> str:
 
 
 def _estimator(name: str) -> str:
-    known = [*EstimatorName, *plugins(ESTIMATORS)]
-    if name not in known:
-        raise ValueError(f"{show_value(name)} is not allowed; give {one_of(known)}")
-    return EstimatorName(name) if name in list(EstimatorName) else name
+    if name in list(EstimatorName):
+        return EstimatorName(name)
+    if name not in (added := plugins(ESTIMATORS)):
+        known = one_of([*EstimatorName, *added])
+        raise ValueError(f"{show_value(name)} is not allowed; give {known}")
+    return name
 
 
 def policy_name_problem(name: str) -> str | None:

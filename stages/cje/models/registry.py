@@ -30,23 +30,23 @@ OWN = {
 
 def registered(model: str) -> Any:
     """The object behind a model's provider; raises CJEError where there is none of that name."""
-    name, _ = split_model(model)
-    for group, own in OWN.items():
-        if name in own:
-            return EntryPoint(name, own[name], group).load()
-        if name in plugins(group):
-            return load_plugin(group, name)
-    raise CJEError(f"{model}: there is no provider '{name}'; there are {', '.join(_known())}")
+    if (found := _found(model)) is None:
+        names = {LIKELIHOOD, *(n for group, own in OWN.items() for n in (*own, *plugins(group)))}
+        known = ", ".join(f"{name}/..." for name in sorted(names))
+        name, _ = split_model(model)
+        raise CJEError(f"{model}: there is no provider '{name}'; there are {known}")
+    return found
 
 
 def is_asked(model: str) -> bool:
     """Whether the model is asked, so that its replies are kept, and may cost money."""
-    return _is_known(model) and isinstance(registered(model), Backend)
+    return isinstance(_found(model), Backend)
 
 
 def is_computed(model: str) -> bool:
     """Whether the model computes its answers or scores, which cost nothing."""
-    return _is_known(model) and not isinstance(registered(model), Backend)
+    found = _found(model)
+    return found is not None and not isinstance(found, Backend)
 
 
 def backend_for(model: str) -> Backend:
@@ -57,11 +57,14 @@ def backend_for(model: str) -> Backend:
     return found
 
 
-def _is_known(model: str) -> bool:
+def _found(model: str) -> Any:
+    """The object behind a model's provider, or None. What is installed is looked through only for
+    a name that is none of the project's."""
     name, _ = split_model(model)
-    return any(name in own or name in plugins(group) for group, own in OWN.items())
-
-
-def _known() -> list[str]:
-    names = [name for group, own in OWN.items() for name in (*own, *plugins(group))]
-    return [f"{name}/..." for name in sorted({*names, LIKELIHOOD})]
+    for group, own in OWN.items():
+        if name in own:
+            return EntryPoint(name, own[name], group).load()
+    for group in OWN:
+        if name in plugins(group):
+            return load_plugin(group, name)
+    return None

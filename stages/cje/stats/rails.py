@@ -66,6 +66,23 @@ def rail(
     return register
 
 
+def share_rail(
+    code: str,
+    meaning: str,
+    limit: str,
+    share: Callable[[PolicyDiagnostics], float],
+    what: str,
+    remedy: str,
+) -> None:
+    """Put a guard rail into the list that warns where a share of a policy's answers is above the
+    threshold `limit`; `what` goes on from "3 % of its"."""
+
+    @rail(code, meaning, limit)
+    def check(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
+        if (found := share(d)) > limits[limit]:
+            yield Finding(Severity.WARNING, f"{per_cent(found)} of its {what}", remedy)
+
+
 def labels_needed(spread: float) -> int:
     """Oracle labels on a policy's own answers that give a 95 % half width of 0.05, at least 30."""
     return max(30, ceil((1.96 * spread / HALF_WIDTH) ** 2))
@@ -411,57 +428,37 @@ def _skipped_labels(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
         )
 
 
-@rail("labels_out_of_order", "people passed over answers of their list", "max_unparsed")
-def _labels_out_of_order(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
-    if d.passed_over > limits["max_unparsed"]:
-        yield Finding(
-            Severity.WARNING,
-            f"{per_cent(d.passed_over)} of its answers that stand before the last one labelled "
-            "have neither a label nor a reason: those labelled may not be a random sample",
-            "label what was passed over, which comes first: cje label",
-        )
-
-
-@rail("missing_answers", "its calls failed, or it gave no answer", "max_unparsed")
-def _missing_answers(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
-    if d.missing > limits["max_unparsed"]:
-        yield Finding(
-            Severity.WARNING,
-            f"{per_cent(d.missing)} of its answers are missing: the estimate is of the others",
-            "see column reason of the answers; dvc repro --force asks for these alone",
-        )
-
-
-@rail("rows_left_out", "bad rows of its file were left out", "max_unparsed")
-def _rows_left_out(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
-    if d.left_out > limits["max_unparsed"]:
-        yield Finding(
-            Severity.WARNING,
-            f"{per_cent(d.left_out)} of its rows were bad and left out: the estimate is of the "
-            "others",
-            "fix the rows that metrics/bad_rows.csv lists",
-        )
-
-
-@rail("truncated_answers", "answers were cut at max_tokens, and judged so", "max_truncated")
-def _truncated_answers(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
-    if d.truncated > limits["max_truncated"]:
-        yield Finding(
-            Severity.WARNING,
-            f"{per_cent(d.truncated)} of its answers were cut at max_tokens",
-            "raise max_tokens, if users would see whole answers",
-        )
-
-
-@rail("unparsed_judgements", "the judge gave no score", "max_unparsed")
-def _unparsed_judgements(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
-    if d.unparsed > limits["max_unparsed"]:
-        yield Finding(
-            Severity.WARNING,
-            f"{per_cent(d.unparsed)} of its answers have no judge score, though others to the same "
-            "prompts have one",
-            "see column reason of the proxy scores; fix the rubric or the judge",
-        )
+share_rail(
+    "labels_out_of_order", "people passed over answers of their list", "max_unparsed",
+    lambda d: d.passed_over,
+    "answers that stand before the last one labelled have neither a label nor a reason: those "
+    "labelled may not be a random sample",
+    "label what was passed over, which comes first: cje label",
+)  # fmt: skip
+share_rail(
+    "missing_answers", "its calls failed, or it gave no answer", "max_unparsed",
+    lambda d: d.missing,
+    "answers are missing: the estimate is of the others",
+    "see column reason of the answers; dvc repro --force asks for these alone",
+)  # fmt: skip
+share_rail(
+    "rows_left_out", "bad rows of its file were left out", "max_unparsed",
+    lambda d: d.left_out,
+    "rows were bad and left out: the estimate is of the others",
+    "fix the rows that metrics/bad_rows.csv lists",
+)  # fmt: skip
+share_rail(
+    "truncated_answers", "answers were cut at max_tokens, and judged so", "max_truncated",
+    lambda d: d.truncated,
+    "answers were cut at max_tokens",
+    "raise max_tokens, if users would see whole answers",
+)  # fmt: skip
+share_rail(
+    "unparsed_judgements", "the judge gave no score", "max_unparsed",
+    lambda d: d.unparsed,
+    "answers have no judge score, though others to the same prompts have one",
+    "see column reason of the proxy scores; fix the rubric or the judge",
+)  # fmt: skip
 
 
 @rail("self_preference", "the judge, or the oracle, is the model that it judges")
