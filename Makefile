@@ -41,7 +41,7 @@ test: $(TESTS) $(BROWSER)
 # What runs a language model in process, and is skipped without torch.
 test-local: local $(TESTS)
 	python -m pytest tests/test_local.py tests/test_local_files.py tests/test_likelihood.py \
-	  tests/test_reasking.py
+	  tests/test_verification.py
 
 # A build of torch without CUDA where one is to be had: a tenth of the size.
 local: $(READY)

@@ -34,7 +34,7 @@ from cje.judging import Rubric, load_rubric, parse_score, score_schema
 from cje.judging.rubric import FORM
 from cje.models.lookup import provider_for
 from cje.models.names import LIKELIHOOD, split_model
-from cje.models.provider import Judging, Wire
+from cje.models.provider import CallSettings, Judging
 from cje.models.registry import backend_for
 from cje.models.requests import CallFailed, Reply, Request
 from cje.models.runner.calls import Calls
@@ -245,7 +245,7 @@ def replies(model: str, messages: Iterable[Messages], base_url: str | None) -> l
     schema = score_schema(SCALE)
     requests = [backend.judgement(name, m, schema, base_url) for m in messages]
     if backend.in_process:
-        found = _told(backend.connect(Wire()).ask_many(requests), len(requests))
+        found = _told(backend.connect(CallSettings()).ask_many(requests), len(requests))
     else:
         found = asyncio.run(_asked(backend, requests))
     return [found[request.key] for request in requests]
@@ -261,8 +261,8 @@ def _told(outcomes: Iterable[tuple[Request, Reply | CallFailed]], total: int) ->
 
 
 async def _asked(backend, requests: list[Request]) -> dict:
-    wire = Wire()
-    connection, free = backend.connect(wire), asyncio.Semaphore(wire.concurrency)
+    call_settings = CallSettings()
+    connection, free = backend.connect(call_settings), asyncio.Semaphore(call_settings.concurrency)
 
     async def ask(request: Request) -> tuple[Request, Reply | CallFailed]:
         async with free:

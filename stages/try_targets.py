@@ -12,7 +12,7 @@ def main() -> str:
     # The logs wait for this file. It is the same whoever the targets are, so that another target
     # is tried without asking the base policy again.
     write_metrics({"tried": True}, DATA / "tried.json")
-    return "Every target that is called over a wire answers"
+    return "Every target that is called over HTTP answers"
 
 
 if __name__ == "__main__":

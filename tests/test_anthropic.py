@@ -10,7 +10,7 @@ import pytest
 import loopback_faults as faults
 from cje.errors import CJEError
 from cje.models.addresses import request_address
-from cje.models.provider import Wire
+from cje.models.provider import CallSettings
 from cje.models.providers.anthropic import (
     BACKEND,
     message_arguments,
@@ -60,9 +60,9 @@ def at_server(request: Request) -> Request:
     return replace(request, base_url=request_address(request.model, request.base_url))
 
 
-def ask(*requests: Request, wire: Wire | None = None) -> list[Reply]:
+def ask(*requests: Request, call_settings: CallSettings | None = None) -> list[Reply]:
     async def all_of_them():
-        connection = BACKEND.connect(wire or Wire(timeout=20.0, max_retries=0))
+        connection = BACKEND.connect(call_settings or CallSettings(timeout=20.0, max_retries=0))
         try:
             return [await connection.ask(at_server(request)) for request in requests]
         finally:
@@ -310,10 +310,10 @@ def test_what_is_no_reply_fails_in_words(given, words, again):
     assert (failed.value.again, failed.value.fatal) == (again, False)
 
 
-# Over the wire, through the SDK
+# Over HTTP, through the SDK
 
 
-def test_an_answer_comes_back_over_the_wire(server):
+def test_an_answer_comes_back_over_http(server):
     (reply,) = ask(REQUEST)
     assert reply.text and reply.finish_reason in ("stop", "length")
     assert reply.prompt_tokens > 0 and reply.completion_tokens > 0
@@ -361,7 +361,7 @@ def test_a_fault_becomes_a_failure_in_words_without_the_key(server, fault, again
     server.script([fault])
     with pytest.raises(CallFailed) as failed:
         late = fault.startswith(("timeout", "drip"))
-        ask(REQUEST, wire=Wire(timeout=0.4 if late else 20.0, max_retries=0))
+        ask(REQUEST, call_settings=CallSettings(timeout=0.4 if late else 20.0, max_retries=0))
     assert (failed.value.again, failed.value.fatal) == (again, fatal)
     assert failed.value.reason and KEY[:12] not in failed.value.reason
     assert failed.value.__context__ is None and failed.value.__cause__ is None
@@ -369,7 +369,7 @@ def test_a_fault_becomes_a_failure_in_words_without_the_key(server, fault, again
 
 def test_the_sdk_asks_again_what_heals(server):
     server.script(["429:0.01", "529", "reset-body"])
-    (reply,) = ask(REQUEST, wire=Wire(timeout=20.0, max_retries=3))
+    (reply,) = ask(REQUEST, call_settings=CallSettings(timeout=20.0, max_retries=3))
     assert reply.text and len(server.calls) == 4
 
 
@@ -378,7 +378,7 @@ def test_a_json_reply_of_the_wrong_content_type_is_a_reply(server):
     assert ask(REQUEST)[0].text
 
 
-def test_a_refusal_over_the_wire_is_a_reply(server):
+def test_a_refusal_over_http_is_a_reply(server):
     server.script(["refusal"])
     assert ask(REQUEST)[0].finish_reason == "refusal"
 

@@ -7,7 +7,7 @@ import pytest
 
 from cje.errors import CJEError
 from cje.models.addresses import request_address
-from cje.models.providers import batch_wires
+from cje.models.providers import batch_apis
 from cje.models.providers.anthropic import BACKEND as ANTHROPIC
 from cje.models.providers.openai import BACKEND as OPENAI
 from cje.models.requests import CallFailed, Reply, Request
@@ -44,7 +44,7 @@ def provider(request):
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setattr(batches, "BACKOFF_SECONDS", 0.01)
-    monkeypatch.setattr(batch_wires, "RETRIES", 0)
+    monkeypatch.setattr(batch_apis, "RETRIES", 0)
     with Loopback() as loopback:
         for name, path in (("OPENAI", "/v1"), ("ANTHROPIC", "")):
             monkeypatch.setenv(f"{name}_BASE_URL", loopback.url + path)
@@ -101,15 +101,15 @@ def asked(batch: Batch) -> set[str]:
 
 def kill_at_create(monkeypatch, provider, *, after: bool):
     """The next batch is made, or not, and the process is gone before it can note it."""
-    wire, create = batch_wires.WIRES[provider], batch_wires.WIRES[provider].create
+    api, create = batch_apis.BATCH_APIS[provider], batch_apis.BATCH_APIS[provider].create
 
     def killed(self, prepared, tag):
-        monkeypatch.setattr(wire, "create", create)
+        monkeypatch.setattr(api, "create", create)
         if after:
             create(self, prepared, tag)
         raise Killed
 
-    monkeypatch.setattr(wire, "create", killed)
+    monkeypatch.setattr(api, "create", killed)
 
 
 # Answers and judgements
@@ -136,7 +136,7 @@ def test_judgements_go_in_batches_too(server, bench):
 
 
 def test_what_is_in_no_batch_is_split_by_the_limits(server, bench, monkeypatch):
-    monkeypatch.setattr(batch_wires.WIRES[bench.provider], "most_requests", 3)
+    monkeypatch.setattr(batch_apis.BATCH_APIS[bench.provider], "most_requests", 3)
     requests = bench.requests(*"abcdefgh")
     assert bench.run(requests) == []
     assert sorted(len(batch.rows) for batch in made(server)) == [2, 3, 3]
@@ -144,7 +144,7 @@ def test_what_is_in_no_batch_is_split_by_the_limits(server, bench, monkeypatch):
 
 
 def test_what_is_too_large_is_split_by_its_bytes(server, bench, monkeypatch):
-    monkeypatch.setattr(batch_wires.WIRES[bench.provider], "most_bytes", 1000)
+    monkeypatch.setattr(batch_apis.BATCH_APIS[bench.provider], "most_bytes", 1000)
     requests = bench.requests("a" * 400, "b" * 400, "c" * 5000, "d")
     assert bench.run(requests) == []
     assert sorted(len(batch.rows) for batch in made(server)) == [1, 1, 2] or len(made(server)) == 4
@@ -208,10 +208,10 @@ def test_an_interrupt_names_the_batch_and_the_store_says_how_far_it_is(server, b
 
 
 def test_the_limits_are_below_those_of_the_providers():
-    assert batch_wires.OpenAIBatches.most_requests == 50_000
-    assert batch_wires.OpenAIBatches.most_bytes < 200_000_000
-    assert batch_wires.AnthropicBatches.most_requests == 100_000
-    assert batch_wires.AnthropicBatches.most_bytes < 256_000_000
+    assert batch_apis.OpenAIBatches.most_requests == 50_000
+    assert batch_apis.OpenAIBatches.most_bytes < 200_000_000
+    assert batch_apis.AnthropicBatches.most_requests == 100_000
+    assert batch_apis.AnthropicBatches.most_bytes < 256_000_000
 
 
 # Killed, and started again
@@ -241,9 +241,9 @@ def decoy(provider: str, size: int) -> None:
     """A batch of somebody else, of as many requests."""
     body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}
     bodies = {f"other-{i}": body for i in range(size)}
-    wire = batch_wires.WIRES[provider](request_address(f"{provider}/"))
-    wire.create(wire.prepare(bodies), "other")
-    wire.close()
+    api = batch_apis.BATCH_APIS[provider](request_address(f"{provider}/"))
+    api.create(api.prepare(bodies), "other")
+    api.close()
 
 
 @pytest.mark.parametrize("was_made", [True, False])
@@ -360,13 +360,13 @@ def test_a_lost_note_of_a_batch_is_as_a_kill_before_it(server, bench):
 
 
 def test_the_journal_is_on_the_disk_before_the_batch_is_made(server, bench, monkeypatch):
-    seen, create = [], batch_wires.WIRES[bench.provider].create
+    seen, create = [], batch_apis.BATCH_APIS[bench.provider].create
 
     def watched(self, prepared, tag):
         seen.extend(bench.notes("intent"))
         return create(self, prepared, tag)
 
-    monkeypatch.setattr(batch_wires.WIRES[bench.provider], "create", watched)
+    monkeypatch.setattr(batch_apis.BATCH_APIS[bench.provider], "create", watched)
     requests = bench.requests("a", "b")
     bench.run(requests)
     assert [request_from(fields) for fields in seen[0]["requests"]] == requests
@@ -449,9 +449,9 @@ def test_a_wrong_key_is_fatal_and_is_not_told(server, bench):
 
 
 def test_a_file_that_openai_cannot_use_fails_every_request(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(batch_wires.OpenAIBatches, "endpoint", "/v1/completions")
+    monkeypatch.setattr(batch_apis.OpenAIBatches, "endpoint", "/v1/completions")
     bench = Bench("openai", tmp_path)
-    prepare = batch_wires.OpenAIBatches.prepare
+    prepare = batch_apis.OpenAIBatches.prepare
 
     def spoiled(self, bodies):
         monkeypatch.setattr(self, "endpoint", "/v1/chat/completions", raising=False)
@@ -459,7 +459,7 @@ def test_a_file_that_openai_cannot_use_fails_every_request(server, tmp_path, mon
         self.endpoint = "/v1/completions"
         return name
 
-    monkeypatch.setattr(batch_wires.OpenAIBatches, "prepare", spoiled)
+    monkeypatch.setattr(batch_apis.OpenAIBatches, "prepare", spoiled)
     failures = bench.run(bench.requests("a", "b"))
     assert len(failures) == 2
     assert all(f.fatal and "does not match the batch endpoint" in f.reason for _, f in failures)

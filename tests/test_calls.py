@@ -14,8 +14,8 @@ from cje.models.prices import price_of
 from cje.models.requests import CallFailed, Reply, Request, Requests
 from cje.models.runner.budget import worst_cost
 from cje.models.runner.calls import CLAIMED_AT_ONCE, Calls, require_keys
-from cje.models.runner.pace import Pace
 from cje.models.runner.progress import CallProgress, duration
+from cje.models.runner.rate_limiter import RateLimiter
 from cje.models.runner.store import ReplyStore
 from cje.models.runner.unusable import ASKED_IN_ALL
 from cje.models.runner.upkeep import forget_unusable
@@ -45,7 +45,7 @@ class FakeBackend:
     def ready(self, name):
         pass
 
-    def connect(self, wire):
+    def connect(self, call_settings):
         self.connections += 1
         return self
 
@@ -255,17 +255,19 @@ def test_a_pace_spaces_units_evenly_and_catches_up_with_nothing(monkeypatch):
     async def sleep(seconds):
         clock[0] += seconds
 
-    monkeypatch.setattr("cje.models.runner.pace.time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr("cje.models.runner.pace.asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(
+        "cje.models.runner.rate_limiter.time", SimpleNamespace(monotonic=lambda: clock[0])
+    )
+    monkeypatch.setattr("cje.models.runner.rate_limiter.asyncio", SimpleNamespace(sleep=sleep))
 
     async def take():
-        pace, moments = Pace(6000), []
+        limiter, moments = RateLimiter(6000), []
         for units in (1, 1, 3, 1):
-            await pace.take(units)
+            await limiter.take(units)
             moments.append(clock[0] - 100.0)
         clock[0] = 101.0  # what was not used is lost
         for _ in range(2):
-            await pace.take(1)
+            await limiter.take(1)
             moments.append(clock[0] - 100.0)
         return moments
 

@@ -21,7 +21,7 @@ SKIPPED = {  # beginning of a command: why it is not run here
     "dvc plots show": "tests/test_views.py",
     "dvc plots diff": "tests/test_views.py",
     "cje label": "serves a page; tests/test_labelling.py",
-    "cje store verify --ask": "asks the model itself; tests/test_reasking.py",
+    "cje store verify --ask": "asks the model itself; tests/test_verification.py",
     "cje store export": "simulated models keep no replies; tests/test_store.py",
     "cje store import": "likewise",
     "cje store prune": "likewise",

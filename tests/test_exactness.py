@@ -6,12 +6,12 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from cje.models.asked import AskedProvider
 from cje.models.exactness import Exactness, find_exactness, told_steps
-from cje.models.provider import Wire
+from cje.models.provider import CallSettings
 from cje.models.providers.server import BACKEND
 from cje.models.runner.calls import Calls
 from cje.models.runner.store import ReplyStore
+from cje.models.table_provider import TableProvider
 from cje.settings import Policy, parse_settings
 from loopback import Loopback
 from loopback_model import Refused
@@ -30,7 +30,7 @@ def policy(server, **changes):
 
 def probed(server, **changes):
     async def main():
-        connection = BACKEND.connect(Wire(timeout=5.0, max_retries=1, concurrency=4))
+        connection = BACKEND.connect(CallSettings(timeout=5.0, max_retries=1, concurrency=4))
         try:
             return await connection.ask(BACKEND.exactness(policy(server, **changes)))
         finally:
@@ -127,7 +127,7 @@ def made_calls(store):
 
 def generate(folder, own):
     calls = made_calls(ReplyStore(folder))
-    provider = AskedProvider(BACKEND, calls)
+    provider = TableProvider(BACKEND, calls)
     answers = provider.generate(PROMPTS, own, draw=-1, seed=1)
     return answers, provider.score(answers, own, author=own), calls
 
@@ -142,10 +142,10 @@ def test_the_probe_is_paid_once_and_a_replay_without_it_is_raw(tmp_path, capsys)
         assert len(server.calls) == asked
     assert set(answers["logprob_kind"]) == set(scores["logprob_kind"]) == {"sampling"}
     old, kept = ReplyStore(tmp_path / "old"), calls.store  # as an earlier version kept replies
-    for request in AskedProvider(BACKEND, calls).answer_requests(PROMPTS, own, draw=-1, seed=1):
+    for request in TableProvider(BACKEND, calls).answer_requests(PROMPTS, own, draw=-1, seed=1):
         old.keep(request, replace(kept.get(request).reply, logprob_kind="sampling"))
     capsys.readouterr()
-    again = AskedProvider(BACKEND, made_calls(old)).generate(PROMPTS, own, draw=-1, seed=1)
+    again = TableProvider(BACKEND, made_calls(old)).generate(PROMPTS, own, draw=-1, seed=1)
     assert set(again["logprob_kind"]) == {"raw"} and "count as raw" in capsys.readouterr().err
 
 
@@ -155,7 +155,7 @@ def test_a_text_that_is_cut_otherwise_costs_its_row_and_no_run(tmp_path, capsys)
         answers, _, calls = generate(tmp_path, own)
         answers["token_ids"] = None
         answers.at[0, "tokens"] = [c for c in answers.at[0, "answer"]]
-        scores = AskedProvider(BACKEND, calls).score(answers, own, author=own)
+        scores = TableProvider(BACKEND, calls).score(answers, own, author=own)
     assert scores["sequence_logp"].isna().tolist() == [True, *[False] * 5]
     assert pd.isna(scores["logprob_kind"][0]) and "1 of 6 logged answers" in capsys.readouterr().err
     assert not any(row[-1] for row in calls.rows.values())  # no failed call

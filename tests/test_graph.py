@@ -52,7 +52,7 @@ def recorded(folder: Path) -> None:
 
 
 def asked(folder: Path) -> None:
-    """Models over a wire, judged by a rubric of the user's."""
+    """Models over HTTP, judged by a rubric of the user's."""
     write(folder / "data/prompts/mine.jsonl", [{"prompt": f"Say {i}."} for i in range(40)])
     (folder / "data/rubrics").mkdir(parents=True)
     (folder / "data/rubrics/mine.j2").write_text(RUBRIC)

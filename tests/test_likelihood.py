@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 
 from cje.errors import CJEError
-from cje.models.asked import AskedProvider
 from cje.models.likelihood import BLAND_PROMPT, LikelihoodJudge
 from cje.models.lookup import provider_for
 from cje.models.provider import Judging
 from cje.models.requests import CallFailed, Reply, Request
 from cje.models.runner.calls import Calls
 from cje.models.runner.store import ReplyStore
+from cje.models.table_provider import TableProvider
 from cje.pipeline.cast import cast_of
 from cje.pipeline.sources import ModelSource
 from cje.settings import parse_settings
@@ -45,7 +45,7 @@ class Scorer:
     def exactness(self, policy):
         return None
 
-    def connect(self, wire):
+    def connect(self, call_settings):
         return self
 
     def score(self, policy, prompt, scoring):
@@ -68,7 +68,7 @@ def judge(tmp_path):
     settings = parse_settings({"base_model": "sim/base", "target_models": ["sim/base"],
                                "max_failed_fraction": 0.5})  # fmt: skip
     calls = Calls(settings, "proxy_score", ReplyStore(tmp_path))
-    return LikelihoodJudge(AskedProvider(Scorer(), calls))
+    return LikelihoodJudge(TableProvider(Scorer(), calls))
 
 
 def judged(judge, answers, prompt="tell me about bees"):

@@ -7,9 +7,9 @@ import openai
 import pytest
 
 from cje.errors import CJEError
-from cje.models import wire
+from cje.models import http
 from cje.models.completions import VERY_UNLIKELY
-from cje.models.provider import Wire
+from cje.models.provider import CallSettings
 from cje.models.providers.chat import parse_completion
 from cje.models.providers.openai import BACKEND
 from cje.models.requests import CallFailed
@@ -27,7 +27,7 @@ SCHEMA = json.dumps(
     }
 )
 PLAIN = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 8}
-QUICK = Wire(timeout=10.0, max_retries=1, concurrency=4)
+QUICK = CallSettings(timeout=10.0, max_retries=1, concurrency=4)
 
 
 def policy(model="gpt-4o", **changes):
@@ -38,11 +38,11 @@ def request(model="gpt-4o", prompt="Say it.", **changes):
     return BACKEND.answer(policy(model, **changes), prompt)
 
 
-def ask(server, *requests, wire=QUICK):
+def ask(server, *requests, call_settings=QUICK):
     """The outcome of each request, one after another through one connection, and its notes."""
 
     async def work():
-        connection = BACKEND.connect(wire)
+        connection = BACKEND.connect(call_settings)
         outcomes = []
         try:
             for one in requests:
@@ -145,8 +145,8 @@ def test_a_fault_is_told_in_words_and_no_key(server, fault, words, flags):
     good = request(prompt="before")
     server.script([None] + [fault] * 2)
     late = fault.startswith(("timeout", "drip"))  # nothing else may be, on however busy a machine
-    wire = replace(QUICK, timeout=1.0 if late else QUICK.timeout)
-    (_, failed), _ = ask(server, good, request(), wire=wire)
+    call_settings = replace(QUICK, timeout=1.0 if late else QUICK.timeout)
+    (_, failed), _ = ask(server, good, request(), call_settings=call_settings)
     assert isinstance(failed, CallFailed)
     assert words in failed.reason and len(failed.reason) <= 200
     assert {f for f in FLAGS if getattr(failed, f)} == set(flags.split())
@@ -265,13 +265,13 @@ def test_another_shape_of_reply_is_asked_again(body):
 )
 def test_no_part_of_a_key_is_echoed(monkeypatch, echo):
     monkeypatch.setenv("ANY_API_KEY", KEY)
-    assert wire.redact(f"Wrong key: {echo}, sir") == "Wrong key: ***, sir"
+    assert http.redact(f"Wrong key: {echo}, sir") == "Wrong key: ***, sir"
 
 
 def test_short_values_and_other_variables_are_no_keys(monkeypatch):
     monkeypatch.setenv("SHORT_API_KEY", "none")
     monkeypatch.setenv("HOME_KEYS", "something-long")
-    assert wire.redact("none of something-long") == "none of something-long"
+    assert http.redact("none of something-long") == "none of something-long"
 
 
 def error_of(status, **facts):
@@ -300,8 +300,8 @@ def error_of(status, **facts):
 )
 def test_a_bad_request_names_the_setting_that_is_refused(facts, setting):
     error = error_of(400, **facts)
-    assert wire.refused_setting(error) == setting
-    failed = wire.failure(error)
+    assert http.refused_setting(error) == setting
+    failed = http.failure(error)
     assert (failed.fatal or failed.doubtful) == (setting is not None) and not failed.again
     assert failed.fatal == (setting is not None and facts.get("param") == setting)
 

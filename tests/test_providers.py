@@ -9,19 +9,19 @@ import pandas as pd
 import pytest
 
 from cje.errors import CJEError
+from cje.models.http import redact
 from cje.models.lookup import check_model, provider_for
 from cje.models.prices import Price, price_of
-from cje.models.provider import Judging, Wire
+from cje.models.provider import CallSettings, Judging
 from cje.models.registry import backend_for
 from cje.models.requests import CallFailed
 from cje.models.runner.calls import Calls
 from cje.models.runner.store import ReplyStore
-from cje.models.wire import redact
 from cje.settings import parse_settings
 
 SCHEMA = '{"type":"object","properties":{"score":{"type":"number"}},"required":["score"]}'
 VERDICT = '{"reason": "Fine.", "score": 7}'
-WIRE = Wire(timeout=5.0, max_retries=0, concurrency=4)
+CALL_SETTINGS = CallSettings(timeout=5.0, max_retries=0, concurrency=4)
 GEMINI_UNKNOWN = 'Invalid JSON payload received. Unknown name "response_format": Cannot find field.'
 
 
@@ -78,9 +78,9 @@ def model(name, **changes):
     return of({"base_model": name, "target_models": [name]} | changes)
 
 
-def ask(request, wire=WIRE):
+def ask(request, call_settings=CALL_SETTINGS):
     async def work():
-        connection = backend_for(request.model).connect(wire)
+        connection = backend_for(request.model).connect(call_settings)
         try:
             return await connection.ask(request), getattr(connection, "notes", [])
         finally:

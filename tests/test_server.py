@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cje.errors import CJEError
-from cje.models.provider import Wire
-from cje.models.providers import teacher
+from cje.models.provider import CallSettings
+from cje.models.providers import prompt_scoring
+from cje.models.providers.prompt_scoring import NOT_ALIGNED, _answer_span
 from cje.models.providers.server import BACKEND, answer_body, call_seed
-from cje.models.providers.teacher import NOT_ALIGNED, _answer_span
 from cje.models.providers.templates import render_prompt
 from cje.models.requests import CallFailed, Request
 from cje.settings import Policy
@@ -27,7 +27,7 @@ from loopback_model import Refused
 from loopback_replies import Switches
 
 PLAIN = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 12}
-QUICK = Wire(timeout=5.0, max_retries=1, concurrency=4)
+QUICK = CallSettings(timeout=5.0, max_retries=1, concurrency=4)
 SCHEMA = '{"properties":{"score":{"type":"number"}},"required":["score"],"type":"object"}'
 PROMPTS = ["Say it.", "Sing it, loudly.", "Why?", "Tell me all.", "Twice.", "And once more."]
 
@@ -37,11 +37,11 @@ def policy(server, **changes):
     return Policy(**given | PLAIN | changes)
 
 
-def run(work, wire=QUICK):
+def run(work, call_settings=QUICK):
     """What `work(connection)` gives, and the connection's notes."""
 
     async def main():
-        connection = BACKEND.connect(wire)
+        connection = BACKEND.connect(call_settings)
         try:
             return await work(connection), connection.notes
         finally:
@@ -496,7 +496,7 @@ def test_a_real_server_gives_an_answer_its_own_log_probabilities_back(llama):
         pairs = zip(prompts, replies, strict=True)
         return probe, replies, [await outcome(connection, to_score(own, *p, way)) for p in pairs]
 
-    (probe, replies, scored), _ = run(work, Wire(timeout=300.0))
+    (probe, replies, scored), _ = run(work, CallSettings(timeout=300.0))
     assert probe.text == way
     pairs = [(r, s) for r, s in zip(replies, scored, strict=True) if not isinstance(s, CallFailed)]
     assert len(pairs) >= 3
@@ -508,7 +508,7 @@ def test_a_real_server_gives_an_answer_its_own_log_probabilities_back(llama):
     print(
         f"mean {sum(gaps) / len(gaps):.3f}, largest {max(gaps):.3f} nats a token", file=sys.stderr
     )
-    assert sum(gaps) / len(gaps) < teacher.PROBE_GAP / 2 and max(gaps) < 1.5
+    assert sum(gaps) / len(gaps) < prompt_scoring.PROBE_GAP / 2 and max(gaps) < 1.5
 
 
 @pytest.mark.parametrize("fault", ["one fewer", "one more", "another"])

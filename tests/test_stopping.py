@@ -137,14 +137,14 @@ def test_of_a_dead_judge_no_batch_is_paid_and_of_another_one_the_rest(tmp_path, 
 
 def test_a_batch_that_is_waited_for_is_not_bought_again_one_by_one(tmp_path, sold, monkeypatch):
     """Such as one of a version that had all requests in it."""
-    from cje.models import asked
+    from cje.models import table_provider
     from cje.models.runner import calls
 
     def interrupt(*given):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as before:
-        before.setattr(asked, "FIRST_VERDICTS", {"proxy_score": 0})
+        before.setattr(table_provider, "FIRST_VERDICTS", {"proxy_score": 0})
         before.setattr(
             calls.CallProgress, "look", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt)
         )

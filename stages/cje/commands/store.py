@@ -168,7 +168,7 @@ def verify_store(given: argparse.Namespace, console: Console) -> int:
 
 def ask_recordings(checked: list[Path], count: int, console: Console) -> list[str]:
     """What local models now say otherwise than the recordings."""
-    from cje.models.runner.reasking import ask_again
+    from cje.models.runner.verification import ask_again
 
     problems = []
     for path in checked:

@@ -13,8 +13,8 @@ import pandas as pd
 
 from cje.data.schemas import NO_ANSWER
 from cje.errors import CJEError
-from cje.models.asked import AskedProvider
 from cje.models.provider import Judging, Provider, Role
+from cje.models.table_provider import TableProvider
 from cje.settings import Policy
 
 BLAND_PROMPT = "Say something."
@@ -39,8 +39,8 @@ class LikelihoodJudge(Provider):
             raise _cannot_score(name)
         scorer.check(name.partition("/")[2], "policy", inner)
 
-    def _asker(self, name: str) -> AskedProvider:
-        if not isinstance(self.scorer, AskedProvider):
+    def _asker(self, name: str) -> TableProvider:
+        if not isinstance(self.scorer, TableProvider):
             raise _cannot_score(name)
         return self.scorer
 

@@ -3,12 +3,12 @@
 import pandas as pd
 
 from cje.errors import CJEError
-from cje.models.asked import AskedProvider
 from cje.models.likelihood import LikelihoodJudge
 from cje.models.names import LIKELIHOOD, split_model
 from cje.models.provider import Backend, Judge, Judging, Provider, Role
 from cje.models.registry import registered
 from cje.models.runner.calls import Calls
+from cje.models.table_provider import TableProvider
 from cje.settings import Policy
 
 
@@ -41,7 +41,7 @@ def provider_for(model: str, calls: Calls | None = None) -> Provider:
         return LikelihoodJudge(provider_for(name, calls))
     found = registered(model)
     if isinstance(found, Backend):
-        return AskedProvider(found, calls)
+        return TableProvider(found, calls)
     return found if isinstance(found, Provider) else JudgingProvider(prefix, found)
 
 

@@ -1,8 +1,8 @@
-"""What a provider does: a table at a time (`Provider`), or, where it is asked over a wire or model
+"""What a provider does: a table at a time (`Provider`), or, where it is asked over HTTP or model
 by model, request by request (`Backend`).
 
-`cje.models.asked` turns tables into requests and replies into tables, keeps every reply, and runs
-the calls; a backend knows its SDK, and nothing of tables, stores or other calls.
+`cje.models.table_provider` turns tables into requests and replies into tables, keeps every reply,
+and runs the calls; a backend knows its SDK, and nothing of tables, stores or other calls.
 """
 
 import importlib
@@ -82,7 +82,7 @@ class Judge(Protocol):
 
 
 @dataclass(frozen=True)
-class Wire:
+class CallSettings:
     """How calls are made: seconds that one attempt may take, retries that the SDK makes, headers
     beside the usual ones (name, and the environment variable that holds the value), and the file
     that keeps what is found out about servers."""
@@ -149,7 +149,7 @@ class Backend(ABC):
         return None
 
     @abstractmethod
-    def connect(self, wire: Wire) -> "Connection | Batcher":
+    def connect(self, call_settings: CallSettings) -> "Connection | Batcher":
         """An open way to ask."""
 
 

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from cje.data.tables import LOGGED, empty_table, read_table, to_unit, write_table
-from cje.models.asked import AskedProvider
 from cje.models.likelihood import LikelihoodJudge
 from cje.models.lookup import provider_for
 from cje.models.names import LIKELIHOOD, split_model
 from cje.models.provider import Judging
 from cje.models.runner.calls import Calls
+from cje.models.table_provider import TableProvider
 from cje.pipeline.cast import Cast, CastJudge, KeptCast
 from cje.pipeline.choice import (
     Designs,
@@ -118,7 +118,7 @@ class ModelSource:
         self.settings, self.calls, self.cast = settings, calls, cast
 
     def try_targets(self, prompts: pd.DataFrame) -> None:
-        """Ask each target policy that is called over a wire for its first draw, in a call that its
+        """Ask each target policy that is called over HTTP for its first draw, in a call that its
         draws then need no more: a setting that a model refuses shows before anything else is paid
         for. A first prompt that fails by itself ends nothing: it counts where the draws are asked
         for. A model in this process costs nothing, and was checked with the settings. A judge that
@@ -129,7 +129,7 @@ class ModelSource:
             scorer.try_out(name, setting, judge.base_url, judge.chat_template)
         for policy in self.cast.targets:
             provider = provider_for(policy.model, self.calls)
-            if isinstance(provider, AskedProvider) and not provider.backend.in_process:
+            if isinstance(provider, TableProvider) and not provider.backend.in_process:
                 provider.try_out(prompts, policy, seed=self.settings.seed)
 
     def logs(self, prompts: pd.DataFrame) -> pd.DataFrame:

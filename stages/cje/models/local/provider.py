@@ -21,7 +21,7 @@ import numpy as np
 
 from cje.errors import CJEError
 from cje.models.local.files import HUB, NAMED, comes_from_hub, known_names, model_path, needs_gguf
-from cje.models.provider import Backend, Role, Wire, policy_messages
+from cje.models.provider import Backend, CallSettings, Role, policy_messages
 from cje.models.requests import CallFailed, Reply, Request
 from cje.models.thought import without_thought
 from cje.settings import Policy
@@ -128,7 +128,7 @@ class LocalBackend(Backend):
     def exactness(self, policy: Policy) -> Request | None:
         return None
 
-    def connect(self, wire: Wire) -> "LocalBatcher":
+    def connect(self, call_settings: CallSettings) -> "LocalBatcher":
         return LocalBatcher()
 
 

@@ -19,11 +19,11 @@ from typing import Any
 from cje.data.endings import finish_reason, is_end
 from cje.errors import CJEError
 from cje.models.addresses import OWN, request_address
+from cje.models.http import http_client, json_body, outcome, own_headers, time_outs
 from cje.models.names import full_name, split_model
-from cje.models.provider import ApiBackend, Role, Wire
+from cje.models.provider import ApiBackend, CallSettings, Role
 from cje.models.requests import CallFailed, Reply, Request, billed
 from cje.models.thought import apart
-from cje.models.wire import http_client, json_body, outcome, own_headers, time_outs
 from cje.settings import Policy
 
 Version = tuple[int, int]
@@ -93,24 +93,24 @@ class AnthropicBackend(ApiBackend):
             schema=schema,
         )
 
-    def connect(self, wire: Wire) -> "AnthropicConnection":
-        return AnthropicConnection(wire)
+    def connect(self, call_settings: CallSettings) -> "AnthropicConnection":
+        return AnthropicConnection(call_settings)
 
 
 class AnthropicConnection:
     """See `cje.models.provider.Connection`."""
 
-    def __init__(self, wire: Wire):
+    def __init__(self, call_settings: CallSettings):
         from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient
 
-        client = http_client(DefaultAsyncHttpxClient, wire)
+        client = http_client(DefaultAsyncHttpxClient, call_settings)
         self.client = AsyncAnthropic(
             api_key=os.environ.get("ANTHROPIC_API_KEY", "").strip(),
             base_url=OWN["anthropic"],
-            max_retries=wire.max_retries,
-            timeout=time_outs(wire),
+            max_retries=call_settings.max_retries,
+            timeout=time_outs(call_settings),
             http_client=client,
-            default_headers=own_headers(wire.headers),
+            default_headers=own_headers(call_settings.headers),
         )
 
     async def ask(self, request: Request) -> Reply:

@@ -9,10 +9,10 @@ import os
 from dataclasses import replace
 from typing import Any
 
-from cje.models import wire as wires
+from cje.models import http
 from cje.models.addresses import OWN, request_address
 from cje.models.completions import LogprobsSeen, billed_reply, chat_reply, logprob_kind
-from cje.models.provider import ApiBackend, Wire, policy_messages
+from cje.models.provider import ApiBackend, CallSettings, policy_messages
 from cje.models.providers.structured import SchemasSeen, json_schema, verdict_turns
 from cje.models.requests import Reply, Request
 from cje.settings import Policy
@@ -81,8 +81,8 @@ class ChatBackend(ApiBackend):
             options=self._options(name, None),
         )
 
-    def connect(self, wire: Wire) -> "ChatConnection":
-        return ChatConnection(self, wire)
+    def connect(self, call_settings: CallSettings) -> "ChatConnection":
+        return ChatConnection(self, call_settings)
 
     def client(self, base_url: str | None, **made: Any) -> Any:
         """The SDK's client for an address."""
@@ -135,16 +135,16 @@ class ChatConnection:
     none, is taken to have none from then on, and one that takes no JSON schema gets it in the
     prompt; `notes` says so."""
 
-    def __init__(self, backend: ChatBackend, wire: Wire):
+    def __init__(self, backend: ChatBackend, call_settings: CallSettings):
         import openai
 
         self.notes: list[str] = []
         self.backend = backend
-        self._wire, self._errors = wire, openai.OpenAIError
-        self._http = wires.http_client(openai.DefaultAsyncHttpxClient, wire)
+        self._call_settings, self._errors = call_settings, openai.OpenAIError
+        self._http = http.http_client(openai.DefaultAsyncHttpxClient, call_settings)
         self._clients: dict[str | None, openai.AsyncOpenAI] = {}
         self._logprobs = LogprobsSeen(self.notes)
-        self._schemas = SchemasSeen(self.notes, wire.found)
+        self._schemas = SchemasSeen(self.notes, call_settings.found)
 
     async def ask(self, request: Request) -> Reply:
         in_prompt = request.schema is not None and self._schemas.in_prompt(request)
@@ -157,14 +157,14 @@ class ChatConnection:
         more = {name: value for name, value in arguments.items() if name not in known}
         create = self._client(request.base_url).chat.completions.with_raw_response.create
         try:
-            raw = await wires.outcome(create(**body, extra_body=more or None), self._errors)
-        except wires.Moderated as failed:
+            raw = await http.outcome(create(**body, extra_body=more or None), self._errors)
+        except http.Moderated as failed:
             if request.kind != "answer":
                 raise
             if not self.backend.bills_filtered:
                 return failed.reply
             return replace(failed.reply, prompt_tokens=None, completion_tokens=None)
-        except wires.SettingRefused as failed:
+        except http.SettingRefused as failed:
             if failed.setting == "response_format" and "response_format" in arguments:
                 self._schemas.refused(request)
                 return await self.ask(request)
@@ -173,7 +173,7 @@ class ChatConnection:
                 raise
             self._logprobs.refused(request.model)
             return await self.ask(request)
-        found = wires.json_body(raw.http_response.content)
+        found = http.json_body(raw.http_response.content)
         with billed_reply(found):
             reply = parse_completion(request, found)
             if asked:
@@ -189,10 +189,10 @@ class ChatConnection:
         if base_url not in self._clients:
             self._clients[base_url] = self.backend.client(
                 base_url,
-                timeout=wires.time_outs(self._wire),
-                max_retries=self._wire.max_retries,
+                timeout=http.time_outs(self._call_settings),
+                max_retries=self._call_settings.max_retries,
                 http_client=self._http,
-                default_headers=wires.own_headers(self._wire.headers),
+                default_headers=http.own_headers(self._call_settings.headers),
             )
         return self._clients[base_url]
 

@@ -19,11 +19,10 @@ from functools import partial
 from typing import Any
 
 from cje.errors import CJEError
-from cje.models import exactness
-from cje.models import wire as wires
+from cje.models import exactness, http
 from cje.models.completions import LogprobsSeen, billed_reply, chat_reply, text_reply
-from cje.models.provider import Backend, Role, Wire, policy_messages
-from cje.models.providers import teacher
+from cje.models.provider import Backend, CallSettings, Role, policy_messages
+from cje.models.providers import prompt_scoring
 from cje.models.providers.chat import REASON_TOKENS, THOUGHT_TOKENS
 from cje.models.providers.structured import SchemasSeen, json_schema, verdict_turns
 from cje.models.providers.templates import render_prompt
@@ -90,7 +89,7 @@ class ServerBackend(Backend):
 
     def score(self, policy: Policy, prompt: str, scoring: str | None) -> Request:
         request = _request(policy, prompt)
-        options = {**dict(request.options or ()), "scoring": scoring or teacher.NONE}
+        options = {**dict(request.options or ()), "scoring": scoring or prompt_scoring.NONE}
         return replace(request, options=tuple(sorted(options.items())))
 
     def judgement(
@@ -113,7 +112,7 @@ class ServerBackend(Backend):
 
     def probe(self, policy: Policy) -> Request | None:
         asked = policy.model_copy(update={"system_prompt": None, "temperature": 1.0, "top_p": 1.0})
-        request = _request(asked, teacher.PROBE_PROMPT)
+        request = _request(asked, prompt_scoring.PROBE_PROMPT)
         options = {**dict(request.options or ()), "probe": "1"}
         return replace(request, options=tuple(sorted(options.items())))
 
@@ -123,23 +122,23 @@ class ServerBackend(Backend):
         options = {**dict(request.options or ()), "probe": "exactness"}
         return replace(request, options=tuple(sorted(options.items())))
 
-    def connect(self, wire: Wire) -> "ServerConnection":
-        return ServerConnection(wire)
+    def connect(self, call_settings: CallSettings) -> "ServerConnection":
+        return ServerConnection(call_settings)
 
 
 class ServerConnection:
     """See `cje.models.provider.Connection`. What a server refuses, of what a call can do without,
     is left out from then on; `notes` says so."""
 
-    def __init__(self, wire: Wire):
+    def __init__(self, call_settings: CallSettings):
         import openai
 
         self.notes: list[str] = []
-        self._wire, self._errors = wire, openai.OpenAIError
-        self._http = wires.http_client(openai.DefaultAsyncHttpxClient, wire)
+        self._call_settings, self._errors = call_settings, openai.OpenAIError
+        self._http = http.http_client(openai.DefaultAsyncHttpxClient, call_settings)
         self._clients: dict[str, openai.AsyncOpenAI] = {}
         self._logprobs = LogprobsSeen(self.notes)
-        self._schemas = SchemasSeen(self.notes, wire.found)
+        self._schemas = SchemasSeen(self.notes, call_settings.found)
         self._taken: dict[tuple[str | None, str], set[str]] = defaultdict(set)
         self._room: dict[tuple[str | None, str], int] = {}  # of a judge's verdict, found out
         self._refused: dict[tuple[str | None, str], set[str]] = defaultdict(set)
@@ -154,7 +153,7 @@ class ServerConnection:
             return await self._exactness(request)
         if probe is not None:
             post = partial(self._scoring_post, request)
-            return await teacher.find_way(request, self._answer, post)
+            return await prompt_scoring.find_way(request, self._answer, post)
         return await self._score(request)
 
     async def close(self) -> None:
@@ -167,7 +166,7 @@ class ServerConnection:
         path = _path(request)
         try:
             body = await self._call(request, path, partial(answer_body, request))
-        except wires.Moderated as failed:
+        except http.Moderated as failed:
             return failed.reply
         with billed_reply(body):
             reply = (text_reply if path == "/completions" else chat_reply)(body)
@@ -186,7 +185,7 @@ class ServerConnection:
             return found
 
         try:
-            return await teacher.score(request, post)
+            return await prompt_scoring.score(request, post)
         except CallFailed as failed:
             failed.billed = failed.billed or answered
             raise
@@ -227,7 +226,7 @@ class ServerConnection:
             asked = replace(request, max_tokens=room)
             try:
                 body = await self._call(asked, "/chat/completions", partial(judgement_body, asked))
-            except (wires.TooLong, wires.SettingRefused) as failed:
+            except (http.TooLong, http.SettingRefused) as failed:
                 if getattr(failed, "setting", "max_tokens") != "max_tokens":
                     raise
                 too_long = failed
@@ -253,7 +252,7 @@ class ServerConnection:
                 found = await self._post(request, path, body)
                 self._taken[place].update(body)
                 return found
-            except wires.SettingRefused as failed:
+            except http.SettingRefused as failed:
                 setting = failed.setting
                 known = failed.doubtful and setting in self._taken[place]
                 if setting not in OPTIONAL or setting not in body or known or setting in needed:
@@ -281,8 +280,8 @@ class ServerConnection:
         url = address.removesuffix("/v1") + path if path == "/tokenize" else path
         body = {"model": request.model.removeprefix("server/"), **body}
         call = self._client(address).post(url, cast_to=httpx2.Response, body=body)
-        response = await wires.outcome(call, self._errors)
-        return wires.json_body(response.content)
+        response = await http.outcome(call, self._errors)
+        return http.json_body(response.content)
 
     def _client(self, address: str):
         import openai
@@ -291,10 +290,10 @@ class ServerConnection:
             self._clients[address] = openai.AsyncOpenAI(
                 api_key=os.environ.get("SERVER_API_KEY", "").strip() or "none",
                 base_url=address,
-                timeout=wires.time_outs(self._wire),
-                max_retries=self._wire.max_retries,
+                timeout=http.time_outs(self._call_settings),
+                max_retries=self._call_settings.max_retries,
                 http_client=self._http,
-                default_headers=wires.own_headers(self._wire.headers),
+                default_headers=http.own_headers(self._call_settings.headers),
             )
         return self._clients[address]
 

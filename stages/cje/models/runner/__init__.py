@@ -1,1 +1,1 @@
-"""The calls: kept, bounded in money and pace, batched, and asked again where they failed."""
+"""The calls: kept, bounded in money and rate, batched, and asked again where they failed."""

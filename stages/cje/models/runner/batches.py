@@ -30,12 +30,12 @@ from pathlib import Path
 from typing import Any
 
 from cje.errors import CJEError, writing
-from cje.models.providers.batch_wires import WIRES, BatchWire
+from cje.models.http import failure, own_headers
+from cje.models.providers.batch_apis import BATCH_APIS, BatchApi
 from cje.models.registry import backend_for
 from cje.models.requests import FORMAT, CallFailed, Reply, Request
 from cje.models.runner.locks import Lock
 from cje.models.runner.sightings import Sighting, now, sighting
-from cje.models.wire import failure, own_headers
 
 Keep = Callable[[Request, Reply | CallFailed], None]
 Failures = list[tuple[Request, CallFailed]]
@@ -215,15 +215,15 @@ def look_now(
     if missing:
         return f"{', '.join(missing)} is not set"
     try:
-        wire = WIRES[provider](entry.base_url, own_headers((headers or {}).items()))
+        api = BATCH_APIS[provider](entry.base_url, own_headers((headers or {}).items()))
     except CJEError as error:
         return str(error)
     try:
-        journal.see(sighting(batch, wire.look(batch), len(entry.fields)))
-    except wire.faults as error:
+        journal.see(sighting(batch, api.look(batch), len(entry.fields)))
+    except api.faults as error:
         return failure(error).reason
     finally:
-        wire.close()
+        api.close()
     return None
 
 
@@ -233,7 +233,7 @@ class _Run:
     def __init__(self, provider, journal, keep, wait, progress, held, bill, headers):
         self.provider, self.journal, self.keep, self.wait = provider, journal, keep, wait
         self.progress, self.held, self.bill, self.headers = progress, held, bill, headers
-        self.wires: dict[str | None, BatchWire] = {}
+        self.apis: dict[str | None, BatchApi] = {}
         self.wanted: dict[str, Request] = {}
         self.failures: Failures = []
         self.misses: dict[str, int] = {}  # looks at a batch that failed, in a row
@@ -251,8 +251,8 @@ class _Run:
         except KeyboardInterrupt:
             raise KeyboardInterrupt(self._how_to_come_back()) from None
         finally:
-            for wire in self.wires.values():
-                wire.close()
+            for api in self.apis.values():
+                api.close()
         return self.failures
 
     def _how_to_come_back(self) -> str:
@@ -273,29 +273,29 @@ class _Run:
         """The live batches that hold a wanted request."""
         return [e for e in self.journal.live() if e.ids and e.requests.keys() & self.wanted.keys()]
 
-    def _wire(self, base_url: str | None) -> BatchWire:
-        if base_url not in self.wires:
-            self.wires[base_url] = WIRES[self.provider](base_url, self.headers)
-        return self.wires[base_url]
+    def _api(self, base_url: str | None) -> BatchApi:
+        if base_url not in self.apis:
+            self.apis[base_url] = BATCH_APIS[self.provider](base_url, self.headers)
+        return self.apis[base_url]
 
     def _find_lost(self) -> None:
         """Batches whose maker was gone before it could note them."""
         for entry in self.journal.live():
             if entry.ids:
                 continue
-            wire = self._wire(entry.base_url)
+            api = self._api(entry.base_url)
             try:
-                self._find(wire, entry, "it was never made")
-            except wire.faults as error:
+                self._find(api, entry, "it was never made")
+            except api.faults as error:
                 raise self._stopped(f"a batch of before: {failure(error).reason}") from None
 
-    def _find(self, wire: BatchWire, entry: Entry, why: str | None) -> bool:
+    def _find(self, api: BatchApi, entry: Entry, why: str | None) -> bool:
         """Note the batches that the entry may be; where there are none, that it is void, if a
         reason is given. Returns whether there are any."""
         count = len(entry.fields)
-        ids = wire.find(entry.tag, count, entry.after, self.journal.known)
+        ids = api.find(entry.tag, count, entry.after, self.journal.known)
         if ids:
-            self.journal.note(**{"submitted" if wire.tagged else "found": entry.tag, "ids": ids})
+            self.journal.note(**{"submitted" if api.tagged else "found": entry.tag, "ids": ids})
         elif why:
             self.journal.note(void=entry.tag, why=why)
         return bool(ids)
@@ -306,16 +306,16 @@ class _Run:
 
         for _, group in groupby(sorted(requests, key=kind), kind):
             alike = list(group)
-            wire = self._wire(alike[0].base_url)
-            for bodies in _portions(wire, alike):
-                self._submit_one(wire, bodies)
+            api = self._api(alike[0].base_url)
+            for bodies in _portions(api, alike):
+                self._submit_one(api, bodies)
 
-    def _submit_one(self, wire: BatchWire, bodies: dict[str, dict[str, Any]]) -> None:
+    def _submit_one(self, api: BatchApi, bodies: dict[str, dict[str, Any]]) -> None:
         """Make one batch, of the bodies by key."""
         requests = [self.wanted[key] for key in bodies]
         try:
-            prepared, after = wire.prepare(bodies), wire.newest()
-        except wire.faults as error:
+            prepared, after = api.prepare(bodies), api.newest()
+        except api.faults as error:
             self._fail(requests, failure(error))
             return
         tag = uuid.uuid4().hex
@@ -330,11 +330,11 @@ class _Run:
             if attempt:
                 time.sleep(BACKOFF_SECONDS * 2 ** (attempt - 1))
             try:
-                if unclear and self._find(wire, entry, None):
+                if unclear and self._find(api, entry, None):
                     return
-                self.journal.note(submitted=tag, ids=[wire.create(prepared, tag)])
+                self.journal.note(submitted=tag, ids=[api.create(prepared, tag)])
                 return
-            except wire.faults as error:
+            except api.faults as error:
                 failed, status = failure(error), getattr(error, "status_code", None) or 0
             unclear = unclear or not 400 <= status < 500 or status in (408, 409)
             if 400 <= status < 500 and status not in HASTY:
@@ -362,11 +362,11 @@ class _Run:
 
     def _ended(self, entry: Entry) -> bool:
         """Whether there is something to collect, or nothing to wait for."""
-        wire = self._wire(entry.base_url)
+        api = self._api(entry.base_url)
         for batch in list(entry.ids):
             try:
-                look = wire.look(batch)
-            except wire.faults as error:
+                look = api.look(batch)
+            except api.faults as error:
                 if self._missed(batch, error):
                     entry.ids.remove(batch)
                 continue
@@ -374,7 +374,7 @@ class _Run:
             seen = sighting(batch, look, len(entry.requests))
             self.journal.see(seen)
             self.progress(seen)
-            if look.ended and (entry.sure or self._is_ours(wire, entry, batch)):
+            if look.ended and (entry.sure or self._is_ours(api, entry, batch)):
                 entry.ids, entry.sure = [batch], True
                 return True
             if look.ended:
@@ -390,11 +390,11 @@ class _Run:
             raise self._stopped(f"batch {batch}: {failed.reason}")
         return False
 
-    def _is_ours(self, wire: BatchWire, entry: Entry, batch: str) -> bool:
+    def _is_ours(self, api: BatchApi, entry: Entry, batch: str) -> bool:
         """Whether the results are of the entry's requests; the first of them tells."""
         try:
-            first = next(wire.results(batch, entry.requests), None)
-        except wire.faults as error:
+            first = next(api.results(batch, entry.requests), None)
+        except api.faults as error:
             raise self._stopped(f"batch {batch}: {failure(error).reason}") from None
         return first is not None and first[1] is not None
 
@@ -403,12 +403,12 @@ class _Run:
         if not entry.ids:
             self.journal.note(void=entry.tag, why="it is not there any more")
             return
-        wire, batch = self._wire(entry.base_url), entry.ids[0]
+        api, batch = self._api(entry.base_url), entry.ids[0]
         failed: dict[str, CallFailed] = {}
         left = dict(entry.requests)
         for attempt in range(ATTEMPTS):
             try:
-                for key, outcome in wire.results(batch, entry.requests):
+                for key, outcome in api.results(batch, entry.requests):
                     request = left.pop(key, None)
                     if request is None:
                         continue
@@ -417,7 +417,7 @@ class _Run:
                     elif self.wanted.pop(key, None) is not None or not self.held(request):
                         self.keep(request, outcome)
                 break
-            except wire.faults as error:
+            except api.faults as error:
                 gone = getattr(error, "status_code", None) == 404
                 reason = failure(error).reason
             if gone:
@@ -465,16 +465,16 @@ def request_from(fields: Mapping[str, Any]) -> Request:
     return Request(**given)
 
 
-def _portions(wire: BatchWire, requests: Sequence[Request]) -> Iterator[dict[str, dict[str, Any]]]:
+def _portions(api: BatchApi, requests: Sequence[Request]) -> Iterator[dict[str, dict[str, Any]]]:
     """The bodies by key, as many at once as one batch may hold."""
     bodies: dict[str, dict[str, Any]] = {}
-    room = wire.most_bytes
+    room = api.most_bytes
     for request in requests:
-        body = wire.body(request)
+        body = api.body(request)
         size = len(json.dumps(body)) + BESIDE_BODY
-        if bodies and (len(bodies) == wire.most_requests or size > room):
+        if bodies and (len(bodies) == api.most_requests or size > room):
             yield bodies
-            bodies, room = {}, wire.most_bytes
+            bodies, room = {}, api.most_bytes
         bodies[request.key] = body
         room -= size
     if bodies:

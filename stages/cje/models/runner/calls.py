@@ -19,13 +19,14 @@ import pandas as pd
 from cje.errors import CJEError
 from cje.models.addresses import answering_address
 from cje.models.exactness import Exactness
+from cje.models.http import own_headers
 from cje.models.names import LIKELIHOOD, full_name, split_model
 from cje.models.prices import Price, price_of
-from cje.models.provider import Backend, Batcher, Wire
+from cje.models.provider import Backend, Batcher, CallSettings
 from cje.models.registry import backend_for, is_asked
 from cje.models.requests import CallFailed, Reply, Request, Requests
 from cje.models.retired import require_alive
-from cje.models.runner.asking import WAIT_SECONDS, Asking
+from cje.models.runner.attempts import WAIT_SECONDS, Attempts
 from cje.models.runner.batches import Journal, Sighting, run_batches
 from cje.models.runner.budget import Budget, BudgetSpent, experiment_name, worst_cost
 from cje.models.runner.keeping import Keeper
@@ -34,7 +35,6 @@ from cje.models.runner.progress import CallProgress
 from cje.models.runner.recording import recorded_runs, recordings
 from cje.models.runner.store import ReplyStore
 from cje.models.runner.unusable import ASKED_IN_ALL
-from cje.models.wire import own_headers
 from cje.settings import Settings
 
 CLAIMED_AT_ONCE = 1024  # requests that a model in process is asked in one go
@@ -225,13 +225,15 @@ class Calls:
         headers = tuple(self.settings.extra_headers.get(provider, {}).items())
         own_headers(headers)
         found = self.store.folder / "servers.jsonl"
-        wire = Wire(self.settings.timeout, self.settings.max_retries, concurrency, headers, found)
+        call_settings = CallSettings(
+            self.settings.timeout, self.settings.max_retries, concurrency, headers, found
+        )
         with CallProgress(title, total, total - len(missing)) as progress:
             keep = Keeper(self.store, self.budget, price, progress)
 
             def singly(requests: Sequence[Request], ahead: int) -> dict[str, CallFailed]:
-                asking = Asking(
-                    requests, self.store, self.budget, keep, price, wire,
+                asking = Attempts(
+                    requests, self.store, self.budget, keep, price, call_settings,
                     requests_per_minute=(limits and limits.requests_per_minute)
                     or self.settings.requests_per_minute,
                     tokens_per_minute=(limits and limits.tokens_per_minute)
@@ -245,7 +247,7 @@ class Calls:
                 return failed
 
             if backend.in_process:
-                return self._in_process(missing, backend.connect(wire), keep)
+                return self._in_process(missing, backend.connect(call_settings), keep)
             if not (self.settings.batch and "batch" in backend.can(name)):
                 return singly(missing, ahead)
             journal = Journal(self.store.folder / "batches" / f"{provider}.jsonl")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from cje.models.providers.batch_wires import Look
+from cje.models.providers.batch_apis import Look
 from cje.models.runner.progress import duration
 
 

@@ -1,4 +1,4 @@
-"""What the providers over a wire share: a deadline for each attempt, SDK errors in words, no keys.
+"""What the providers over HTTP share: a deadline for each attempt, SDK errors in words, no keys.
 
 The OpenAI and the Anthropic SDK retry what a network or a busy server does, and name their errors
 alike; nothing here imports either.
@@ -15,7 +15,7 @@ import httpx2
 
 from cje.data.endings import FILTER_CODES
 from cje.errors import CJEError
-from cje.models.provider import Wire
+from cje.models.provider import CallSettings
 from cje.models.requests import CallFailed, Reply
 
 SHORTEST_KEY = 8  # characters; what is shorter is no secret, and may be part of any text
@@ -179,19 +179,23 @@ class _Deadline:
             return httpx2.Response(408, headers=marks, request=request)
 
 
-def http_client(default: type[httpx2.AsyncClient], wire: Wire) -> httpx2.AsyncClient:
+def http_client(
+    default: type[httpx2.AsyncClient], call_settings: CallSettings
+) -> httpx2.AsyncClient:
     """A client for an SDK's `http_client=`, made from its DefaultAsyncHttpxClient: whole attempts
-    end after `wire.timeout` seconds, and there are connections for `wire.concurrency` calls."""
-    made = type("DeadlineClient", (_Deadline, default), {"deadline": wire.timeout})
+    end after `call_settings.timeout` seconds, and there are connections for
+    `call_settings.concurrency` calls."""
+    made = type("DeadlineClient", (_Deadline, default), {"deadline": call_settings.timeout})
     limits = httpx2.Limits(
-        max_connections=wire.concurrency, max_keepalive_connections=wire.concurrency
+        max_connections=call_settings.concurrency,
+        max_keepalive_connections=call_settings.concurrency,
     )
-    return made(timeout=time_outs(wire), limits=limits)
+    return made(timeout=time_outs(call_settings), limits=limits)
 
 
-def time_outs(wire: Wire) -> httpx2.Timeout:
+def time_outs(call_settings: CallSettings) -> httpx2.Timeout:
     """For an SDK's `timeout=`: to find the server; the whole attempt has its own deadline."""
-    return httpx2.Timeout(None, connect=min(wire.timeout / 2, CONNECT_SECONDS))
+    return httpx2.Timeout(None, connect=min(call_settings.timeout / 2, CONNECT_SECONDS))
 
 
 async def outcome(call: Awaitable[T], errors: type[Exception]) -> T:

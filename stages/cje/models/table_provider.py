@@ -23,7 +23,7 @@ from cje.models.exactness import Exactness
 from cje.models.names import full_name, split_model
 from cje.models.provider import Backend, Judging, Provider, Role
 from cje.models.requests import CallFailed, Reply, Request, Requests
-from cje.models.runner.asking import TRIALS
+from cje.models.runner.attempts import TRIALS
 from cje.models.runner.calls import Calls, Outcome
 from cje.settings import Policy, show_value
 from cje.vocabulary import LogprobKind
@@ -53,7 +53,7 @@ SCORE_COLUMNS = ("token_logprobs", "sequence_logp", "logprob_kind")
 Verdict = tuple[float | None, str | None]  # the score, or why there is none
 
 
-class AskedProvider(Provider):
+class TableProvider(Provider):
     """The provider of one backend; `calls` is None where only `can` and `check` are wanted."""
 
     def __init__(self, backend: Backend, calls: Calls | None):

@@ -1,4 +1,4 @@
-"""Asking a model in this process again what a recording holds: does it still say the same?
+"""Attempts a model in this process again what a recording holds: does it still say the same?
 
 Answers are sampled again, and their recorded tokens scored; recorded scores are scored again. On
 another processor the logits are rounded differently, which moves a log-probability in the fifth
@@ -23,7 +23,7 @@ TURNED = 0.05  # of the answers may come out with another token
 
 
 @dataclass(frozen=True)
-class AskedAgain:
+class Verification:
     """`scored` texts whose log-probabilities differ by `largest_gap` nats a token at the most, and
     `answers` of which `same` came out word for word; `problems`, a line each."""
 
@@ -34,7 +34,7 @@ class AskedAgain:
     problems: list[str]
 
 
-def ask_again(path: Path, count: int) -> AskedAgain:
+def ask_again(path: Path, count: int) -> Verification:
     """Ask `count` of the recording's answers and `count` of its scores again, the same each time.
 
     Raises CJEError where none is of a model in this process, and where that is not installed.
@@ -68,7 +68,7 @@ def ask_again(path: Path, count: int) -> AskedAgain:
     turned = len(recorded["answer"]) - same
     if turned > max(1, TURNED * len(recorded["answer"])):
         problems.append(f"{path}: {turned} of {len(recorded['answer'])} answers come out otherwise")
-    return AskedAgain(len(scores), largest, len(recorded["answer"]), same, problems)
+    return Verification(len(scores), largest, len(recorded["answer"]), same, problems)
 
 
 def _scoring(request: Request, reply: Reply) -> Request:

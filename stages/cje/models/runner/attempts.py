@@ -1,4 +1,4 @@
-"""Asking: many calls at once through one connection, each kept as it comes.
+"""Attempts: many calls at once through one connection, each kept as it comes.
 
 A fixed number of workers takes requests one by one as they are made, so that memory does not grow
 with their number. The first request goes alone: a key, a model or a setting that is wrong shows
@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from cje.errors import CJEError
+from cje.models.http import unexpected
 from cje.models.prices import Price
-from cje.models.provider import Backend, Connection, Wire
+from cje.models.provider import Backend, CallSettings, Connection
 from cje.models.requests import CallFailed, Reply, Request
 from cje.models.runner.budget import Budget, BudgetSpent, prompt_bound, worst_cost
 from cje.models.runner.keeping import Keeper
-from cje.models.runner.pace import Pace
+from cje.models.runner.rate_limiter import RateLimiter
 from cje.models.runner.store import ReplyStore
-from cje.models.wire import unexpected
 
 WAIT_SECONDS = 0.2  # before looking again whether another process has its reply
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 8.0  # seconds before a reply of no use is asked for again
@@ -26,7 +26,7 @@ TRIALS = 3  # doubtful failures in a row that a model which never answered gets
 BYTES_PER_TOKEN = 4  # of a prompt, as rate limits count it
 
 
-class Asking:
+class Attempts:
     """One run over the missing requests of a model; `run` returns the failures by key."""
 
     def __init__(
@@ -36,15 +36,16 @@ class Asking:
         budget: Budget,
         keep: Keeper,
         price: Price,
-        wire: Wire,
+        call_settings: CallSettings,
         *,
         requests_per_minute: float | None,
         tokens_per_minute: float | None,
         allowed: int,
     ):
         self.requests, self.store, self.budget, self.keep = requests, store, budget, keep
-        self.price, self.wire, self.allowed = price, wire, allowed
-        self.call_pace, self.token_pace = Pace(requests_per_minute), Pace(tokens_per_minute)
+        self.price, self.call_settings, self.allowed = price, call_settings, allowed
+        self.call_limiter = RateLimiter(requests_per_minute)
+        self.token_limiter = RateLimiter(tokens_per_minute)
         self.failed: dict[str, CallFailed] = {}
         self.elsewhere: list[Request] = []  # what another process is asking
         self.again: list[Request] = []  # what failed in a way that may pass
@@ -58,7 +59,7 @@ class Asking:
 
     async def run(self, backend: Backend) -> dict[str, CallFailed]:
         """Ask everything; failures that may pass are asked once more at the end."""
-        connection = backend.connect(self.wire)
+        connection = backend.connect(self.call_settings)
         try:
             requests = iter(self.requests)
             tried = 0
@@ -89,7 +90,9 @@ class Asking:
     @property
     def over(self) -> bool:
         """Whether no further call is to be made; those in flight are still waited for."""
-        if self.stopped is not None or len(self.failed) > self.allowed + self.wire.concurrency:
+        if self.stopped is not None:
+            return True
+        if len(self.failed) > self.allowed + self.call_settings.concurrency:
             return True
         doubtful = [failure for failure in self.failed.values() if failure.doubtful]
         if not self.succeeded and len(doubtful) >= TRIALS:
@@ -97,7 +100,7 @@ class Asking:
         return any(failure.fatal for failure in self.failed.values())
 
     async def _pool(self, connection: Connection, requests: Iterable[Request]) -> None:
-        queue, workers = iter(requests), range(self.wire.concurrency)
+        queue, workers = iter(requests), range(self.call_settings.concurrency)
         await asyncio.gather(*(self._work(connection, queue) for _ in workers))
 
     async def _work(self, connection: Connection, queue: Iterator[Request]) -> None:
@@ -130,12 +133,12 @@ class Asking:
 
     async def _attempts(self, connection: Connection, request: Request) -> Reply | CallFailed:
         """Replies that make no sense are asked again here; what a network does, by the SDK."""
-        for attempt in range(self.wire.max_retries + 1):
+        for attempt in range(self.call_settings.max_retries + 1):
             if attempt:
                 await asyncio.sleep(min(FIRST_PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE))
-            await self.call_pace.take()
+            await self.call_limiter.take()
             tokens = prompt_bound(request) / BYTES_PER_TOKEN + (request.max_tokens or 0)
-            await self.token_pace.take(tokens)
+            await self.token_limiter.take(tokens)
             outcome = await self._attempt(connection, request)
             if isinstance(outcome, Reply):
                 return outcome

@@ -1,4 +1,4 @@
-"""Teacher forcing over a wire: log-probabilities of a given text, from servers of the OpenAI kind.
+"""Teacher forcing over HTTP: log-probabilities of a given text, from servers of the OpenAI kind.
 
 A way is "how, prompt": how the server tells them (`prompt_logprobs`, as vLLM does, or `echo` with
 `logprobs`), and how the prompt comes to be the one that answers are sampled after: as numbers from

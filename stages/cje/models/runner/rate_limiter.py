@@ -4,7 +4,7 @@ import asyncio
 import time
 
 
-class Pace:
+class RateLimiter:
     """At most `per_minute` units in a minute, spaced so that no burst passes it; None: no limit."""
 
     def __init__(self, per_minute: float | None):

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import httpx2
 
 from cje.models.addresses import OWN
+from cje.models.http import failure, one_line, unexpected
 from cje.models.requests import CallFailed, Reply, Request
-from cje.models.wire import failure, one_line, unexpected
 
 RETRIES = 5  # of the SDKs, at everything but making a batch
 FAULTS = (httpx2.HTTPError, UnicodeEncodeError)  # beside the SDK's own
@@ -51,7 +51,7 @@ class Look:
     made: datetime | None = None
 
 
-class BatchWire(Protocol):
+class BatchApi(Protocol):
     """What batches need of a provider. Raises one of `faults` where a call fails.
 
     most_requests, most_bytes: of one batch. tagged: whether a batch that `find` gives is ours for
@@ -264,11 +264,11 @@ class AnthropicBatches:
         return CallFailed(f"the batch has no reply to it: it is {kind}", again=True)
 
 
-WIRES: dict[str, type[BatchWire]] = {"openai": OpenAIBatches, "anthropic": AnthropicBatches}
+BATCH_APIS: dict[str, type[BatchApi]] = {"openai": OpenAIBatches, "anthropic": AnthropicBatches}
 
 
 class _LineError(Exception):
-    """An error of one request of a batch, as `cje.models.wire.failure` wants it."""
+    """An error of one request of a batch, as `cje.models.http.failure` wants it."""
 
     def __init__(self, status: int, body: Any):
         super().__init__(f"HTTP {status}")

@@ -7,10 +7,10 @@ import pytest
 from cje.cli import main
 from cje.errors import CJEError
 from cje.models.requests import CallFailed, Reply, Request
-from cje.models.runner import reasking
-from cje.models.runner.reasking import TOLERANCE, ask_again
+from cje.models.runner import verification
 from cje.models.runner.recording import write_recording
 from cje.models.runner.store import Record
+from cje.models.runner.verification import TOLERANCE, ask_again
 
 MODEL = "local/stub"
 
@@ -70,7 +70,7 @@ def recording(tmp_path):
 @pytest.fixture
 def backend(monkeypatch):
     found = Stub()
-    monkeypatch.setattr(reasking, "backend_for", lambda model: found)
+    monkeypatch.setattr(verification, "backend_for", lambda model: found)
     return found
 
 
