@@ -1,38 +1,29 @@
 """Label a random part of the logged answers and of every target's fresh ones with the oracle."""
 
-import pandas as pd
-
-from cje.data.tables import LOGGED, check_table, read_table, write_metrics, write_table
-from cje.labelling.people import PeopleLabel, open_labelled, told
+from cje.data.tables import LOGGED, check_table, write_metrics, write_table
+from cje.labelling.people import HumanSource, open_label_source, read_pool
 from cje.labelling.reporting import label_metrics, wait_for_people
-from cje.pipeline.designs import labelling_designs
 from cje.pipeline.stage import DATA, METRICS, run
 from cje.settings import load_settings
 
 
 def main() -> str:
     settings = load_settings()
-    source = open_labelled(settings, "oracle_label")
-    prompts = read_table(DATA / "prompts.parquet", "prompts")
-    logs = read_table(DATA / "logs.parquet", "logs", ["uid", "answer", "action"])
-    draws = read_table(DATA / "draws.parquet", "draws", ["uid", "policy", "draw", "answer"])
-    scores = read_table(DATA / "proxy_scores.parquet", "proxy_scores")
-    designs = labelling_designs(settings, prompts, scores)
-    if isinstance(source, PeopleLabel):
-        designs = told(designs, source.labels, settings, prompts, logs, draws)
-    asked = (prompts, logs, draws, designs)
-    labels = check_table(source.oracle_labels(*asked), "oracle_labels")
+    source = open_label_source(settings, "oracle_label")
+    pool = read_pool(DATA, settings)
+    labels = check_table(source.oracle_labels(pool), "oracle_labels")
     progress, waiting = None, ""
-    if isinstance(source, PeopleLabel):
-        progress = source.progress(*asked)
-        waiting = wait_for_people(source, progress, *asked)
+    if isinstance(source, HumanSource):
+        progress = source.progress(pool)
+        waiting = wait_for_people(source, progress, pool)
     write_table(labels, "oracle_labels", DATA / "oracle_labels.parquet")
     write_table(source.call_table(), "calls", DATA / "oracle_label_calls.parquet")
-    answers = pd.concat([logs.rename(columns={"action": "policy"}).assign(draw=LOGGED), draws])
-    write_metrics(label_metrics(labels, answers, progress), METRICS / "labels.json")
-    logged = int((labels["draw"] == LOGGED).sum())
-    fresh = f"{len(labels) - logged:,} on fresh answers of {draws['policy'].nunique()} policies"
-    return f"Obtained {logged:,} oracle labels on {len(logs):,} logged answers, {fresh}{waiting}"
+    write_metrics(label_metrics(labels, pool.answers, progress), METRICS / "labels.json")
+    logged, policies = int((labels["draw"] == LOGGED).sum()), pool.draws["policy"].nunique()
+    return (
+        f"Obtained {logged:,} oracle labels on {len(pool.logs):,} logged answers, "
+        f"{len(labels) - logged:,} on fresh answers of {policies} policies{waiting}"
+    )
 
 
 if __name__ == "__main__":

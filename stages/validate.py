@@ -7,9 +7,8 @@ import pandas as pd
 
 from cje.data.frames import unit_labels
 from cje.data.tables import read_table, write_csv, write_metrics, write_table
-from cje.labelling.people import PeopleLabel, open_labelled
+from cje.labelling.people import HumanSource, open_label_source, read_pool
 from cje.pipeline.choice import unused_prompts
-from cje.pipeline.designs import labelling_designs
 from cje.pipeline.stage import DATA, METRICS, PLOTS, run
 from cje.results.figures import write_figures
 from cje.results.run import Run
@@ -73,22 +72,15 @@ def unused_labels(labels: pd.DataFrame) -> pd.DataFrame:
 def label_answers(settings: Settings) -> str:
     """Have answers labelled to prompts that no estimate used, write the tables, and say how many
     there were."""
-    prompts = read_table(DATA / "prompts.parquet", "prompts")
-    logs = read_table(DATA / "logs.parquet", "logs", ["uid", "answer", "action"])
-    draws = read_table(DATA / "draws.parquet", "draws", ["uid", "policy", "draw", "answer"])
     used = read_table(DATA / "oracle_labels.parquet", "oracle_labels")
-    source = open_labelled(settings, "validate")
-    scores = read_table(DATA / "proxy_scores.parquet", "proxy_scores")
-    designs = labelling_designs(settings, prompts, scores)
-    labels = source.validation_labels(prompts, logs, draws, used, designs)
+    source, pool = open_label_source(settings, "validate"), read_pool(DATA, settings)
+    labels = source.validation_labels(pool, used)
     write_table(labels, "validation_labels", DATA / "validation_labels.parquet")
     write_table(source.call_table(), "calls", DATA / "validate_calls.parquet")
     counts = labels["policy"].value_counts(sort=False)
     by_policy = ", ".join(f"{policy} {count:,}" for policy, count in counts.items()) or "none"
-    unused = len(unused_prompts(prompts, used))
-    if isinstance(source, PeopleLabel) and (
-        left := source.checks_waiting(prompts, logs, draws, designs)
-    ):
+    unused = len(unused_prompts(pool.prompts, used))
+    if isinstance(source, HumanSource) and (left := source.checks_waiting(pool)):
         by_policy += f"; {left:,} that would check the estimates wait for labels: cje label"
     return f"{unused:,} prompts without a label that an estimate used; labelled here: {by_policy}"
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +27,13 @@ from cje.labelling.agreement import agreement
 from cje.labelling.importing import import_labels
 from cje.labelling.kept import Labels, Mark, being_read, check_scale
 from cje.labelling.page import Page, buttons
-from cje.labelling.people import PeopleLabel, told
+from cje.labelling.people import HumanSource, learned
 from cje.labelling.session import Session
-from cje.labelling.tasks import answer_id, the_list
+from cje.labelling.tasks import answer_id, task_list
 from cje.models.runner.calls import Calls
 from cje.pipeline.cast import cast_of
-from cje.pipeline.designs import labelling_designs
+from cje.pipeline.choice import AnswerPool
+from cje.pipeline.designs import answer_pool
 from cje.pipeline.prompts import load_prompts
 from cje.pipeline.sources import ModelSource
 from cje.settings import parse_settings
@@ -54,14 +56,14 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def world():
-    """Prompts, logs, draws and the design of the simulated world."""
+def world() -> AnswerPool:
+    """The answers of the simulated world."""
     settings = parse_settings(SETTINGS)
     source = ModelSource(settings, Calls(settings, "oracle_label"), cast_of(settings))
     prompts = load_prompts(settings)
     logs, draws = source.logs(prompts), source.draws(prompts)
     scores = source.proxy_scores(prompts, logs, draws)
-    return prompts, logs, draws, labelling_designs(settings, prompts, scores)
+    return answer_pool(settings, prompts, logs, draws, scores)
 
 
 @pytest.fixture(autouse=True)
@@ -70,16 +72,16 @@ def own_folder(tmp_path, monkeypatch):
 
 
 def listed(world, **changes) -> pd.DataFrame:
-    return the_list(parse_settings(SETTINGS | changes), *world)
+    return task_list(parse_settings(SETTINGS | changes), world)
 
 
 def said(name: str, rater: str = "ann", **what) -> Mark:
     return Mark(id=name, uid="u", rater=rater, **(what or {"label": 5.0}))
 
 
-def people(world, **changes) -> PeopleLabel:
+def people(world, **changes) -> HumanSource:
     settings = parse_settings(SETTINGS | changes)
-    return PeopleLabel(
+    return HumanSource(
         ModelSource(settings, Calls(settings, "oracle_label"), cast_of(settings)), settings
     )
 
@@ -90,8 +92,8 @@ def people(world, **changes) -> PeopleLabel:
 def test_the_list_is_blind_by_prompts_and_names_an_answer_once(world):
     rows = listed(world)
     assert rows["id"].is_unique and rows["id"].str.fullmatch("[b-z]{12}").all()
-    places = [list(world[0]["uid"]).index(uid) for uid in rows["uid"]]
-    order = list(world[3].logged.order[:20])
+    places = [list(world.prompts["uid"]).index(uid) for uid in rows["uid"]]
+    order = list(world.designs.logged.order[:20])
     assert list(dict.fromkeys(places)) == order  # the first prompts of the design, one by one
     assert {len(names) for names in rows["policies"]} >= {1}
     assert set().union(*rows["policies"]) == {"base", "clone", "better"}
@@ -219,77 +221,75 @@ def test_kill_minus_nine_loses_no_label_that_was_acknowledged(tmp_path):
 def test_the_labels_so_far_have_the_chances_of_the_prompts_that_were_reached(world):
     rows, source = listed(world), people(world)
     with pytest.raises(StopIteration):
-        next(iter(source.oracle_labels(*world).itertuples()))
+        next(iter(source.oracle_labels(world).itertuples()))
     first = list(dict.fromkeys(rows["uid"]))[:6]
     done = rows[rows["uid"].isin(first)]
     source.labels.add([said(name) for name in done["id"]])
-    found = source.oracle_labels(*world)
+    found = source.oracle_labels(world)
     assert found.groupby("policy")["uid"].nunique().to_dict() == {
         "base": 6, "clone": 6, "better": 6
     }  # fmt: skip
     assert found["oracle_prob"].to_numpy() == pytest.approx(6 / 40)
     source.labels.add([said(done["id"].iloc[-1], skip="?", label=None)])
-    counts = source.progress(*world).loc["base"]
+    counts = source.progress(world).loc["base"]
     assert counts["asked"] == 10 and counts["passed_over"] == 0
     whose = done["policies"].iloc[-1]
-    after = source.oracle_labels(*world).groupby("policy")["oracle_prob"].first()
+    after = source.oracle_labels(world).groupby("policy")["oracle_prob"].first()
     for policy in ("base", "clone", "better"):
         assert after[policy] == pytest.approx((5 if policy in whose else 6) / 40)
-    assert source.progress(*world)["skipped"].to_dict() == {
+    assert source.progress(world)["skipped"].to_dict() == {
         policy: int(policy in whose) for policy in ("base", "clone", "better")
     }
 
 
-def actively(world, **changes) -> tuple[PeopleLabel, tuple]:
-    """People under active sampling, and the tables with the designs by what they have said."""
+def actively(world, **changes) -> tuple[HumanSource, AnswerPool]:
+    """People under active sampling, and the pool with the designs by what they have said."""
     changes = {"sampling": "active", "oracle_fraction": 0.5, "target_labels": 8} | changes
-    prompts, logs, draws, _ = world
+    answers = world.prompts, world.logs, world.draws
     source = people(world, **changes)
-    scores = source.proxy_scores(prompts, logs, draws)
-    designs = labelling_designs(source.settings, prompts, scores)
-    designs = told(designs, source.labels, source.settings, prompts, logs, draws)
-    return source, (prompts, logs, draws, designs)
+    pool = answer_pool(source.settings, *answers, source.source.proxy_scores(*answers))
+    return source, learned(pool, source.labels, source.settings)
 
 
 def test_people_label_the_logs_first_then_the_rest_and_what_is_drawn_stays_drawn(world):
-    prompts, logs, draws, _ = world
+    prompts, draws = world.prompts, world.draws
     echo = draws["policy"].eq("clone") & (draws.groupby("policy").cumcount() % 2 == 0)
-    answers = draws["uid"].map(logs.set_index("uid")["answer"])
-    world = prompts, logs, draws.assign(answer=draws["answer"].mask(echo, answers)), None
-    source, asked = actively(world)
-    logged = the_list(source.settings, *asked)
+    answers = draws["uid"].map(world.logs.set_index("uid")["answer"])
+    world = replace(world, draws=draws.assign(answer=draws["answer"].mask(echo, answers)))
+    source, pool = actively(world)
+    logged = task_list(source.settings, pool)
     assert len(logged) == 20 and all("base" in names for names in logged["policies"])
     given = [said(name, label=float(i % 9)) for i, name in enumerate(logged["id"])]
     source.labels.add(given[:-1])
-    source, asked = actively(world)
-    assert set(the_list(source.settings, *asked)["id"]) == set(logged["id"])
-    assert set(source.oracle_labels(*asked)["policy"]) == {"base"}
+    source, pool = actively(world)
+    assert set(task_list(source.settings, pool)["id"]) == set(logged["id"])
+    assert set(source.oracle_labels(pool)["policy"]) == {"base"}
     source.labels.add(given[-1:])
 
-    source, asked = actively(world)  # the clone's answers that are the base's are labelled by now
-    rows = the_list(source.settings, *asked)
+    source, pool = actively(world)  # the clone's answers that are the base's are labelled by now
+    rows = task_list(source.settings, pool)
     assert list(rows["id"][:20]) == list(logged["id"])
-    found = source.oracle_labels(*asked)
+    found = source.oracle_labels(pool)
     assert set(found["policy"]) == {"base"} and found["oracle_prob"].eq(0.5).all()
-    progress = source.progress(*asked)
+    progress = source.progress(pool)
     assert (progress["passed_over"] == 0).all() and progress.loc["clone", "labelled"] > 0
     own = list(dict.fromkeys(rows["uid"][20:]))
     assert set(own) <= set(logged["uid"])
     source.labels.add([said(name) for name in rows["id"][20:][rows["uid"][20:].isin(own[:5])]])
-    found = source.oracle_labels(*asked)
+    found = source.oracle_labels(pool)
     found = found[found["policy"] == "better"]
     places = pd.Index(prompts["uid"]).get_indexer(found["uid"])
-    last = max(list(asked[3].own.order).index(place) for place in places)
+    last = max(list(pool.designs.own.order).index(place) for place in places)
     assert found["oracle_prob"].to_numpy() == pytest.approx(
-        asked[3].own.probability(last + 1)[places]
+        pool.designs.own.probability(last + 1)[places]
     )
     assert found["oracle_prob"].nunique() > 2
 
     # A label that is corrected, more of a target's or of the base's.
     source.labels.add([said(name, label=9.0) for name in logged["id"][:5]])
     for changes in ({}, {"target_labels": 15}, {"extra_labels": {"base": 6}}):
-        source, asked = actively(world, **changes)
-        more = the_list(source.settings, *asked)
+        source, pool = actively(world, **changes)
+        more = task_list(source.settings, pool)
         assert set(rows["id"]) <= set(more["id"])
         assert (len(more) > len(rows)) == bool(changes)
 
@@ -297,7 +297,7 @@ def test_people_label_the_logs_first_then_the_rest_and_what_is_drawn_stays_drawn
 def test_what_was_passed_over_is_counted(world):
     rows, source = listed(world), people(world)
     source.labels.add([said(name) for name in rows["id"][::2]])
-    counts = source.progress(*world)
+    counts = source.progress(world)
     assert (counts["passed_over"] > 0).all()
     assert (counts["labelled"] + counts["waiting"] == counts["asked"]).all()
 
@@ -307,7 +307,7 @@ def test_two_raters_are_averaged_and_their_noise_bounds_the_judge(world):
     truth = dict(zip(rows["id"], np.linspace(1, 9, len(rows)), strict=True))
     for rater, off in (("ann", 0.5), ("bob", -0.5)):
         source.labels.add([said(name, rater, label=truth[name] + off) for name in rows["id"]])
-    found = source.oracle_labels(*world)
+    found = source.oracle_labels(world)
     assert found["raters"].eq(2).all() and found["ratings"].str.len().eq(2).all()
     rng = np.random.default_rng(1)
     quality = rng.normal(size=4000)

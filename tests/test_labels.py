@@ -8,13 +8,18 @@ from cje.data.frames import KEY, rewarded_frames, scored_frames
 from cje.data.tables import LOGGED, check_table, empty_table, write_table
 from cje.models.runner.calls import Calls
 from cje.pipeline.cast import cast_of
-from cje.pipeline.choice import all_answers, checked_prompts, nested_sample, unused_prompts
-from cje.pipeline.designs import labelling_designs
+from cje.pipeline.choice import (
+    AnswerPool,
+    all_answers,
+    checked_prompts,
+    nested_sample,
+    unused_prompts,
+)
+from cje.pipeline.designs import answer_pool
 from cje.pipeline.forecast import forecast, rule_of_thumb
 from cje.pipeline.prompts import load_prompts
 from cje.pipeline.sources import ModelSource
 from cje.settings import parse_settings
-from cje.stats.sampling import Design
 
 N = 80
 TARGETS = ["clone", "better", "unhelpful"]
@@ -53,20 +58,20 @@ def opened(**changes) -> ModelSource:
     return ModelSource(settings, Calls(settings, "oracle_label"), cast_of(settings))
 
 
-def design(world, source: ModelSource) -> Design:
+def pool(world, source: ModelSource) -> AnswerPool:
     active = source.settings.sampling == "active"
     scores = source.proxy_scores(*world) if active else empty_table("proxy_scores")
-    return labelling_designs(source.settings, world[0], scores)
+    return answer_pool(source.settings, *world, scores)
 
 
 def labels(world, **changes) -> pd.DataFrame:
     source = opened(**changes)
-    return check_table(source.oracle_labels(*world, design(world, source)), "oracle_labels")
+    return check_table(source.oracle_labels(pool(world, source)), "oracle_labels")
 
 
 def checks(world, used: pd.DataFrame, **changes) -> pd.DataFrame:
     source = opened(**changes)
-    found = source.validation_labels(*world, used, design(world, source))
+    found = source.validation_labels(pool(world, source), used)
     return check_table(found, "validation_labels")
 
 
@@ -123,7 +128,7 @@ def test_a_target_under_the_name_of_the_base_has_labels_of_its_own_draws(world):
     source = opened(target_models=["base"])
     prompts, logs, _ = world
     world = prompts, logs, source.draws(prompts)
-    found = source.oracle_labels(*world, design(world, source))
+    found = source.oracle_labels(pool(world, source))
     assert found.groupby("draw").size().to_dict() == {LOGGED: 20, 0: 30}
     check_table(found, "oracle_labels")
 

@@ -6,7 +6,6 @@ import json
 import re
 import threading
 import webbrowser
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ from cje.vocabulary import Intervals
 
 if TYPE_CHECKING:
     from cje.labelling.kept import Labels
-    from cje.pipeline.choice import Designs
+    from cje.pipeline.choice import AnswerPool
 
 PARAMS = Path("params.yaml")
 EXTRA = re.compile(r"^extra_labels:[ \t]*(?:\{[^{}\n]*\})?([ \t]+#.*)?[ \t]*$", re.MULTILINE)
@@ -91,38 +90,6 @@ def check_aim(given: argparse.Namespace) -> None:
             raise CJEError(f"--{name}: goes with --watch; or ask: cje plan --{name} {value:g}")
 
 
-@dataclass(frozen=True)
-class Tables:
-    """What the stages have left: prompts and the answers to them."""
-
-    prompts: pd.DataFrame
-    logs: pd.DataFrame
-    draws: pd.DataFrame
-    designs: "Designs"
-
-    @classmethod
-    def read(cls, settings: Settings) -> "Tables":
-        """The tables of this folder; raises CJEError where a stage has not run."""
-        from cje.data.tables import read_table
-        from cje.labelling.kept import LABELS, Labels
-        from cje.labelling.people import told
-        from cje.pipeline.designs import labelling_designs
-
-        prompts = read_table(DATA / "prompts.parquet", "prompts")
-        logs = read_table(DATA / "logs.parquet", "logs", ["uid", "answer", "action"])
-        draws = read_table(DATA / "draws.parquet", "draws", ["uid", "policy", "draw", "answer"])
-        scores = read_table(DATA / "proxy_scores.parquet", "proxy_scores")
-        designs = labelling_designs(settings, prompts, scores)
-        if settings.asks_people:
-            designs = told(designs, Labels(LABELS), settings, prompts, logs, draws)
-        return cls(prompts, logs, draws, designs)
-
-    @property
-    def asked(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, "Designs"]:
-        """In the order in which the functions that choose take them."""
-        return self.prompts, self.logs, self.draws, self.designs
-
-
 def label_answers(given: argparse.Namespace, console: Console) -> None:
     """Whatever the options say, the page in the end."""
     check_aim(given)
@@ -136,8 +103,9 @@ def label_answers(given: argparse.Namespace, console: Console) -> None:
             f"oracle_model is {settings.oracle_model}, which labels by itself; to label by hand, "
             "set oracle_model: human in params.yaml and run dvc repro (docs/labelling.md)"
         )
-    tables = Tables.read(settings)
-    rows = listed(tables, settings, given.policy)
+    from cje.labelling.people import read_pool
+
+    rows = listed(read_pool(DATA, settings), settings, given.policy)
     if given.file:
         import_file(given, rows, settings, console)
     elif given.list:
@@ -146,21 +114,21 @@ def label_answers(given: argparse.Namespace, console: Console) -> None:
         serve(given, rows, settings, console)
 
 
-def listed(tables: Tables, settings: Settings, policy: str | None) -> pd.DataFrame:
+def listed(pool: "AnswerPool", settings: Settings, policy: str | None) -> pd.DataFrame:
     """The list of answers, those of a policy alone where one is named."""
-    from cje.labelling.tasks import the_list
+    from cje.labelling.tasks import task_list
 
-    rows = the_list(settings, *tables.asked)
+    rows = task_list(settings, pool)
     if policy is None:
         return rows
-    check_policy(policy, tables)
+    check_policy(policy, pool)
     own = [policy in names for names in rows["policies"]]
     return rows[own].reset_index(drop=True)
 
 
-def check_policy(policy: str, tables: Tables) -> None:
+def check_policy(policy: str, pool: "AnswerPool") -> None:
     """Raise CJEError where no answer is the policy's."""
-    known = [tables.logs["action"].iloc[0], *tables.draws["policy"].unique()]
+    known = [pool.logs["action"].iloc[0], *pool.draws["policy"].unique()]
     if policy not in known:
         raise CJEError(f"--policy: {policy!r} has no answers here; there are {', '.join(known)}")
 
@@ -175,19 +143,19 @@ def add_labels(given: argparse.Namespace, settings: Settings, console: Console) 
             "source is files: label more rows of the files (oracle_score), or set oracle_model: "
             "human to label here"
         )
+    from cje.labelling.people import read_pool
     from cje.pipeline.choice import chosen_for_estimates
 
-    tables = Tables.read(settings)
-    check_policy(given.policy, tables)
-    tables = replace(tables, designs=tables.designs.untold)  # as many
-    before = chosen_for_estimates(settings, *tables.asked)
+    pool = read_pool(DATA, settings).provisional  # as many answers as by the designs
+    check_policy(given.policy, pool)
+    before = chosen_for_estimates(settings, pool)
     extra = settings.extra_labels.get(given.policy, 0) + given.add
     more = settings.model_copy(
         update={"extra_labels": settings.extra_labels | {given.policy: extra}}
     )
     counts = [
         int((chosen["policy"] == given.policy).sum())
-        for chosen in (before, chosen_for_estimates(more, *tables.asked))
+        for chosen in (before, chosen_for_estimates(more, pool))
     ]
     if counts[1] - counts[0] < given.add:
         raise CJEError(

@@ -8,88 +8,90 @@ not by chance is counted: skips, and answers that were passed over.
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cje.data.tables import LOGGED
+from cje.data.tables import LOGGED, read_table
 from cje.errors import CJEError
 from cje.labelling.kept import LABELS, Labels, Mark, check_scale, ratings
-from cje.labelling.tasks import for_checks, for_estimates
-from cje.pipeline.choice import Designs, given_labels, label_counts
-from cje.pipeline.sources import Source, open_source
+from cje.labelling.tasks import tasks_for_checks, tasks_for_estimates
+from cje.pipeline.choice import AnswerPool, given_labels, label_counts
+from cje.pipeline.designs import answer_pool
+from cje.pipeline.sources import LabelSource, open_source
 from cje.settings import Settings
 
 ANSWERS = ["uid", "policy", "draw"]
 
 
-def open_labelled(settings: Settings, stage: str) -> Source:
-    """The source that the settings name, with people as its oracle where they say so."""
+def open_label_source(settings: Settings, stage: str) -> LabelSource:
+    """The source of labels that the settings name: people, models or files."""
     source = open_source(settings, stage)
-    return PeopleLabel(source, settings) if settings.asks_people else source
+    return HumanSource(source, settings) if settings.asks_people else source
 
 
-class PeopleLabel:
-    """A source whose labels are those of people."""
+def read_pool(folder: Path, settings: Settings) -> AnswerPool:
+    """The answers that can be labelled, from the tables in `folder`; where people label, with the
+    designs as far as they have been learned from them."""
+    pool = answer_pool(
+        settings,
+        read_table(folder / "prompts.parquet", "prompts"),
+        read_table(folder / "logs.parquet", "logs", ["uid", "answer", "action"]),
+        read_table(folder / "draws.parquet", "draws", ["uid", "policy", "draw", "answer"]),
+        read_table(folder / "proxy_scores.parquet", "proxy_scores"),
+    )
+    return learned(pool, Labels(LABELS), settings) if settings.asks_people else pool
 
-    def __init__(self, source: Source, settings: Settings):
+
+class HumanSource:
+    """A source of labels that people give; `source` is that of the answers."""
+
+    def __init__(self, source: LabelSource, settings: Settings):
         self.source, self.settings = source, settings
         self.labels = Labels(LABELS)
         check_scale(self.labels, settings.oracle_range)
 
-    def __getattr__(self, name: str):
-        return getattr(self.source, name)
-
-    def oracle_labels(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, designs: Designs
-    ) -> pd.DataFrame:
+    def oracle_labels(self, pool: AnswerPool) -> pd.DataFrame:
         """The labels so far of the answers that estimates use."""
-        asked = (prompts, logs, draws, designs)
-        if self.settings.source == "files" and len(self.source.oracle_labels(*asked)):
+        if self.settings.source == "files" and len(self.source.oracle_labels(pool)):
             raise CJEError(
                 "data/inputs: there are oracle labels in the files, and oracle_model is human; "
                 "take them out, or set oracle_model to that which gave them"
             )
-        rows = for_estimates(self.settings, *asked)
-        return given(_by_reach(rows, self.labels, prompts, designs), self.labels)
+        rows = tasks_for_estimates(self.settings, pool)
+        return given(_by_reach(rows, self.labels, pool), self.labels)
 
-    def validation_labels(
-        self,
-        prompts: pd.DataFrame,
-        logs: pd.DataFrame,
-        draws: pd.DataFrame,
-        used: pd.DataFrame,
-        designs: Designs,
-    ) -> pd.DataFrame:
+    def validation_labels(self, pool: AnswerPool, used: pd.DataFrame) -> pd.DataFrame:
         """The labels so far of the answers that check the estimates."""
-        return given(for_checks(self.settings, prompts, logs, draws, designs), self.labels)
+        return given(tasks_for_checks(self.settings, pool), self.labels)
 
-    def progress(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, designs: Designs
-    ) -> pd.DataFrame:
+    def call_table(self) -> pd.DataFrame:
+        """Table calls: empty, for people are not called."""
+        return self.source.call_table()
+
+    def progress(self, pool: AnswerPool) -> pd.DataFrame:
         """How far people are with the answers that estimates use; see `progress`."""
-        return progress(for_estimates(self.settings, prompts, logs, draws, designs), self.labels)
+        return progress(tasks_for_estimates(self.settings, pool), self.labels)
 
-    def checks_waiting(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, designs: Designs
-    ) -> int:
+    def checks_waiting(self, pool: AnswerPool) -> int:
         """How many answers that would check the estimates nobody has labelled or skipped."""
-        rows = for_checks(self.settings, prompts, logs, draws, designs)
+        rows = tasks_for_checks(self.settings, pool)
         return int(progress(rows, self.labels)["waiting"].sum())
 
 
-def _by_reach(
-    rows: pd.DataFrame, labels: Labels, prompts: pd.DataFrame, designs: Designs
-) -> pd.DataFrame:
+def _by_reach(rows: pd.DataFrame, labels: Labels, pool: AnswerPool) -> pd.DataFrame:
     """Of each policy the rows down to the last that people came to, with the chance that their
     prompt had to be among so many of its design."""
     came = rows["place"].where(_came_to(rows, labels))
     reach = came.groupby([rows["policy"], rows["draw"]]).transform("max")
     rows = rows[rows["place"] <= reach]  # none of a policy without a mark, whose reach is NaN
     chance = np.ones(len(rows))
-    places = pd.Index(prompts["uid"]).get_indexer(rows["uid"])
+    places = pd.Index(pool.prompts["uid"]).get_indexer(rows["uid"])
     logged, reach = rows["draw"].to_numpy() == LOGGED, reach[rows.index].to_numpy()
-    for design, own in ((designs.logged, logged), (designs.own, ~logged)):
+    for design, own in ((pool.designs.logged, logged), (pool.designs.own, ~logged)):
+        if design is None:  # still to be learned: none of its answers is on the list
+            continue
         for last in np.unique(reach[own]):
             here = own & (reach == last)
             chance[here] = design.probability(int(last) + 1)[places[here]]
@@ -104,26 +106,19 @@ def _came_to(rows: pd.DataFrame, labels: Labels) -> pd.Series:
     return marked & (~rows["before"] | whole)
 
 
-def told(
-    designs: Designs,
-    labels: Labels,
-    settings: Settings,
-    prompts: pd.DataFrame,
-    logs: pd.DataFrame,
-    draws: pd.DataFrame,
-) -> Designs:
-    """The designs with what people have said of the logs, as soon as they came to all of those that
-    the targets' design is learned of. What they said until then counts: labels that come or change
-    later change no order that people have begun."""
-    if designs.own is not None:
-        return designs
-    count, _ = label_counts(settings, len(prompts))
-    rows = for_estimates(settings, prompts, logs, draws, designs)
+def learned(pool: AnswerPool, labels: Labels, settings: Settings) -> AnswerPool:
+    """The pool with its targets' design learned from the labels on the logs, as soon as people have
+    dealt with all the logged answers that it is learned from. What they said until then counts:
+    labels that come or change later do not change an order that people have begun."""
+    if pool.designs.own is not None:
+        return pool
+    count, _ = label_counts(settings, len(pool.prompts))
+    rows = tasks_for_estimates(settings, pool)
     rows = rows[(rows["draw"] == LOGGED) & (rows["place"] < count)]
     found = first_labels(labels, set(rows["id"]))
     if found is None:
-        return designs
-    return designs.told(rows[["uid"]].assign(oracle_score=rows["id"].map(found)))
+        return pool
+    return pool.with_labels(rows[["uid"]].assign(oracle_score=rows["id"].map(found)))
 
 
 def first_labels(labels: Labels, names: set[str]) -> dict[str, float] | None:

@@ -7,22 +7,15 @@ import pandas as pd
 from cje.errors import Waiting
 from cje.labelling.agreement import agreement
 from cje.labelling.files import waiting, write_lists
-from cje.labelling.people import PeopleLabel
-from cje.labelling.tasks import the_list
-from cje.pipeline.choice import Designs
+from cje.labelling.people import HumanSource
+from cje.labelling.tasks import task_list
+from cje.pipeline.choice import AnswerPool
 
 
-def wait_for_people(
-    source: PeopleLabel,
-    progress: pd.DataFrame,
-    prompts: pd.DataFrame,
-    logs: pd.DataFrame,
-    draws: pd.DataFrame,
-    designs: Designs,
-) -> str:
+def wait_for_people(source: HumanSource, progress: pd.DataFrame, pool: AnswerPool) -> str:
     """Write the list of what waits, and say so, as the end of a sentence; nothing where nothing
     waits. Raises Waiting where there is no label yet."""
-    rows = the_list(source.settings, prompts, logs, draws, designs)
+    rows = task_list(source.settings, pool)
     left = waiting(rows, source.labels)
     if left.empty:
         return ""

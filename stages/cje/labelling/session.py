@@ -37,7 +37,7 @@ class Task:
 
 
 class Session:
-    """The list `rows` (see `tasks.the_list`) and the labels, for several raters at once."""
+    """The list `rows` (see `tasks.task_list`) and the labels, for several raters at once."""
 
     def __init__(self, rows: pd.DataFrame, labels: Labels, settings: Settings):
         self.labels, self.settings = labels, settings

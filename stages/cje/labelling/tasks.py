@@ -9,14 +9,14 @@ others follow when all of them are there.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import pandas as pd
 
 from cje.data.tables import LOGGED
 from cje.pipeline.choice import (
     CHECKS,
-    Designs,
+    AnswerPool,
     chosen_for_estimates,
     chosen_for_validation,
     sample_order,
@@ -40,21 +40,14 @@ def answer_id(prompt: str, answer: str) -> str:
     return "".join(letters)
 
 
-def the_list(
-    settings: Settings,
-    prompts: pd.DataFrame,
-    logs: pd.DataFrame,
-    draws: pd.DataFrame,
-    designs: Designs,
-) -> pd.DataFrame:
+def task_list(settings: Settings, pool: AnswerPool) -> pd.DataFrame:
     """The answers to label, in order, a row an `id`: `uid`, `prompt`, `reference`, `answer`, how
     many `raters` are wanted, and the `policies` that gave it, which no rater sees.
 
     First those that estimates use, in the order of the designs, then those that check them.
     """
-    estimates = for_estimates(settings, prompts, logs, draws, designs)
-    checks = for_checks(settings, prompts, logs, draws, designs)
-    rows = pd.concat([estimates, checks], ignore_index=True)
+    parts = [tasks_for_estimates(settings, pool), tasks_for_checks(settings, pool)]
+    rows = pd.concat(parts, ignore_index=True)
     policies = rows.groupby("id")["policy"].agg(lambda names: tuple(sorted(set(names))))
     rows = rows.drop_duplicates("id", ignore_index=True)
     twice = [_unit(settings.seed, "raters", name) < settings.raters_overlap for name in rows["id"]]
@@ -62,17 +55,11 @@ def the_list(
     return rows.assign(policies=rows["id"].map(policies))[COLUMNS]
 
 
-def for_estimates(
-    settings: Settings,
-    prompts: pd.DataFrame,
-    logs: pd.DataFrame,
-    draws: pd.DataFrame,
-    designs: Designs,
-) -> pd.DataFrame:
+def tasks_for_estimates(settings: Settings, pool: AnswerPool) -> pd.DataFrame:
     """The answers that estimates use, in the order in which they are to be labelled, with `id`,
     `policy`, `draw`, `prompt`, `reference`, `answer`, the `place` of their prompt, and whether they
     were on the list `before`, among the logs that are labelled first."""
-    chosen = chosen_for_estimates(settings, prompts, logs, draws, designs)
+    chosen, prompts, designs = chosen_for_estimates(settings, pool), pool.prompts, pool.designs
     if designs.learn is None or designs.own is None:
         return _in_order(chosen, prompts, designs.logged.order, settings.seed)
     logged = chosen["draw"] == LOGGED
@@ -82,23 +69,17 @@ def for_estimates(
     return pd.concat([first, second], ignore_index=True)
 
 
-def for_checks(
-    settings: Settings,
-    prompts: pd.DataFrame,
-    logs: pd.DataFrame,
-    draws: pd.DataFrame,
-    designs: Designs,
-) -> pd.DataFrame:
+def tasks_for_checks(settings: Settings, pool: AnswerPool) -> pd.DataFrame:
     """The same of the answers that check the estimates: of prompts that are not chosen for these,
     labelled or not."""
-    used = chosen_for_estimates(settings, prompts, logs, draws, designs.untold)
-    chosen = chosen_for_validation(settings, prompts, logs, draws, used, designs)
-    order = sample_order(prompts["uid"], settings.seed, CHECKS)
-    return _in_order(chosen, prompts, order, settings.seed)
+    used = chosen_for_estimates(settings, pool.provisional)
+    chosen = chosen_for_validation(settings, pool, used)
+    order = sample_order(pool.prompts["uid"], settings.seed, CHECKS)
+    return _in_order(chosen, pool.prompts, order, settings.seed)
 
 
 def _in_order(
-    chosen: pd.DataFrame, prompts: pd.DataFrame, order: Sequence[int], seed: int
+    chosen: pd.DataFrame, prompts: pd.DataFrame, order: Iterable[int], seed: int
 ) -> pd.DataFrame:
     """The chosen answers that are there, by the order of their prompts, and by chance within."""
     chosen = chosen[chosen["answer"].notna()]

@@ -28,26 +28,52 @@ class Design(Protocol):
 
 @dataclass(frozen=True)
 class Designs:
-    """`logged`: which prompts are labelled in the logs; `own`: and for the targets, of these first.
-    None while it is still to be learned of the labels on the logs; then `learn` makes it of these,
-    by uid."""
+    """`logged`: the design by which prompts are labelled in the logs; `own`: that for the targets'
+    fresh answers. `own` is None until it can be learned from the labels on the logs, which `learn`
+    takes by uid."""
 
     logged: Design
     own: Design | None
     learn: Callable[[pd.Series], Design] | None = None
 
-    def told(self, labels: pd.DataFrame) -> "Designs":
-        """With what the labels on the logs say (rows with `uid` and `oracle_score`)."""
+    def with_labels(self, labels: pd.DataFrame) -> "Designs":
+        """The designs after learning from the labels on the logs (rows with `uid` and
+        `oracle_score`)."""
         if self.learn is None:
             return self
         known = labels.drop_duplicates("uid").set_index("uid")["oracle_score"]
         return replace(self, own=self.learn(known))
 
     @property
-    def untold(self) -> "Designs":
-        """Before anything is learned: as many prompts, and of all policies together the same
-        ones."""
+    def provisional(self) -> "Designs":
+        """The designs before learning: the same number of prompts, the same for all policies."""
         return Designs(self.logged, self.logged)
+
+
+@dataclass(frozen=True)
+class AnswerPool:
+    """The answers that can be labelled: `prompts` and `logs` (a row each per prompt), the fresh
+    `draws` of the targets, and the `designs` that say which of them are labelled, and with what
+    probability. `cje.pipeline.designs.answer_pool` makes one."""
+
+    prompts: pd.DataFrame
+    logs: pd.DataFrame
+    draws: pd.DataFrame
+    designs: Designs
+
+    @property
+    def answers(self) -> pd.DataFrame:
+        """All answers in one frame; see `all_answers`."""
+        return all_answers(self.logs, self.draws)
+
+    def with_labels(self, labels: pd.DataFrame) -> "AnswerPool":
+        """The pool whose designs have learned from the labels on the logs."""
+        return replace(self, designs=self.designs.with_labels(labels))
+
+    @property
+    def provisional(self) -> "AnswerPool":
+        """The pool with its provisional designs."""
+        return replace(self, designs=self.designs.provisional)
 
 
 def all_answers(logs: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
@@ -56,13 +82,7 @@ def all_answers(logs: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([logged[ANSWER_KEY], draws[ANSWER_KEY]], ignore_index=True)
 
 
-def chosen_for_estimates(
-    settings: Settings,
-    prompts: pd.DataFrame,
-    logs: pd.DataFrame,
-    draws: pd.DataFrame,
-    designs: Designs,
-) -> pd.DataFrame:
+def chosen_for_estimates(settings: Settings, pool: AnswerPool) -> pd.DataFrame:
     """The logged answers to `oracle_fraction` of the prompts, at least one, and every target's
     first draws for `target_labels` of them, to be labelled; of a policy in `extra_labels` so many
     more.
@@ -70,8 +90,8 @@ def chosen_for_estimates(
     The targets share their prompts, which are among those of the logs as far as there are so many,
     and the fewer are among the more. Of targets whose design is still to be learned none is chosen.
     """
-    answers = all_answers(logs, draws)
-    logged, own = label_counts(settings, len(prompts))
+    answers, designs = pool.answers, pool.designs
+    logged, own = label_counts(settings, len(pool.prompts))
     chosen = []
     for draw, count, design in ((LOGGED, logged, designs.logged), (0, own, designs.own)):
         if design is None:
@@ -79,7 +99,7 @@ def chosen_for_estimates(
         rows = answers[answers["draw"] == draw]
         for extra, policies in _by_extra(rows["policy"].unique(), settings):
             mask, chance = design.chosen(count + extra), design.probability(count + extra)
-            chosen.append(_chosen(rows[rows["policy"].isin(policies)], prompts, mask, chance))
+            chosen.append(_chosen(rows[rows["policy"].isin(policies)], pool.prompts, mask, chance))
     return pd.concat(chosen, ignore_index=True)
 
 
@@ -96,17 +116,11 @@ def _by_extra(policies: Iterable[str], settings: Settings) -> list[tuple[int, li
     return sorted(found.items())
 
 
-def chosen_for_validation(
-    settings: Settings,
-    prompts: pd.DataFrame,
-    logs: pd.DataFrame,
-    draws: pd.DataFrame,
-    used: pd.DataFrame,
-    designs: Designs,
-) -> pd.DataFrame:
+def chosen_for_validation(settings: Settings, pool: AnswerPool, used: pd.DataFrame) -> pd.DataFrame:
     """The logged answers and every target's first draws for `oracle_samples` of the prompts without
     a row in `used`, the same for all policies; all such prompts where they are fewer. The chance of
     a prompt is that of being left over, times that of being chosen then."""
+    prompts, logs, draws = pool.prompts, pool.logs, pool.draws
     uids = unused_prompts(prompts, used)["uid"]
     count = checked_prompts(settings, len(uids))
     mask = np.zeros(len(prompts), dtype=bool)
@@ -114,10 +128,10 @@ def chosen_for_validation(
     logged, own = label_counts(settings, len(prompts))
     most = max(settings.extra_labels.get(p, 0) + own for p in draws["policy"].unique())
     most = max(most, *(logged + settings.extra_labels.get(p, 0) for p in logs["action"].unique()))
-    left = 1 - designs.logged.probability(most)
+    left = 1 - pool.designs.logged.probability(most)
     # Those whose labels could not be had are left over as well.
     chance = left * (mask.sum() / left.sum()) if left.sum() > 0 else np.ones(len(prompts))
-    answers = all_answers(logs, draws)
+    answers = pool.answers
     return _chosen(answers[answers["draw"] <= 0], prompts, mask, np.clip(chance, 1e-9, 1))
 
 

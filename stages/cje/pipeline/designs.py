@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from cje.data.tables import LOGGED
-from cje.pipeline.choice import Designs, label_counts, sample_order
+from cje.pipeline.choice import AnswerPool, Designs, label_counts, sample_order
 from cje.settings import Settings
 from cje.stats.sampling import (
     Design,
@@ -16,11 +16,22 @@ from cje.stats.sampling import (
 from cje.vocabulary import Sampling
 
 
+def answer_pool(
+    settings: Settings,
+    prompts: pd.DataFrame,
+    logs: pd.DataFrame,
+    draws: pd.DataFrame,
+    scores: pd.DataFrame,
+) -> AnswerPool:
+    """The answers that can be labelled, with the designs of `labelling_designs`."""
+    return AnswerPool(prompts, logs, draws, labelling_designs(settings, prompts, scores))
+
+
 def labelling_designs(settings: Settings, prompts: pd.DataFrame, scores: pd.DataFrame) -> Designs:
     """The designs by which the prompts (N rows) are labelled, the targets' the same for all.
 
-    `scores`: table proxy_scores, of which `sampling: active` takes what it expects; it learns the
-    targets' design of the labels on the logs.
+    `scores`: table proxy_scores, from which `sampling: active` predicts residuals; it learns the
+    targets' design from the labels on the logs.
     """
     order = np.array(sample_order(prompts["uid"], settings.seed, "oracle"), dtype=int)
     if settings.sampling is Sampling.UNIFORM:

@@ -21,7 +21,7 @@ from cje.models.retired import retirement_of
 from cje.models.runner.calls import Calls, Outcome
 from cje.pipeline.cast import cast_of, check_cast
 from cje.pipeline.choice import checked_prompts, chosen_for_estimates, chosen_for_validation
-from cje.pipeline.designs import labelling_designs
+from cje.pipeline.designs import answer_pool
 from cje.pipeline.sources import ModelSource
 from cje.settings import Policy, Settings
 
@@ -122,13 +122,13 @@ def forecast(settings: Settings, prompts: pd.DataFrame) -> dict[tuple[str, str],
     if settings.asks_people:
         return calls.expected
     calls.stage = "oracle_label"
-    designs = labelling_designs(settings, prompts, scores)
-    source.oracle_labels(prompts, logs, draws, designs)
-    used = chosen_for_estimates(settings, prompts, logs, draws, designs.untold)
+    pool = answer_pool(settings, prompts, logs, draws, scores)
+    source.oracle_labels(pool)
+    used = chosen_for_estimates(settings, pool.provisional)
     _unworded(calls, prompts, settings.oracle_model, used)
     calls.stage = "validate"
-    source.validation_labels(prompts, logs, draws, used, designs)
-    checked = chosen_for_validation(settings, prompts, logs, draws, used, designs)
+    source.validation_labels(pool, used)
+    checked = chosen_for_validation(settings, pool, used)
     _unworded(calls, prompts, settings.oracle_model, checked)
     return calls.expected
 

@@ -20,7 +20,7 @@ from cje.models.runner.calls import Calls
 from cje.models.table_provider import TableProvider
 from cje.pipeline.cast import Cast, CastJudge, KeptCast
 from cje.pipeline.choice import (
-    Designs,
+    AnswerPool,
     all_answers,
     chosen_for_estimates,
     chosen_for_validation,
@@ -35,31 +35,55 @@ CHECKED_TABLES = (
 )  # fmt: skip
 
 
-class Source(Protocol):
-    """Whoever answers, judges and labels; each method gives the table of its name. Before the first
-    is paid for, `try_targets` raises CJEError where a target gives no answers at all, or a judge
-    that must score given texts cannot."""
+class Recorded(Protocol):
+    """A source that keeps a record of its calls."""
 
-    def try_targets(self, prompts: pd.DataFrame) -> None: ...
-    def logs(self, prompts: pd.DataFrame) -> pd.DataFrame: ...
-    def draws(self, prompts: pd.DataFrame) -> pd.DataFrame: ...
-    def target_logps(self, logs: pd.DataFrame) -> pd.DataFrame: ...
-    def rescored(self, logs: pd.DataFrame) -> pd.DataFrame: ...
+    def call_table(self) -> pd.DataFrame:
+        """Table calls: the calls that the tables of this stage rest on."""
+
+
+class AnswerSource(Recorded, Protocol):
+    """A source of the policies' answers and their log-probabilities."""
+
+    def try_targets(self, prompts: pd.DataFrame) -> None:
+        """Raise CJEError where a target gives no answers at all, or a judge that must score given
+        texts cannot: called before the first answer is paid for."""
+
+    def logs(self, prompts: pd.DataFrame) -> pd.DataFrame:
+        """Table logs: one answer of the base policy to each prompt."""
+
+    def draws(self, prompts: pd.DataFrame) -> pd.DataFrame:
+        """Table draws: fresh answers of each target policy."""
+
+    def target_logps(self, logs: pd.DataFrame) -> pd.DataFrame:
+        """Table target_logps: the log-probability of every logged answer under each target."""
+
+    def rescored(self, logs: pd.DataFrame) -> pd.DataFrame:
+        """Table rescored: some logged answers scored again under the base policy."""
+
+
+class JudgeSource(Recorded, Protocol):
+    """A source of the proxy's scores."""
+
     def proxy_scores(
         self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame
-    ) -> pd.DataFrame: ...
-    def oracle_labels(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, designs: Designs
-    ) -> pd.DataFrame: ...
-    def validation_labels(
-        self,
-        prompts: pd.DataFrame,
-        logs: pd.DataFrame,
-        draws: pd.DataFrame,
-        used: pd.DataFrame,
-        designs: Designs,
-    ) -> pd.DataFrame: ...
-    def call_table(self) -> pd.DataFrame: ...
+    ) -> pd.DataFrame:
+        """Table proxy_scores: the proxy's score of every answer, on [0, 1]."""
+
+
+class LabelSource(Recorded, Protocol):
+    """A source of the oracle's labels."""
+
+    def oracle_labels(self, pool: AnswerPool) -> pd.DataFrame:
+        """Table oracle_labels: the labels that estimates use."""
+
+    def validation_labels(self, pool: AnswerPool, used: pd.DataFrame) -> pd.DataFrame:
+        """Table validation_labels: labels on prompts without one in `used`, the labels that
+        estimates use."""
+
+
+class Source(AnswerSource, JudgeSource, LabelSource, Protocol):
+    """A source of answers, scores and labels."""
 
 
 def open_source(settings: Settings, stage: str) -> Source:
@@ -92,19 +116,10 @@ class FileSource:
     ) -> pd.DataFrame:
         return _checked("proxy_scores")
 
-    def oracle_labels(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, designs: Designs
-    ) -> pd.DataFrame:
+    def oracle_labels(self, pool: AnswerPool) -> pd.DataFrame:
         return _checked("oracle_labels")
 
-    def validation_labels(
-        self,
-        prompts: pd.DataFrame,
-        logs: pd.DataFrame,
-        draws: pd.DataFrame,
-        used: pd.DataFrame,
-        designs: Designs,
-    ) -> pd.DataFrame:
+    def validation_labels(self, pool: AnswerPool, used: pd.DataFrame) -> pd.DataFrame:
         return _checked("validation_labels")
 
     def call_table(self) -> pd.DataFrame:
@@ -186,34 +201,23 @@ class ModelSource:
         reason = scores["reason"].to_numpy()
         return answers[["uid", "policy", "draw"]].assign(judge_raw=unit, reason=reason)
 
-    def oracle_labels(
-        self, prompts: pd.DataFrame, logs: pd.DataFrame, draws: pd.DataFrame, designs: Designs
-    ) -> pd.DataFrame:
+    def oracle_labels(self, pool: AnswerPool) -> pd.DataFrame:
         """The oracle's score of the answers that `chosen_for_estimates` gives, those of the logs
         first where the others are chosen by what they say."""
-        asked = self.settings, prompts, logs, draws
-        chosen = chosen_for_estimates(*asked, designs)
-        labels = self._labels(prompts, chosen)
-        if designs.own is not None:
+        chosen = chosen_for_estimates(self.settings, pool)
+        labels = self._labels(pool.prompts, chosen)
+        if pool.designs.own is not None:
             return labels
-        chosen = chosen_for_estimates(*asked, designs.told(labels))
+        chosen = chosen_for_estimates(self.settings, pool.with_labels(labels))
         own = chosen[chosen["draw"] != LOGGED]
         if own.empty:
             return labels
-        return pd.concat([labels, self._labels(prompts, own)], ignore_index=True)
+        return pd.concat([labels, self._labels(pool.prompts, own)], ignore_index=True)
 
-    def validation_labels(
-        self,
-        prompts: pd.DataFrame,
-        logs: pd.DataFrame,
-        draws: pd.DataFrame,
-        used: pd.DataFrame,
-        designs: Designs,
-    ) -> pd.DataFrame:
+    def validation_labels(self, pool: AnswerPool, used: pd.DataFrame) -> pd.DataFrame:
         """The oracle's score of the answers that `chosen_for_validation` gives; `used`: the labels
         that estimates use."""
-        chosen = chosen_for_validation(self.settings, prompts, logs, draws, used, designs)
-        return self._labels(prompts, chosen)
+        return self._labels(pool.prompts, chosen_for_validation(self.settings, pool, used))
 
     def call_table(self) -> pd.DataFrame:
         """The calls that the tables of this stage rest on."""
