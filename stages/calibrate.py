@@ -9,7 +9,7 @@ from cje.pipeline.stage import DATA, METRICS, PLOTS, run
 from cje.results import plots
 from cje.settings import load_settings
 from cje.stats.checking import check_frames
-from cje.stats.rewards import calibrate
+from cje.stats.rewards import Calibration, calibrate
 
 
 def main() -> str:
@@ -30,7 +30,7 @@ def main() -> str:
     )
 
 
-def draw_curve(result) -> None:
+def draw_curve(result: Calibration) -> None:
     """The figure and its data: the calibrator that all labels fit, over the labels."""
     labelled = result.logs[result.logs["oracle_score"].notna()]
     judge, oracle = (labelled[c].to_numpy() for c in ("judge_raw", "oracle_score"))

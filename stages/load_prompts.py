@@ -7,7 +7,7 @@ from cje.pipeline.parts import read_needs
 from cje.pipeline.prompts import check_prompts, load_prompts
 from cje.pipeline.sources import write_checked
 from cje.pipeline.stage import DATA, METRICS, run
-from cje.settings import load_settings
+from cje.settings import Settings, load_settings
 
 
 def main() -> str:
@@ -26,7 +26,7 @@ def main() -> str:
     return f"Loaded {len(prompts):,} prompts of {settings.prompts}"
 
 
-def from_files(settings) -> str:
+def from_files(settings: Settings) -> str:
     """Read the user's files, with every row checked."""
     from cje.data.readers.inputs import read_inputs
     from cje.pipeline.sources import CHECKED_TABLES

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -125,6 +125,18 @@ def write_metrics(metrics: Mapping[str, object], path: str | PathLike[str]) -> N
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file's object, such as metrics; raises CJEError where it is missing or not JSON."""
+    remedy = "run dvc repro (what was paid for is kept)"
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CJEError(f"{path}: no such file; {remedy}") from None
+    except ValueError as error:
+        raise CJEError(f"{path}: not valid JSON ({error}); {remedy}") from None
+    return found
 
 
 def write_csv(df: pd.DataFrame, path: str | PathLike[str]) -> None:

@@ -7,7 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from cje.results.run import RESULTS, read_json
+from cje.data.tables import read_json
+from cje.results.run import RESULTS
 
 PACKAGES = (
     "cje-pipeline", "dvc", "numpy", "pandas", "pyarrow", "scipy", "openai", "anthropic",

@@ -16,7 +16,7 @@ import pandas as pd
 from ruamel.yaml import YAML
 
 from cje.data.frames import KEY, unit_labels
-from cje.data.tables import LOGGED, read_table
+from cje.data.tables import LOGGED, read_json, read_table
 from cje.errors import CJEError
 from cje.settings import CALL_SETTINGS, Settings, load_settings
 from cje.stats.facts import PolicyDiagnostics
@@ -376,17 +376,6 @@ def brief(value: Any) -> str:
     """A setting's value in few words."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:59] + "\N{HORIZONTAL ELLIPSIS}"
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file's object; raises CJEError where it is missing or no JSON."""
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
-    except FileNotFoundError:
-        raise CJEError(f"{path}: no such file; {RERUN}") from None
-    except ValueError as error:
-        raise CJEError(f"{path}: not valid JSON ({error}); {RERUN}") from None
 
 
 def check_names(names: Iterable[str], known: Iterable[str]) -> None:
