@@ -34,7 +34,7 @@ from cje.judging import Rubric, load_rubric, parse_score, score_schema
 from cje.judging.rubric import FORM
 from cje.models.lookup import provider_for
 from cje.models.names import LIKELIHOOD, split_model
-from cje.models.provider import CallSettings, Judging
+from cje.models.provider import CallSettings, InProcessBackend, Judging
 from cje.models.registry import backend_for
 from cje.models.requests import CallFailed, Reply, Request
 from cje.models.runner.calls import Calls
@@ -244,8 +244,8 @@ def replies(model: str, messages: Iterable[Messages], base_url: str | None) -> l
         raise CJEError(f"{model}: set {', '.join(missing)}")
     schema = score_schema(SCALE)
     requests = [backend.judgement(name, m, schema, base_url) for m in messages]
-    if backend.in_process:
-        found = _told(backend.connect(CallSettings()).ask_many(requests), len(requests))
+    if isinstance(backend, InProcessBackend):
+        found = _told(backend.ask_many(requests), len(requests))
     else:
         found = asyncio.run(_asked(backend, requests))
     return [found[request.key] for request in requests]

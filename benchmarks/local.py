@@ -100,7 +100,7 @@ def bare_sampling(model: LocalModel, contexts: list[list[int]], steps: int) -> i
 
 
 def ask(requests: list[Request]) -> dict[Request, Reply]:
-    return dict(BACKEND.connect(None).ask_many(requests))
+    return dict(BACKEND.ask_many(requests))
 
 
 def sample(model: LocalModel, requests: list[Request]) -> tuple[dict[Request, Reply], Watch]:

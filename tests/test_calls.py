@@ -11,6 +11,7 @@ import pytest
 
 from cje.errors import CJEError
 from cje.models.prices import price_of
+from cje.models.provider import ApiBackend, Backend, InProcessBackend
 from cje.models.requests import CallFailed, Reply, Request, Requests
 from cje.models.runner.budget import worst_cost
 from cje.models.runner.calls import CLAIMED_AT_ONCE, Calls, require_keys
@@ -25,11 +26,8 @@ MODEL = "openai/gpt-4o"
 BASE = {"base_model": MODEL, "target_models": [MODEL], "max_retries": 2}
 
 
-class FakeBackend:
-    """Answers by `behave(request, attempt)`: a Reply, or a CallFailed that is raised."""
-
-    keys = ()
-    in_process = False
+class Fake(Backend):
+    """Answers by `behave(request, attempt)`: a Reply, or a CallFailed."""
 
     def __init__(self, behave=None, seconds: float = 0.0):
         self.behave = behave or (lambda request, attempt: reply())
@@ -38,12 +36,17 @@ class FakeBackend:
         self.now = self.most = 0
         self.connections = self.closed = 0
         self.times: list[float] = []
+        self.notes: list[str] = []
 
-    def can(self, name):
-        return frozenset()
+    def check(self, name, role, policy):
+        raise NotImplementedError
 
-    def ready(self, name):
-        pass
+    def answer(self, policy, prompt):
+        raise NotImplementedError
+
+
+class FakeBackend(Fake, ApiBackend):
+    """A model over a network, of which a CallFailed is raised."""
 
     def connect(self, call_settings):
         self.connections += 1
@@ -65,10 +68,8 @@ class FakeBackend:
         self.closed += 1
 
 
-class FakeLocal(FakeBackend):
+class FakeLocal(Fake, InProcessBackend):
     """A model in this process."""
-
-    in_process = True
 
     def ask_many(self, requests):
         for request in reversed(requests):

@@ -9,7 +9,7 @@ import pytest
 from cje.errors import CJEError
 from cje.models.likelihood import BLAND_PROMPT, LikelihoodJudge
 from cje.models.lookup import provider_for
-from cje.models.provider import Judging
+from cje.models.provider import InProcessBackend, Judging
 from cje.models.requests import CallFailed, Reply, Request
 from cje.models.runner.calls import Calls
 from cje.models.runner.store import ReplyStore
@@ -21,11 +21,8 @@ from loopback import Loopback
 from loopback_replies import Switches
 
 
-class Scorer:
+class Scorer(InProcessBackend):
     """A model in process: a token is a word, likelier where the prompt has it."""
-
-    keys = ()
-    in_process = True
 
     def __init__(self):
         self.asked = 0
@@ -36,17 +33,8 @@ class Scorer:
     def check(self, name, role, policy):
         pass
 
-    def ready(self, name):
-        pass
-
-    def probe(self, policy):
-        return None
-
-    def exactness(self, policy):
-        return None
-
-    def connect(self, call_settings):
-        return self
+    def answer(self, policy, prompt):
+        raise NotImplementedError
 
     def score(self, policy, prompt, scoring):
         return Request("score", policy.model, (("user", prompt),), temperature=policy.temperature)

@@ -53,7 +53,7 @@ def score_requests(of, requests, replies):
 
 def ask(requests):
     """The replies, in the order of the requests."""
-    replies = dict(BACKEND.connect(None).ask_many(requests))
+    replies = dict(BACKEND.ask_many(requests))
     return [replies[request] for request in requests]
 
 

@@ -6,19 +6,17 @@ import pytest
 
 from cje.cli import main
 from cje.errors import CJEError
+from cje.models.provider import InProcessBackend
 from cje.models.requests import CallFailed, Reply, Request
 from cje.models.runner import verification
-from cje.models.runner.recording import write_recording
-from cje.models.runner.store import Record
+from cje.models.runner.recording import Record, write_recording
 from cje.models.runner.verification import TOLERANCE, ask_again
 
 MODEL = "local/stub"
 
 
-class Stub:
+class Stub(InProcessBackend):
     """A model in this process, of fixed replies; `change` alters them."""
-
-    in_process = True
 
     def __init__(self, change=lambda request, reply: reply):
         self.change, self.asked = change, []
@@ -26,8 +24,11 @@ class Stub:
     def ready(self, name: str) -> None:
         assert name == "stub"
 
-    def connect(self, url):
-        return self
+    def check(self, name, role, policy):
+        raise NotImplementedError
+
+    def answer(self, policy, prompt):
+        raise NotImplementedError
 
     def ask_many(self, requests):
         for request in requests:

@@ -183,7 +183,7 @@ def ask_recordings(checked: list[Path], count: int, console: Console) -> list[st
 
 def prune_store(given: argparse.Namespace, console: Console) -> None:
     """Take replies out of the store."""
-    from cje.models.runner.store import Record
+    from cje.models.runner.recording import Record
     from cje.models.runner.upkeep import forget_unusable, prune
 
     used = run_keys() if given.unused else frozenset()

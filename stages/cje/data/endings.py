@@ -6,14 +6,23 @@ enumeration puts before them: `FinishReason.MAX_TOKENS`, `maxTokens` and `max_to
 """
 
 import re
+from typing import Literal
 
-STOP, LENGTH, REFUSAL, TOOL_CALL = FINISH_REASONS = ("stop", "length", "refusal", "tool_call")
-UNFINISHED = "unfinished"  # given up on the way: it is no answer yet, and is asked for once more
+FinishReason = Literal["stop", "length", "refusal", "tool_call"]
+# Unfinished: given up on the way. It is no answer yet, and is asked for once more.
+Meaning = FinishReason | Literal["unfinished"]
 
-MEANINGS = (*FINISH_REASONS, UNFINISHED)
+STOP: FinishReason = "stop"
+LENGTH: FinishReason = "length"
+REFUSAL: FinishReason = "refusal"
+TOOL_CALL: FinishReason = "tool_call"
+UNFINISHED: Literal["unfinished"] = "unfinished"
+
+FINISH_REASONS: tuple[FinishReason, ...] = (STOP, LENGTH, REFUSAL, TOOL_CALL)
+MEANINGS: tuple[Meaning, ...] = (*FINISH_REASONS, UNFINISHED)
 
 # By interface: what its words mean.
-ENDINGS: dict[str, dict[str, str]] = {
+ENDINGS: dict[str, dict[str, Meaning]] = {
     "OpenAI chat, Azure": {
         "stop": STOP,
         "length": LENGTH,
@@ -117,11 +126,11 @@ FILTER_CODES = frozenset(ENDINGS["the code of an error in a reply's place"])
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
-def finish_reason(word: object) -> str | None:
+def finish_reason(word: object) -> FinishReason | None:
     """How an answer ended, one of `FINISH_REASONS`, by the word of any interface; None for a word
     that is not known, and for one of a reply that was given up."""
     means = WORDS.get(plain(word))
-    return None if means == UNFINISHED else means
+    return None if means == "unfinished" else means
 
 
 def is_end(word: object) -> bool:

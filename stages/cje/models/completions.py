@@ -45,8 +45,10 @@ def chat_reply(body: Any, kind: Kind | None = None, *, logprobs: bool = True) ->
     for name in ("reasoning_content", "reasoning"):
         thought = thought or _text(message.get(name))
     refusal, called = _text(message.get("refusal")), bool(message.get("tool_calls"))
-    more = {"refusal": refusal, "thought": thought, "called": called, "logprobs": logprobs}
-    return made_reply(body, choice, text, kind, **more)
+    return made_reply(
+        body, choice, text, kind,
+        refusal=refusal, thought=thought, called=called, logprobs=logprobs,
+    )  # fmt: skip
 
 
 def text_reply(body: Any, kind: Kind | None = None) -> Reply:
@@ -203,9 +205,11 @@ class LogprobsSeen:
 
 def _written(usage: Mapping[str, Any]) -> Any:
     """Completion tokens, thoughts among them: Gemini counts those in the total alone."""
-    asked, told, total = (usage.get(f"{n}_tokens") for n in ("prompt", "completion", "total"))
-    counts = all(type(count) is int for count in (asked, told, total))
-    return max(told, total - asked) if counts and asked >= 0 else told
+    counts: list[Any] = [usage.get(f"{n}_tokens") for n in ("prompt", "completion", "total")]
+    prompt, completion, total = counts
+    if all(type(count) is int for count in counts) and prompt >= 0:
+        return max(completion, total - prompt)
+    return completion
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -226,7 +230,7 @@ def _parts(content: Any) -> tuple[str | None, str | None]:
         value = block.get(kind)
         value = _parts(value)[0] if isinstance(value, list) else value
         found[kind] += [value] if isinstance(value, str) else []
-    return tuple("".join(parts) or None for parts in found.values())
+    return "".join(found["text"]) or None, "".join(found["thinking"]) or None
 
 
 def _text(value: Any) -> str | None:
@@ -257,7 +261,7 @@ def _are_strings(tokens: Any) -> bool:
     return isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)
 
 
-def _token_ids(choice: Mapping[str, Any], count: int, reason: str) -> list[int] | None:
+def _token_ids(choice: Mapping[str, Any], count: int, reason: str | None) -> list[int] | None:
     """The numbers of the tokens, where the server tells them (vLLM's `token_ids`); the end token
     is among them even where it has no log-probability."""
     ids = choice.get("token_ids")

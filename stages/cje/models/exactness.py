@@ -18,7 +18,7 @@ import json
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from cje.data.schemas import VERY_UNLIKELY
 from cje.models.completions import first_choice, mapping
@@ -297,7 +297,7 @@ def _score(rows: list[tuple[bool, float]]) -> float:
     return gap / max(spread, 1.0) if rows else 0.0
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value
 
 
@@ -308,6 +308,10 @@ def exactness_reply(found: Exactness, bodies: list[Any]) -> Reply:
     def spent(name: str) -> int:
         return sum(u[name] for u in usage if isinstance(u.get(name), int))
 
-    model = mapping(bodies[0]).get("model") if bodies else None
-    counts = {name: spent(name) for name in ("prompt_tokens", "completion_tokens")}
-    return Reply(text=found.as_json, finish_reason="stop", model=model, **counts)
+    return Reply(
+        text=found.as_json,
+        finish_reason="stop",
+        model=mapping(bodies[0]).get("model") if bodies else None,
+        prompt_tokens=spent("prompt_tokens"),
+        completion_tokens=spent("completion_tokens"),
+    )

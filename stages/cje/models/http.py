@@ -154,8 +154,8 @@ def one_line(text: str) -> str:
     return line if len(line) <= REASON_LENGTH else line[: REASON_LENGTH - 3] + "..."
 
 
-class _Deadline:
-    """Before an httpx2 client: one attempt, head and body, takes `deadline` seconds at most.
+class _Deadline(httpx2.AsyncClient):
+    """Before an SDK's own client: one attempt, head and body, takes `deadline` seconds at most.
 
     httpx2's own time-outs are per read, so that a body which drips a byte a second never ends. What
     comes too late is status 408 with the header `TOO_LATE`.
@@ -185,7 +185,8 @@ def http_client(
     """A client for an SDK's `http_client=`, made from its DefaultAsyncHttpxClient: whole attempts
     end after `call_settings.timeout` seconds, and there are connections for
     `call_settings.concurrency` calls."""
-    made = type("DeadlineClient", (_Deadline, default), {"deadline": call_settings.timeout})
+    members = {"deadline": call_settings.timeout}
+    made: type[httpx2.AsyncClient] = type("DeadlineClient", (_Deadline, default), members)
     limits = httpx2.Limits(
         max_connections=call_settings.concurrency,
         max_keepalive_connections=call_settings.concurrency,
@@ -293,12 +294,13 @@ def refused_setting(error: Exception) -> str | None:
         return None
     if TOO_LONG.search(f"{facts['code']} {facts['message']}"):  # depends on the prompt's length
         return None
-    if facts["param"] in SETTINGS:
-        return facts["param"]
-    if facts["param"] is not None or "content" in str(facts["code"]):
+    param = facts["param"]
+    if isinstance(param, str) and param in SETTINGS:
+        return param
+    if param is not None or "content" in str(facts["code"]):
         return None
     named = NAMED.search(facts["message"])
-    return named and named.group()
+    return named.group() if named else None
 
 
 def _no_status(error: Exception) -> CallFailed:
@@ -318,9 +320,12 @@ def _no_status(error: Exception) -> CallFailed:
 def _address(error: Exception) -> str:
     """The server that was called, without path and credentials; nothing where it is not known."""
     try:
-        url = error.request.url
-    except (AttributeError, RuntimeError):
+        request = getattr(error, "request", None)
+    except RuntimeError:  # httpx2's way to say that there is none
         return ""
+    if not isinstance(request, httpx2.Request):
+        return ""
+    url = request.url
     port = f":{url.port}" if url.port else ""
     return f" to {url.scheme}://{url.host}{port}, check the address and the network"
 

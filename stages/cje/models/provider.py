@@ -10,13 +10,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import pandas as pd
 
 from cje.errors import CJEError
 from cje.judging import Rubric
-from cje.models.requests import Reply, Request
+from cje.models.requests import Outcome, Reply, Request
 from cje.settings import Policy
 
 Role = Literal["policy", "judge"]
@@ -52,10 +52,17 @@ class Provider(ABC):
         raise CJEError(f"{name} is no set of prompts")
 
     def generate(
-        self, prompts: pd.DataFrame, policy: Policy, *, draw: int, seed: int
+        self,
+        prompts: pd.DataFrame,
+        policy: Policy,
+        *,
+        draw: int,
+        seed: int,
+        accept_cut: bool = False,
     ) -> pd.DataFrame:
         """One answer to each prompt (`uid`, `prompt`), row for row: the columns of table logs
-        but `action`. `draw` tells answers to the same prompt apart."""
+        but `action`. `draw` numbers the answers to the same prompt. Unless answers cut at
+        `max_tokens` are accepted, a policy whose first answers are all cut is asked no more."""
         raise CJEError(f"{policy.model} judges answers, it writes none")
 
     def score(self, answers: pd.DataFrame, policy: Policy, *, author: Policy) -> pd.DataFrame:
@@ -71,6 +78,7 @@ class Provider(ABC):
         raise CJEError(f"{name} writes answers, it judges none")
 
 
+@runtime_checkable
 class Judge(Protocol):
     """A judge that computes its scores."""
 
@@ -98,7 +106,6 @@ class Backend(ABC):
     """A provider by its SDK; what it does not say, it cannot do."""
 
     keys: tuple[str, ...] = ()  # environment variables that must hold a key before a call
-    in_process = False  # whether `connect` gives a Batcher, not a Connection
     # Limits that earlier versions gave a judge; verdicts kept under one are taken as they are.
     judged_before: tuple[int, ...] = ()
 
@@ -148,10 +155,6 @@ class Backend(ABC):
         replies state their kind."""
         return None
 
-    @abstractmethod
-    def connect(self, call_settings: CallSettings) -> "Connection | Batcher":
-        """An open way to ask."""
-
 
 class ApiBackend(Backend):
     """A `Backend` over a network, by an SDK that may be missing."""
@@ -177,6 +180,18 @@ class ApiBackend(Backend):
             words = f"the package {self.package} is missing; `pip install {self.package}`"
             raise CJEError(words) from None
 
+    @abstractmethod
+    def connect(self, call_settings: CallSettings) -> "Connection":
+        """An open connection, which its user closes."""
+
+
+class InProcessBackend(Backend):
+    """A `Backend` whose models run in this process, and answer many requests at once."""
+
+    @abstractmethod
+    def ask_many(self, requests: Sequence[Request]) -> Iterator[tuple[Request, Outcome]]:
+        """Each request with its reply, or with why there is none, in any order, as they come."""
+
 
 def policy_messages(policy: Policy, prompt: str) -> tuple[tuple[str, str], ...]:
     """What a policy is told, (role, content): its system prompt, if it has one, and the prompt."""
@@ -185,17 +200,14 @@ def policy_messages(policy: Policy, prompt: str) -> tuple[tuple[str, str], ...]:
 
 
 class Connection(Protocol):
-    """One SDK client. Used inside one event loop."""
+    """One SDK client. Used inside one event loop. `notes`: what it found out about models and
+    servers, a line each, for the user."""
+
+    notes: list[str]
 
     async def ask(self, request: Request) -> Reply:
         """The reply; raises CallFailed with a reason in words, never a key in them. Retries of
         what a network or a busy server does are the SDK's and are over when this raises."""
 
-    async def close(self) -> None: ...
-
-
-class Batcher(Protocol):
-    """A model that is asked many requests at once, in process."""
-
-    def ask_many(self, requests: Sequence[Request]) -> Iterator[tuple[Request, Reply]]:
-        """Each request with its reply, in any order, as they come."""
+    async def close(self) -> None:
+        """Give back what the client holds."""

@@ -1,17 +1,19 @@
 """Providers and judges by the name before a model's slash: those of the project, and those that
 installed packages add (`cje.plugins`).
 
-An object is a `Backend`, which is asked and whose replies are kept; a `Provider`, which computes
-its answers; or a `Judge`, which computes scores. Each is imported when it is first asked for.
+An object is a `Backend`, whose models are asked and whose replies are kept: an `ApiBackend` over a
+network, or an `InProcessBackend`; a `Provider`, which computes its answers; or a `Judge`, which
+computes scores. Each is imported when it is first wanted.
 """
 
 from importlib.metadata import EntryPoint
-from typing import Any
 
 from cje.errors import CJEError
 from cje.models.names import LIKELIHOOD, split_model
-from cje.models.provider import Backend
+from cje.models.provider import ApiBackend, Backend, InProcessBackend, Judge, Provider
 from cje.plugins import JUDGES, PROVIDERS, load_plugin, plugins
+
+AnyBackend = ApiBackend | InProcessBackend
 
 OWN = {
     PROVIDERS: {
@@ -28,7 +30,7 @@ OWN = {
 }
 
 
-def registered(model: str) -> Any:
+def registered(model: str) -> AnyBackend | Provider | Judge:
     """The object behind a model's provider; raises CJEError where there is none of that name."""
     if (found := _found(model)) is None:
         names = {LIKELIHOOD, *(n for group, own in OWN.items() for n in (*own, *plugins(group)))}
@@ -49,22 +51,31 @@ def is_computed(model: str) -> bool:
     return found is not None and not isinstance(found, Backend)
 
 
-def backend_for(model: str) -> Backend:
+def backend_for(model: str) -> AnyBackend:
     """The backend of a model that is asked."""
     found = registered(model)
-    if not isinstance(found, Backend):
+    if not isinstance(found, AnyBackend):
         raise TypeError(f"{model} is not asked")
     return found
 
 
-def _found(model: str) -> Any:
+def _found(model: str) -> AnyBackend | Provider | Judge | None:
     """The object behind a model's provider, or None. What is installed is looked through only for
     a name that is none of the project's."""
     name, _ = split_model(model)
     for group, own in OWN.items():
         if name in own:
-            return EntryPoint(name, own[name], group).load()
+            return _checked(EntryPoint(name, own[name], group).load(), group, name)
     for group in OWN:
         if name in plugins(group):
-            return load_plugin(group, name)
+            return _checked(load_plugin(group, name), group, name)
     return None
+
+
+def _checked(found: object, group: str, name: str) -> AnyBackend | Provider | Judge:
+    if isinstance(found, AnyBackend | Provider | Judge):
+        return found
+    raise CJEError(
+        f"{group}: {name}: {type(found).__name__} is no ApiBackend, InProcessBackend, Provider or "
+        "Judge (docs/extending.md)"
+    )

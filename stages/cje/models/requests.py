@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, overload
 
-from cje.data.endings import FINISH_REASONS
+from cje.data.endings import FINISH_REASONS, FinishReason
 from cje.data.schemas import LOGP_ROUNDING, LOGPROB_KINDS
 
+T = TypeVar("T")
 Kind = Literal["answer", "judgement", "score"]
 FORMAT = 1  # of the canonical request; another format is another key
 
@@ -62,9 +63,11 @@ class Request:
     @property
     def key(self) -> str:
         """32 hex digits: the 16-byte blake2b of the canonical request."""
-        if self._key is None:
-            object.__setattr__(self, "_key", request_key(self.canonical))
-        return self._key
+        key = self._key
+        if key is None:
+            key = request_key(self.canonical)
+            object.__setattr__(self, "_key", key)
+        return key
 
     @classmethod
     def from_json(cls, text: str) -> "Request":
@@ -77,24 +80,53 @@ class Request:
         """The same request, asked once more."""
         return replace(self, attempt=(self.attempt or 0) + 1)
 
+    def option(self, name: str) -> str | None:
+        """The value of an option; None where it has none of that name."""
+        return dict(self.options or ()).get(name)
+
+    def with_options(self, **more: str) -> "Request":
+        """The request with these options beside its own."""
+        return replace(self, options=tuple(sorted({**dict(self.options or ()), **more}.items())))
+
+    @property
+    def extra_body(self) -> dict[str, Any]:
+        """What the settings add to the body of the call."""
+        body: dict[str, Any] = json.loads(self.option("extra_body") or "{}")
+        return body
+
+
+def required(value: T | None) -> T:
+    """A field that every request of its kind has: the `max_tokens` of an answer, the `schema` of a
+    judgement, the `answer` of a score. Raises ValueError where it is None."""
+    if value is None:
+        raise ValueError("the request lacks a field that one of its kind has")
+    return value
+
 
 ASKED_FIELDS = tuple(f.name for f in fields(Request) if f.init)
 
 
-class Requests(Sequence):
+class Requests(Sequence[Request]):
     """`count` requests, each made from its place by `make` when it is wanted, and never held: many
     of them take no memory."""
 
     def __init__(self, count: int, make: Callable[[int], Request]):
-        self.count, self.make = count, make
+        self._count, self._make = count, make
 
     def __len__(self) -> int:
-        return self.count
+        return self._count
 
-    def __getitem__(self, place: int) -> Request:
-        if not 0 <= place < self.count:
+    @overload
+    def __getitem__(self, place: int) -> Request: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Requests": ...
+    def __getitem__(self, place: int | slice) -> "Request | Requests":
+        if isinstance(place, slice):
+            places = range(self._count)[place]
+            return Requests(len(places), lambda row: self._make(places[row]))
+        if not 0 <= place < self._count:
             raise IndexError(place)
-        return self.make(place)
+        return self._make(place)
 
 
 @dataclass(frozen=True)
@@ -114,7 +146,7 @@ class Reply:
     """
 
     text: str | None = None
-    finish_reason: Literal["stop", "length", "refusal", "tool_call"] | None = None
+    finish_reason: FinishReason | None = None
     tokens: list[str] | None = None
     token_ids: list[int] | None = None
     token_logprobs: list[float] | None = None
@@ -204,6 +236,9 @@ class CallFailed(Exception):
         self.billed = billed
         self.prompt_tokens: int | None = None
         self.completion_tokens: int | None = None
+
+
+Outcome = Reply | CallFailed
 
 
 @contextmanager

@@ -57,7 +57,8 @@ def require_alive(model: str, place: str | None = None) -> None:
 
 @cache
 def _table() -> dict[str, Any]:
-    return YAML(typ="safe").load(TABLE.read_text(encoding="utf-8"))
+    table: dict[str, Any] = YAML(typ="safe").load(TABLE.read_text(encoding="utf-8"))
+    return table
 
 
 @cache

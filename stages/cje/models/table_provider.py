@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import pandas as pd
@@ -21,10 +21,11 @@ from cje.judging import Rubric, load_rubric, parse_score, score_schema
 from cje.models.addresses import address_of
 from cje.models.exactness import Exactness
 from cje.models.names import full_name, split_model
-from cje.models.provider import Backend, Judging, Provider, Role
-from cje.models.requests import CallFailed, Reply, Request, Requests
+from cje.models.provider import InProcessBackend, Judging, Provider, Role
+from cje.models.registry import AnyBackend
+from cje.models.requests import CallFailed, Outcome, Reply, Request, Requests, required
 from cje.models.runner.attempts import TRIALS
-from cje.models.runner.calls import Calls, Outcome
+from cje.models.runner.calls import Calls, Look
 from cje.settings import Policy, show_value
 from cje.vocabulary import LogprobKind
 
@@ -42,23 +43,61 @@ REMEDIES = {
     "empty": "Ask the model by hand what it says to one of the prompts.",
 }
 SPENT = "{setting}, {limit}, were spent before the first word of the {what}; set a larger {setting}"
-ANSWER_COLUMNS = (
-    "answer", "tokens", "token_logprobs", "sequence_logp", "logprob_kind", "finish_reason",
-    "model", "address", "prompt_tokens", "completion_tokens", "token_ids", "reasoning",
-    "finish_reason_given", "reason",
-)  # fmt: skip
 SCORED_COLUMNS = ("prompt", "answer", "tokens", "token_ids", "finish_reason")
-SCORE_COLUMNS = ("token_logprobs", "sequence_logp", "logprob_kind")
 
-Verdict = tuple[float | None, str | None]  # the score, or why there is none
+
+class Verdict(NamedTuple):
+    """A score and the judge's words on it; or None and why there is none."""
+
+    score: float | None
+    reason: str | None
+
+
+class AnswerRow(NamedTuple):
+    """The columns of table logs that a reply fills; without an answer, `reason` alone."""
+
+    answer: str | None = None
+    tokens: list[str] | None = None
+    token_logprobs: np.ndarray | None = None
+    sequence_logp: float | None = None
+    logprob_kind: str | None = None
+    finish_reason: str | None = None
+    model: str | None = None
+    address: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    token_ids: np.ndarray | None = None
+    reasoning: str | None = None
+    finish_reason_given: str | None = None
+    reason: str | None = None
+
+
+class ScoreRow(NamedTuple):
+    """The columns of `Provider.score`: of an answer without a score, as they stand here."""
+
+    token_logprobs: np.ndarray | None = None
+    sequence_logp: float = np.nan
+    logprob_kind: str | None = None
 
 
 class TableProvider(Provider):
     """The provider of one backend; `calls` is None where only `can` and `check` are wanted."""
 
-    def __init__(self, backend: Backend, calls: Calls | None):
-        self.backend, self.calls = backend, calls
+    def __init__(self, backend: AnyBackend, calls: Calls | None):
+        self.backend, self._calls = backend, calls
         self._strings: dict[str, str] = {}  # one object a token: answers share their strings
+
+    @property
+    def in_process(self) -> bool:
+        """Whether its models run in this process."""
+        return isinstance(self.backend, InProcessBackend)
+
+    @property
+    def calls(self) -> Calls:
+        """What makes and keeps the calls; raises RuntimeError where it was given none."""
+        if self._calls is None:
+            raise RuntimeError("this provider was made to be checked, and makes no calls")
+        return self._calls
 
     def can(self, name: str) -> frozenset[str]:
         return self.backend.can(name)
@@ -67,29 +106,40 @@ class TableProvider(Provider):
         self.backend.check(name, role, policy)
 
     def generate(
-        self, prompts: pd.DataFrame, policy: Policy, *, draw: int, seed: int
+        self,
+        prompts: pd.DataFrame,
+        policy: Policy,
+        *,
+        draw: int,
+        seed: int,
+        accept_cut: bool = False,
     ) -> pd.DataFrame:
         requests = self.answer_requests(prompts, policy, draw=draw, seed=seed)
         replayed = all(map(self.calls.store.holds, requests))
-        rows, empty, missing = [], [], Counter()
-        look = {} if self.backend.in_process else {"first": FIRST_ANSWERS}
-        look |= {"look": lambda found: self._no_answers(found, policy)} if look else {}
-        outcomes = self._replies(requests, f"{policy.name}: answers", **look)
-        for place, outcome in enumerate(outcomes):
+        rows: list[AnswerRow] = []
+        empty: list[int] = []
+        missing: Counter[str | None] = Counter()
+
+        def look(found: list[Outcome]) -> str | None:
+            return _no_answers(found, policy, accept_cut)
+
+        first = 0 if self.in_process else FIRST_ANSWERS
+        title = f"{policy.name}: answers"
+        for place, outcome in enumerate(self._replies(requests, title, first, look)):
             rows.append(self._answer_row(outcome, policy))
             if isinstance(outcome, Reply) and outcome.is_empty:
                 empty.append(place)
             elif isinstance(outcome, Reply) and outcome.text is None:
-                missing[rows[-1][-1]] += 1
+                missing[rows[-1].reason] += 1
         again = [requests[place].again() for place in empty]
         title = f"{policy.name}: empty answers, asked once more"
         for place, outcome in zip(empty, self._replies(again, title), strict=True):
             rows[place] = self._answer_row(outcome, policy)
-            missing[rows[place][-1]] += rows[place][0] is None
+            missing[rows[place].reason] += rows[place].answer is None
         for reason, count in missing.items():
             if count:
                 self.calls.say(f"{policy.name}: {count:,} of {len(rows):,} answers: {reason}")
-        frame = _frame(rows, ANSWER_COLUMNS)
+        frame = _frame(rows, AnswerRow._fields)
         told = frame["token_logprobs"].notna()
         if told.any() and (exactness := self.exactness(policy, replayed)) is not None:
             frame["logprob_kind"] = self._kinds(frame["logprob_kind"], told, exactness, policy)
@@ -100,12 +150,11 @@ class TableProvider(Provider):
         self, prompts: pd.DataFrame, policy: Policy, *, draw: int, seed: int
     ) -> Requests:
         """What `generate` asks, row for row."""
-        own = {"model": full_name(policy.model), "seed": seed, "draw": draw}
-        uids, texts = prompts["uid"].array, prompts["prompt"].array
+        model, uids, texts = full_name(policy.model), prompts["uid"].array, prompts["prompt"].array
 
         def make(row: int) -> Request:
-            asked = self.backend.answer(policy, texts[row])
-            return replace(with_body(asked, policy.extra_body), uid=uids[row], **own)
+            request = with_body(self.backend.answer(policy, texts[row]), policy.extra_body)
+            return replace(request, model=model, uid=uids[row], seed=seed, draw=draw)
 
         return Requests(len(prompts), make)
 
@@ -113,7 +162,7 @@ class TableProvider(Provider):
         uids = pd.DataFrame({"uid": answers["uid"].to_numpy()})
         scoring = self.scoring(policy) if len(answers) else "none"
         if scoring == "none":
-            return pd.concat([uids, _frame([_NO_SCORE] * len(uids), SCORE_COLUMNS)], axis=1)
+            return pd.concat([uids, _frame([ScoreRow()] * len(uids), ScoreRow._fields)], axis=1)
         same_tokens = full_name(author.model) == full_name(policy.model)
         rows = [answers[column].array for column in SCORED_COLUMNS]
 
@@ -127,7 +176,7 @@ class TableProvider(Provider):
         for reason, count in reasons.items():
             words = f"{count:,} of {len(outcomes):,} logged answers have no score: {reason}"
             self.calls.say(f"{policy.name}: {words}")
-        frame = _frame(map(_score_row, outcomes), SCORE_COLUMNS)
+        frame = _frame(map(_score_row, outcomes), ScoreRow._fields)
         told = frame["token_logprobs"].notna()
         if told.any() and (exactness := self.exactness(policy, replayed)) is not None:
             kind = exactness.kind(policy.temperature, policy.top_p, scored=True)
@@ -139,15 +188,16 @@ class TableProvider(Provider):
         score_range, rubric = how.score_range, how.rubric or load_rubric("default")
         requests = self._judgements(given, name, score_range, rubric, how.base_url)
         verdicts, unclear = self._verdicts(requests, name, score_range, look=True)
-        again, _ = self._verdicts([requests[place].again() for place in unclear], name, score_range)
+        retried = [requests[place].again() for place in unclear]
+        again, _ = self._verdicts(retried, name, score_range)
         for place, verdict in zip(unclear, again, strict=True):
             verdicts[place] = verdict
-        told = self.calls.asks and len(verdicts) >= LEAST_VERDICTS
-        if told and all(score is None for score, _ in verdicts):
-            raise CJEError(_no_verdicts(name, [why for _, why in verdicts], []))
-        found = iter(verdicts)
-        rows = [next(found) if has else (None, NO_ANSWER) for has in answers["answer"].notna()]
-        return _frame(rows, ("score", "reason"))
+        enough = self.calls.asks and len(verdicts) >= LEAST_VERDICTS
+        if enough and all(verdict.score is None for verdict in verdicts):
+            raise CJEError(_no_verdicts(name, verdicts, []))
+        found, none = iter(verdicts), Verdict(None, NO_ANSWER)
+        rows = [next(found) if has else none for has in answers["answer"].notna()]
+        return _frame(rows, Verdict._fields)
 
     def scoring(self, policy: Policy) -> str | None:
         """How the policy's server scores given texts: "none" where it cannot, None where it needs
@@ -190,7 +240,7 @@ class TableProvider(Provider):
                 raise
             outcome = CallFailed(str(error).splitlines()[0])
         if isinstance(outcome, Reply):
-            found = Exactness.from_json(outcome.text)
+            found = Exactness.from_json(required(outcome.text))
         else:
             found = Exactness("unknown", f"it cannot be asked how it samples: {outcome.reason}")
             self.calls.unasked[probe.key] = found
@@ -222,8 +272,9 @@ class TableProvider(Provider):
         model = full_name(policy.model)
 
         def make(row: int) -> Request:
-            asked = with_body(self.backend.score(policy, prompts[row], scoring), policy.extra_body)
-            return replace(asked, model=model, answer=answers[row])
+            request = self.backend.score(policy, prompts[row], scoring)
+            request = with_body(request, policy.extra_body)
+            return replace(request, model=model, answer=answers[row])
 
         return [
             (None, outcome.reason)
@@ -239,56 +290,58 @@ class TableProvider(Provider):
         fault. Raises CJEError where the model gives none and another prompt would not help."""
         requests, failures = self.answer_requests(prompts, policy, draw=0, seed=seed), []
         for place in range(min(TRIALS, len(requests))):
-            asked = [requests[place]]
-            (outcome,) = self._replies(asked, f"{policy.name}: a first answer", trial=True)
+            title = f"{policy.name}: a first answer"
+            (outcome,) = self._replies([requests[place]], title, trial=True)
             if isinstance(outcome, Reply):
                 return
             failures.append(outcome)
         if len(failures) == TRIALS and all(failure.doubtful for failure in failures):
             raise CJEError(f"{policy.model}: {failures[0].reason}")
 
-    def _replies(self, requests: Sequence[Request], title: str, **how) -> Iterator[Outcome]:
-        return self.calls.replies(requests, self.backend, title, **how)
-
-    def _no_answers(self, outcomes: list[Outcome], policy: Policy) -> str | None:
-        """Why a policy's other answers must not be paid for: none of the first is whole."""
-        replies = [outcome for outcome in outcomes if isinstance(outcome, Reply)]
-        cut_is_fine = self.calls.settings.guard_rails.max_truncated >= 1
-        kinds = Counter(_flaw(reply, cut_is_fine) for reply in replies)
-        if None in kinds or len(replies) < LEAST_ANSWERS:
-            return None
-        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-        return (
-            f"{policy.name}: none of its first {len(replies)} answers is of use: {counts}. "
-            f"{REMEDIES[kinds.most_common(1)[0][0]].format(policy.max_tokens)} "
-            f"No others were asked for; these are kept.{_shown(replies)}"
+    def _replies(
+        self,
+        requests: Sequence[Request],
+        title: str,
+        first: int = 0,
+        look: Look | None = None,
+        trial: bool = False,
+    ) -> Iterator[Outcome]:
+        """As `Calls.replies`; `look` is called where the `first` are some."""
+        look = look if first else None
+        return self.calls.replies(
+            requests, self.backend, title, first=first, look=look, trial=trial
         )
 
-    def _answer_row(self, outcome: Outcome, policy: Policy) -> tuple:
+    def _answer_row(self, outcome: Outcome, policy: Policy) -> AnswerRow:
         if isinstance(outcome, CallFailed):
-            return (*(None,) * (len(ANSWER_COLUMNS) - 1), outcome.reason)
-        logprobs, tokens = outcome.token_logprobs, outcome.tokens
+            return AnswerRow(reason=outcome.reason)
+        logprobs, tokens, ids = outcome.token_logprobs, outcome.tokens, outcome.token_ids
         # Nobody knows what an added body does to the distribution that is sampled.
         kind = outcome.logprob_kind if not policy.extra_body else "raw"
-        return (
-            outcome.text,
-            tokens and [self._shared(token) for token in tokens],
-            None if logprobs is None else np.array(logprobs, dtype=float),
-            None if logprobs is None else float(np.sum(logprobs)),
-            None if logprobs is None else self._shared(kind),
-            self._shared(outcome.finish_reason),
-            self._shared(outcome.model),
-            self._shared(address_of(policy.model, policy.base_url)),
-            outcome.prompt_tokens,
-            outcome.completion_tokens,
-            None if outcome.token_ids is None else np.array(outcome.token_ids, dtype=np.int64),
-            outcome.reasoning,
-            self._shared(outcome.finish_reason_given),
-            outcome.note if outcome.text is not None else why_missing(outcome, policy.max_tokens),
+        given = outcome.text is not None
+        return AnswerRow(
+            answer=outcome.text,
+            tokens=tokens and [self._shared(token) for token in tokens],
+            token_logprobs=None if logprobs is None else np.array(logprobs, dtype=float),
+            sequence_logp=None if logprobs is None else float(np.sum(logprobs)),
+            logprob_kind=None if logprobs is None else self._shared(kind),
+            finish_reason=self._shared(outcome.finish_reason),
+            model=self._shared(outcome.model),
+            address=self._shared(address_of(policy.model, policy.base_url)),
+            prompt_tokens=outcome.prompt_tokens,
+            completion_tokens=outcome.completion_tokens,
+            token_ids=None if ids is None else np.array(ids, dtype=np.int64),
+            reasoning=outcome.reasoning,
+            finish_reason_given=self._shared(outcome.finish_reason_given),
+            reason=outcome.note if given else why_missing(outcome, policy.max_tokens),
         )
 
+    @overload
+    def _shared(self, text: str) -> str: ...
+    @overload
+    def _shared(self, text: None) -> None: ...
     def _shared(self, text: str | None) -> str | None:
-        return self._strings.setdefault(text, text)
+        return None if text is None else self._strings.setdefault(text, text)
 
     def _score_request(
         self,
@@ -297,19 +350,19 @@ class TableProvider(Provider):
         same: bool,
         prompt: str,
         answer: str,
-        tokens,
-        token_ids,
+        tokens: Sequence[str] | None,
+        token_ids: Sequence[int] | None,
         finish_reason: str,
     ) -> Request:
         """The request to score a row of table logs; its token numbers mean something to the same
         model only, and a model in process then needs no strings."""
         numbers = tuple(map(int, token_ids)) if same and token_ids is not None else None
-        told = tokens is not None and not (numbers and self.backend.in_process)
+        spelt = None if tokens is None or (numbers and self.in_process) else tuple(tokens)
         return replace(
             with_body(self.backend.score(policy, prompt, scoring), policy.extra_body),
             model=full_name(policy.model),
             answer=answer,
-            tokens=tuple(tokens) if told else None,
+            tokens=spelt,
             token_ids=numbers,
             ended=finish_reason == "stop",
         )  # fmt: skip
@@ -330,13 +383,13 @@ class TableProvider(Provider):
         def make(row: int) -> Request:
             reference = None if references is None else references[row]
             messages = rubric.messages(prompts[row], texts[row], reference, score_range)
-            asked = self.backend.judgement(name, messages, schema, base_url, room)
-            asked = with_body(asked, self.calls.settings.body(asked.model))
+            request = self.backend.judgement(name, messages, schema, base_url, room)
+            request = with_body(request, self.calls.settings.body(request.model))
             for tokens in self.backend.judged_before if room is None else ():
-                before = replace(asked, max_tokens=tokens)
+                before = replace(request, max_tokens=tokens)
                 if self.calls.store.holds(before):
                     return before
-            return asked
+            return request
 
         return Requests(len(answers), make)
 
@@ -348,7 +401,8 @@ class TableProvider(Provider):
         look: bool = False,
     ) -> tuple[list[Verdict], list[int]]:
         """What each judgement said, and the places of those whose reply holds no score."""
-        verdicts, unclear = [], []
+        verdicts: list[Verdict] = []
+        unclear: list[int] = []
         first = FIRST_VERDICTS.get(self.calls.stage, 10) if look else 0
 
         def dead(outcomes: list[Outcome]) -> str | None:
@@ -356,50 +410,67 @@ class TableProvider(Provider):
                 _verdict(outcome, request, score_range)
                 for outcome, request in zip(outcomes, requests, strict=False)
             ]
-            if len(found) < LEAST_VERDICTS or any(score is not None for score, _ in found):
+            if len(found) < LEAST_VERDICTS or any(v.score is not None for v in found):
                 return None
             replies = [outcome for outcome in outcomes if isinstance(outcome, Reply)]
-            return _no_verdicts(name, [why for _, why in found], replies)
+            return _no_verdicts(name, found, replies)
 
-        how = {"first": first, "look": dead} if look else {}
-        for outcome in self._replies(requests, f"{name}: judgements", **how):
+        for outcome in self._replies(requests, f"{name}: judgements", first, dead):
             place = len(verdicts)
             verdicts.append(_verdict(outcome, requests[place], score_range))
-            if verdicts[-1][0] is None and isinstance(outcome, Reply) and not _is_spent(outcome):
+            unread = verdicts[-1].score is None and isinstance(outcome, Reply)
+            if unread and not _is_spent(outcome):
                 unclear.append(place)
         return verdicts, unclear
 
 
+def _no_answers(outcomes: list[Outcome], policy: Policy, accept_cut: bool) -> str | None:
+    """Why a policy's other answers must not be paid for: none of the first is of use."""
+    replies = [outcome for outcome in outcomes if isinstance(outcome, Reply)]
+    kinds = Counter(_flaw(reply, accept_cut) for reply in replies)
+    usual = kinds.most_common(1)[0][0] if kinds else None
+    if usual is None or None in kinds or len(replies) < LEAST_ANSWERS:
+        return None
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    return (
+        f"{policy.name}: none of its first {len(replies)} answers is of use: {counts}. "
+        f"{REMEDIES[usual].format(policy.max_tokens)} "
+        f"No others were asked for; these are kept.{_shown(replies)}"
+    )
+
+
 def _verdict(outcome: Outcome, request: Request, score_range: tuple[float, float]) -> Verdict:
     if isinstance(outcome, CallFailed):
-        return None, outcome.reason
+        return Verdict(None, outcome.reason)
     if _is_spent(outcome):
         limit = {"setting": "judge_max_tokens", "limit": request.max_tokens}
-        return None, SPENT.format(**limit, what="verdict")
-    return parse_score(outcome.text, score_range)
+        return Verdict(None, SPENT.format(**limit, what="verdict"))
+    return Verdict(*parse_score(outcome.text, score_range))
 
 
-def _is_spent(reply: Reply) -> bool:
+def _is_spent(outcome: Outcome) -> bool:
     """Whether thought took all the room, so that the same question again would fare no better."""
-    return reply.text is None and reply.finish_reason == "length"
+    if isinstance(outcome, CallFailed):
+        return False
+    return outcome.text is None and outcome.finish_reason == "length"
 
 
-def _no_verdicts(name: str, reasons: list[str], replies: list[Reply]) -> str:
+def _no_verdicts(name: str, verdicts: list[Verdict], replies: list[Reply]) -> str:
     """Why a judge is asked no more: nothing that it says can be read."""
-    counted = Counter(reasons).most_common(3)
+    counted = Counter(verdict.reason for verdict in verdicts).most_common(3)
     lines = [f"\n  {count} x {reason}" for reason, count in counted]
     said = f"\nThree of its replies:{_shown(replies)}" if replies else ""
     return (
-        f"{name}: none of its first {len(reasons)} verdicts holds a score; no others were asked "
+        f"{name}: none of its first {len(verdicts)} verdicts holds a score; no others were asked "
         f"for, and these are kept.{''.join(lines)}{said}\nName another judge, or a larger "
         "judge_max_tokens for one that thinks first"
     )
 
 
-def _flaw(reply: Reply, cut_is_fine: bool) -> str | None:
+def _flaw(reply: Reply, accept_cut: bool) -> str | None:
     """What an answer of no use is: cut, refused or empty; None for one of use."""
     if reply.finish_reason == "length":
-        return None if cut_is_fine and reply.text is not None else "cut"
+        return None if accept_cut and reply.text is not None else "cut"
     if reply.finish_reason == "refusal":
         return "refused"
     return "empty" if reply.text is None or not reply.text.strip() else None
@@ -421,28 +492,25 @@ def with_body(request: Request, body: dict[str, Any] | None) -> Request:
     if not body:
         return request
     given = json.dumps(body, sort_keys=True, ensure_ascii=False)
-    options = {**dict(request.options or ()), "extra_body": given}
-    return replace(request, options=tuple(sorted(options.items())))
+    return request.with_options(extra_body=given)
 
 
 def why_missing(reply: Reply, max_tokens: int) -> str:
     """Why a reply holds no answer, and what to do about it."""
     if reply.finish_reason == "length":
         return SPENT.format(setting="max_tokens", limit=max_tokens, what="answer")
-    return {"refusal": SAID_NOTHING, "tool_call": CALLED_A_TOOL}.get(reply.finish_reason, EMPTY)
+    reasons = {"refusal": SAID_NOTHING, "tool_call": CALLED_A_TOOL}
+    return reasons.get(reply.finish_reason or "", EMPTY)
 
 
-_NO_SCORE = (None, np.nan, None)
-
-
-def _score_row(outcome: Outcome) -> tuple:
+def _score_row(outcome: Outcome) -> ScoreRow:
     if isinstance(outcome, CallFailed) or outcome.token_logprobs is None:
-        return _NO_SCORE
+        return ScoreRow()
     logprobs = np.array(outcome.token_logprobs, dtype=float)
-    return logprobs, float(logprobs.sum()), outcome.logprob_kind
+    return ScoreRow(logprobs, float(logprobs.sum()), outcome.logprob_kind)
 
 
-def _frame(rows: Iterable[tuple], columns: tuple[str, ...]) -> pd.DataFrame:
+def _frame(rows: Iterable[tuple[object, ...]], columns: tuple[str, ...]) -> pd.DataFrame:
     """The rows as objects: pandas would read whole numbers beside nulls as floats."""
     values: dict[str, list[Any]] = {column: [] for column in columns}
     for row in rows:

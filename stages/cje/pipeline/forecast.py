@@ -14,11 +14,10 @@ import pandas as pd
 from cje.models.lookup import provider_for
 from cje.models.names import LIKELIHOOD, full_name, split_model
 from cje.models.prices import price_of
-from cje.models.provider import Backend
-from cje.models.registry import is_asked
-from cje.models.requests import CallFailed, Reply, Request
+from cje.models.registry import AnyBackend, is_asked
+from cje.models.requests import CallFailed, Outcome, Reply, Request
 from cje.models.retired import retirement_of
-from cje.models.runner.calls import Calls, Outcome
+from cje.models.runner.calls import Calls
 from cje.pipeline.cast import cast_of, check_cast
 from cje.pipeline.choice import checked_prompts, chosen_for_estimates, chosen_for_validation
 from cje.pipeline.designs import answer_pool
@@ -66,7 +65,7 @@ class Forecast(Calls):
         """A forecast finds nothing out."""
 
     def replies(
-        self, requests: Sequence[Request], backend: Backend, title: str, **how: Any
+        self, requests: Sequence[Request], backend: AnyBackend, title: str, **how: Any
     ) -> Iterator[Outcome]:
         """What is kept of each request; `how` the others would be asked changes no count."""
         for request in requests:

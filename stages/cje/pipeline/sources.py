@@ -144,7 +144,7 @@ class ModelSource:
             scorer.try_out(name, setting, judge.base_url, judge.chat_template)
         for policy in self.cast.targets:
             provider = provider_for(policy.model, self.calls)
-            if isinstance(provider, TableProvider) and not provider.backend.in_process:
+            if isinstance(provider, TableProvider) and not provider.in_process:
                 provider.try_out(prompts, policy, seed=self.settings.seed)
 
     def logs(self, prompts: pd.DataFrame) -> pd.DataFrame:
@@ -225,7 +225,11 @@ class ModelSource:
 
     def _answers(self, prompts: pd.DataFrame, policy: Policy, draw: int) -> pd.DataFrame:
         provider = provider_for(policy.model, self.calls)
-        return provider.generate(prompts, policy, draw=draw, seed=self.settings.seed)
+        return provider.generate(
+            prompts, policy,
+            draw=draw, seed=self.settings.seed,
+            accept_cut=self.settings.thresholds["max_truncated"] >= 1,
+        )  # fmt: skip
 
     def _judge(
         self,

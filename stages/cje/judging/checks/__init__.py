@@ -22,8 +22,8 @@ from cje.judging.checks.text import Answer
 __all__ = ["Check", "check_packages", "counted", "describe", "failed", "parse_checks", "passes",
            "share", "utility", "write_checks"]  # fmt: skip
 
-RULES = ("share", "all", "form")
 Rule = Literal["share", "all", "form"]
+RULES: tuple[Rule, ...] = ("share", "all", "form")
 
 
 def passes(check: Check, answer: str) -> bool:

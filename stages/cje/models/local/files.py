@@ -99,8 +99,7 @@ def _named_path(name: str) -> Path:
     model = NAMED[name]
     path = FOLDER / model.file
     if not path.is_file():
-        path = _packaged_path(name, model) if model.package else _fetched(name, model.repository,
-                                                                          model.file)  # fmt: skip
+        path = _published_path(name, model)
     found = _sha256(path, path.stat().st_mtime_ns)
     if found != model.sha256:
         raise CJEError(
@@ -110,8 +109,11 @@ def _named_path(name: str) -> Path:
     return path
 
 
-def _packaged_path(name: str, model: NamedModel) -> Path:
-    found = importlib.util.find_spec(model.module)
+def _published_path(name: str, model: NamedModel) -> Path:
+    """The file where it is to be had: of the hub's repository, or of an installed package."""
+    if model.repository is not None:
+        return _fetched(name, model.repository, model.file)
+    found = importlib.util.find_spec(model.module) if model.module else None
     for folder in (found and found.submodule_search_locations) or ():
         if (path := Path(folder) / model.file).is_file():
             return path

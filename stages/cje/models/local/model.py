@@ -12,10 +12,10 @@ import functools
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +29,10 @@ LOGITS_BYTES = {"cpu": 2**28, "cuda": 2**31}  # of the logits that a batch compu
 BATCH_ROWS = {"cpu": 32, "cuda": 256}
 BATCH_TOKENS = {"cpu": 2**14, "cuda": 2**17}  # of prompts and answers in a batch that samples
 CHUNK_ROWS = {"cpu": 128, "cuda": 2048}  # rows of logits that are worked on together
+Function = TypeVar("Function", bound=Callable[..., Any])
+# Its type is told here: torch, which need not be installed, is not looked into.
+no_gradients: Callable[[Function], Function] = torch.inference_mode()
+
 SPLIT_CHARACTER = "\ufffd"  # what bytes decode to that are no whole character
 
 
@@ -55,15 +59,15 @@ class LocalModel:
         torch.set_float32_matmul_precision("highest")
         available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2**16
         torch.set_num_threads(threads or min(torch.get_num_threads(), available))
-        folder, options = path, {}
-        if path.is_file():
-            folder, options = path.parent, {"gguf_file": path.name}
-        options["local_files_only"] = True
+        folder = path.parent if path.is_file() else path
+        options = {"gguf_file": path.name} if path.is_file() else {}
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # progress bars
-                self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
+                self.tokenizer = transformers.AutoTokenizer.from_pretrained(
+                    folder, local_files_only=True, **options
+                )
                 model = transformers.AutoModelForCausalLM.from_pretrained(
-                    folder, dtype=torch.float32, **options
+                    folder, dtype=torch.float32, local_files_only=True, **options
                 )
             self.model = model.eval().requires_grad_(False).to(device)
         except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
@@ -99,9 +103,10 @@ class LocalModel:
         """The messages under the chat template, up to where the assistant begins to speak."""
         turns = [{"role": role, "content": content} for role, content in messages]
         try:
-            return self.tokenizer.apply_chat_template(
+            text: str = self.tokenizer.apply_chat_template(
                 turns, add_generation_prompt=True, tokenize=False
             )
+            return text
         except TemplateError as error:
             roles = ", ".join(role for role, _ in messages)
             raise CJEError(
@@ -110,7 +115,8 @@ class LocalModel:
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a text, with none added."""
-        return self.tokenizer(text, add_special_tokens=False).input_ids
+        token_ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
+        return token_ids
 
     def text(self, token_ids: Sequence[int]) -> str:
         """The text of tokens, without special ones."""
@@ -132,15 +138,16 @@ class LocalModel:
         return strings
 
     def _decode(self, token_ids: Sequence[int], skip_special_tokens: bool = False) -> str:
-        return self.tokenizer.decode(
+        text: str = self.tokenizer.decode(
             list(token_ids),
             skip_special_tokens=skip_special_tokens,
             clean_up_tokenization_spaces=False,
         )
+        return text
 
     # logits
 
-    @torch.inference_mode()
+    @no_gradients
     def logits(self, contexts: Sequence[list[int]], answers: Sequence[list[int]]) -> Tensor:
         """Logits (rows, longest answer, vocabulary) of each answer token given all before it.
 
@@ -148,7 +155,7 @@ class LocalModel:
         """
         return self._read(contexts, [answer[:-1] for answer in answers])[0].logits
 
-    @torch.inference_mode()
+    @no_gradients
     def next_logits(self, token_ids: list[int]) -> Tensor:
         """Logits (1, vocabulary) of the token after these, which no batch has a part in."""
         tokens = self._tensor([token_ids])
@@ -156,7 +163,7 @@ class LocalModel:
 
     def _read(
         self, contexts: Sequence[list[int]], answers: Sequence[list[int]], keep_cache: bool = False
-    ):
+    ) -> tuple[Any, Tensor]:
         """The model's output from the last token of each context on, and what it may look at
         (rows, places). What all contexts begin with is read once."""
         shared = min(_beginning(contexts), min(map(len, contexts)) - 1)
@@ -188,7 +195,7 @@ class LocalModel:
 
     # teacher forcing and sampling
 
-    @torch.inference_mode()
+    @no_gradients
     def score(
         self, contexts: Sequence[list[int]], answers: Sequence[list[int]], sampling: Sampling
     ) -> list[list[float]]:
@@ -214,7 +221,7 @@ class LocalModel:
         starts = range(0, len(flat), width)
         return [values[at : at + len(answer)] for at, answer in zip(starts, answers, strict=True)]
 
-    @torch.inference_mode()
+    @no_gradients
     def sample(
         self,
         contexts: Sequence[list[int]],
@@ -314,7 +321,7 @@ class LocalModel:
         return number_from("CJE_LOCAL_BATCH") or BATCH_ROWS[self.device.type]
 
 
-def _packed(order: list[int], fits) -> list[list[int]]:
+def _packed(order: list[int], fits: Callable[[list[int]], bool]) -> list[list[int]]:
     batches: list[list[int]] = []
     for row in order:
         if batches and fits([*batches[-1], row]):

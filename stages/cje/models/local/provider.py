@@ -21,8 +21,8 @@ import numpy as np
 
 from cje.errors import CJEError
 from cje.models.local.files import HUB, NAMED, comes_from_hub, known_names, model_path, needs_gguf
-from cje.models.provider import Backend, CallSettings, Role, policy_messages
-from cje.models.requests import CallFailed, Reply, Request
+from cje.models.provider import InProcessBackend, Role, policy_messages
+from cje.models.requests import CallFailed, Kind, Outcome, Reply, Request, required
 from cje.models.thought import without_thought
 from cje.settings import Policy
 
@@ -45,13 +45,9 @@ DECIMALS = 6  # of log-probabilities, below what rounding in float32 does to the
 MOST_SCORES = 101
 MOST_DIGITS = 8  # tokens of a score, at most
 
-Outcome = Reply | CallFailed
 
-
-class LocalBackend(Backend):
+class LocalBackend(InProcessBackend):
     """See `cje.models.provider.Backend`."""
-
-    in_process = True
 
     def can(self, name: str) -> frozenset[str]:
         return frozenset({"logprobs", "score", "seed", "judge"})
@@ -122,24 +118,11 @@ class LocalBackend(Backend):
             kind="judgement", model=f"{PREFIX}{name}", messages=tuple(messages), schema=schema
         )
 
-    def probe(self, policy: Policy) -> Request | None:
-        return None
-
-    def exactness(self, policy: Policy) -> Request | None:
-        return None
-
-    def connect(self, call_settings: CallSettings) -> "LocalBatcher":
-        return LocalBatcher()
-
-
-class LocalBatcher:
-    """Requests to local models, in batches of like length; see `cje.models.provider.Batcher`."""
-
     def ask_many(self, requests: Sequence[Request]) -> Iterator[tuple[Request, Outcome]]:
-        """Each request with its reply, or with why there is none, as they come."""
+        """In batches of like length; see `cje.models.provider.InProcessBackend`."""
         from cje.models.local.model import load
 
-        groups: dict[tuple, list[Request]] = {}
+        groups: dict[tuple[str, Kind, float | None, float | None], list[Request]] = {}
         for request in requests:
             alike = (request.model, request.kind, request.temperature, request.top_p)
             groups.setdefault(alike, []).append(request)
@@ -155,13 +138,13 @@ def uniforms(request: Request) -> np.ndarray:
     named = json.dumps([*names, request.attempt] if request.attempt else names)
     key = hashlib.blake2b(named.encode(), digest_size=16).digest()
     generator = np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
-    return generator.random(request.max_tokens)
+    return generator.random(required(request.max_tokens))
 
 
 def _answers(model: "LocalModel", requests: list[Request]) -> Iterator[tuple[Request, Outcome]]:
     sampling = _sampling(requests[0])
-    requests, contexts = yield from _fitting(model, requests, lambda request: request.max_tokens)
-    limits = [request.max_tokens for request in requests]
+    requests, contexts = yield from _fitting(model, requests, _limit)
+    limits = [_limit(request) for request in requests]
     for rows in model.sampling_batches([len(context) for context in contexts], limits):
         cuts = [uniforms(requests[row]) for row in rows]
         for answer in model.sample([contexts[row] for row in rows], cuts, sampling):
@@ -178,6 +161,10 @@ def _answers(model: "LocalModel", requests: list[Request]) -> Iterator[tuple[Req
                 completion_tokens=len(ids),
             )
             yield requests[row], without_thought(reply)
+
+
+def _limit(request: Request) -> int:
+    return required(request.max_tokens)
 
 
 def _scores(model: "LocalModel", requests: list[Request]) -> Iterator[tuple[Request, Outcome]]:
@@ -292,7 +279,7 @@ class ScoreTree:
 
 
 def _whole_scores(request: Request) -> range:
-    scale = json.loads(request.schema)["properties"]["score"]
+    scale = json.loads(required(request.schema))["properties"]["score"]
     low, high = scale["minimum"], scale["maximum"]
     if low != int(low) or high != int(high) or not 0 < high - low < MOST_SCORES:
         raise CJEError(
@@ -327,8 +314,8 @@ def _fitting(
 def _given_tokens(model: "LocalModel", request: Request) -> list[int]:
     """The tokens to score: those stored with the answer, or the answer's own; its end token is
     there exactly where it `ended`."""
-    ids = request.token_ids
-    ids = model.encode(request.answer) if ids is None else list(ids)
+    given = request.token_ids
+    ids = model.encode(required(request.answer)) if given is None else list(given)
     has_end = bool(ids) and ids[-1] in model.end_ids
     if request.ended and not has_end:
         return [*ids, model.end_ids[0]]

@@ -103,6 +103,7 @@ class AnthropicConnection:
     def __init__(self, call_settings: CallSettings):
         from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient
 
+        self.notes: list[str] = []
         client = http_client(DefaultAsyncHttpxClient, call_settings)
         self.client = AsyncAnthropic(
             api_key=os.environ.get("ANTHROPIC_API_KEY", "").strip(),
@@ -117,8 +118,8 @@ class AnthropicConnection:
         from anthropic import AnthropicError
 
         body = message_arguments(request)
-        given = dict(request.options or ()).get("extra_body", "{}")
-        more = {name: body.pop(name) for name in (*SAMPLERS, *json.loads(given)) if name in body}
+        by_body = (*SAMPLERS, *request.extra_body)
+        more = {name: body.pop(name) for name in by_body if name in body}
         client = self.client
         if request.base_url is not None:
             client = client.with_options(base_url=server_root(request.base_url))
@@ -161,14 +162,14 @@ def message_arguments(request: Request) -> dict[str, Any]:
     if system:
         body["system"] = system
     body |= {k: v for k in SAMPLERS if (v := getattr(request, k)) not in (None, 1)}
-    effort = dict(request.options or ()).get("reasoning_effort")
+    effort = request.option("reasoning_effort")
     if effort == "none":
         body["thinking"] = {"type": "disabled"}
     elif effort is not None:
         body["output_config"] = {"effort": effort}
     if request.schema is not None:
         body |= _verdict_arguments(name, json.loads(request.schema))
-    return body | json.loads(dict(request.options or ()).get("extra_body", "{}"))
+    return body | request.extra_body
 
 
 def parse_message(request: Request, message: Any) -> Reply:

@@ -6,17 +6,22 @@ by the same functions.
 
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import httpx2
 
 from cje.models.addresses import OWN
 from cje.models.http import failure, one_line, unexpected
-from cje.models.requests import CallFailed, Reply, Request
+from cje.models.requests import CallFailed, Outcome, Reply, Request
+
+if TYPE_CHECKING:
+    from anthropic.types.messages import MessageBatchRequestCounts
+    from anthropic.types.messages.batch_create_params import Request as AnthropicRequest
 
 RETRIES = 5  # of the SDKs, at everything but making a batch
 FAULTS = (httpx2.HTTPError, UnicodeEncodeError)  # beside the SDK's own
@@ -35,8 +40,6 @@ STATUSES = {
     "overloaded_error": 529,
 }
 
-Outcome = Reply | CallFailed
-
 
 @dataclass(frozen=True)
 class Look:
@@ -51,7 +54,7 @@ class Look:
     made: datetime | None = None
 
 
-class BatchApi(Protocol):
+class BatchApi(ABC):
     """What batches need of a provider. Raises one of `faults` where a call fails.
 
     most_requests, most_bytes: of one batch. tagged: whether a batch that `find` gives is ours for
@@ -63,25 +66,41 @@ class BatchApi(Protocol):
     tagged: bool
     faults: tuple[type[Exception], ...]
 
+    @abstractmethod
+    def __init__(self, base_url: str | None, headers: dict[str, str] | None = None):
+        """A client of the provider, or of the server at `base_url`, with the `headers` beside the
+        usual ones."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what the client holds."""
+
+    @abstractmethod
     def body(self, request: Request) -> dict[str, Any]:
         """The request as a single call would send it."""
 
+    @abstractmethod
     def prepare(self, bodies: Mapping[str, dict[str, Any]]) -> Any:
         """What `create` needs for the bodies by custom_id; may be done twice without harm."""
 
+    @abstractmethod
     def newest(self) -> str | None:
         """The newest batch of the account, None where there is none."""
 
+    @abstractmethod
     def create(self, prepared: Any, tag: str) -> str:
         """Make a batch and return its id. It is tried once: a second try could make a second."""
 
+    @abstractmethod
     def find(self, tag: str, count: int, after: str | None, known: Collection[str]) -> list[str]:
         """The batches that may be the one made as `tag` of `count` requests, after the batch
         `after`, and not `known`."""
 
+    @abstractmethod
     def look(self, batch: str) -> Look:
         """How far the batch is."""
 
+    @abstractmethod
     def results(
         self, batch: str, requests: Mapping[str, Request]
     ) -> Iterator[tuple[str, Outcome | None]]:
@@ -89,19 +108,23 @@ class BatchApi(Protocol):
         the id is not one of `requests`."""
 
 
-class OpenAIBatches:
+class OpenAIBatches(BatchApi):
     """Files of lines; a batch holds its tag as metadata."""
 
     most_requests, most_bytes = 50_000, 190_000_000  # 200 MB, less what the lines add
     tagged = True
-    endpoint = "/v1/chat/completions"
+    endpoint: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 
     def __init__(self, base_url: str | None, headers: dict[str, str] | None = None):
         import openai
 
         key = os.environ.get("OPENAI_API_KEY", "").strip()
-        made = {"max_retries": RETRIES, "default_headers": headers}
-        self.client = openai.OpenAI(api_key=key, base_url=base_url or OWN["openai"], **made)
+        self.client = openai.OpenAI(
+            api_key=key,
+            base_url=base_url or OWN["openai"],
+            max_retries=RETRIES,
+            default_headers=headers,
+        )
         self.faults = (openai.OpenAIError, *FAULTS)
 
     def close(self) -> None:
@@ -184,7 +207,7 @@ class OpenAIBatches:
         return key, _read(parse_completion, request, body)
 
 
-class AnthropicBatches:
+class AnthropicBatches(BatchApi):
     """Requests in one body; a batch holds nothing of ours but its results' ids."""
 
     most_requests, most_bytes = 100_000, 240_000_000  # 256 MB, less what the body adds
@@ -197,8 +220,9 @@ class AnthropicBatches:
 
         key = os.environ.get("ANTHROPIC_API_KEY", "").strip()
         root = server_root(base_url or OWN["anthropic"])
-        made = {"max_retries": RETRIES, "default_headers": headers}
-        self.client = anthropic.Anthropic(api_key=key, base_url=root, **made)
+        self.client = anthropic.Anthropic(
+            api_key=key, base_url=root, max_retries=RETRIES, default_headers=headers
+        )
         self.faults = (anthropic.AnthropicError, *FAULTS)
 
     def close(self) -> None:
@@ -209,13 +233,14 @@ class AnthropicBatches:
 
         return message_arguments(request)
 
-    def prepare(self, bodies: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
-        return [{"custom_id": key, "params": body} for key, body in bodies.items()]
+    def prepare(self, bodies: Mapping[str, dict[str, Any]]) -> "list[AnthropicRequest]":
+        requests = [{"custom_id": key, "params": body} for key, body in bodies.items()]
+        return cast("list[AnthropicRequest]", requests)
 
     def newest(self) -> str | None:
         return next((batch.id for batch in self.client.messages.batches.list(limit=1)), None)
 
-    def create(self, prepared: Sequence[dict[str, Any]], tag: str) -> str:
+    def create(self, prepared: "Sequence[AnthropicRequest]", tag: str) -> str:
         once = self.client.with_options(max_retries=0)
         return once.messages.batches.create(requests=prepared).id
 
@@ -260,7 +285,7 @@ class AnthropicBatches:
         if kind == "errored":
             body = result.get("error") or {}
             what = (body.get("error") or {}).get("type")
-            return _failed(STATUSES.get(what, 500), body)
+            return _failed(STATUSES.get(str(what), 500), body)
         return CallFailed(f"the batch has no reply to it: it is {kind}", again=True)
 
 
@@ -281,7 +306,7 @@ def _failed(status: int, body: Any) -> CallFailed:
     return failed
 
 
-def _read(parse: Any, request: Request, body: Any) -> Outcome:
+def _read(parse: Callable[[Request, Any], Reply], request: Request, body: Any) -> Outcome:
     try:
         return parse(request, body)
     except CallFailed as failed:
@@ -300,14 +325,15 @@ def _refused(errors: Any) -> CallFailed:
 
 def _parsed(line: str) -> dict[str, Any]:
     try:
-        return json.loads(line)
+        fields: dict[str, Any] = json.loads(line)
     except ValueError:
         raise _torn() from None
+    return fields
 
 
 def _torn() -> httpx2.RemoteProtocolError:
     return httpx2.RemoteProtocolError("a line of the results is torn")
 
 
-def _total(counts: Any) -> int:
+def _total(counts: "MessageBatchRequestCounts") -> int:
     return counts.processing + counts.succeeded + counts.errored + counts.canceled + counts.expired

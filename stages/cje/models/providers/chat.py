@@ -4,10 +4,9 @@ A provider is a `ChatBackend` with a name, a key, an address, and what its model
 what they do not take beside that is found out by the first calls.
 """
 
-import json
 import os
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cje.models import http
 from cje.models.addresses import OWN, request_address
@@ -16,6 +15,9 @@ from cje.models.provider import ApiBackend, CallSettings, policy_messages
 from cje.models.providers.structured import SchemasSeen, json_schema, verdict_turns
 from cje.models.requests import Reply, Request
 from cje.settings import Policy
+
+if TYPE_CHECKING:
+    import openai
 
 REASON_TOKENS = 500  # for a verdict and its reason
 THOUGHT_TOKENS = 8192  # where the model thinks first
@@ -84,7 +86,7 @@ class ChatBackend(ApiBackend):
     def connect(self, call_settings: CallSettings) -> "ChatConnection":
         return ChatConnection(self, call_settings)
 
-    def client(self, base_url: str | None, **made: Any) -> Any:
+    def client(self, base_url: str | None, **made: Any) -> "openai.AsyncOpenAI":
         """The SDK's client for an address."""
         import openai
 
@@ -95,8 +97,7 @@ class ChatBackend(ApiBackend):
     def arguments(self, request: Request, in_prompt: bool = False) -> dict[str, Any]:
         """The keyword arguments of `chat.completions.create`, and the body of a line of a batch;
         with `in_prompt` the schema of a verdict stands in the prompt."""
-        name, options = request.model.partition("/")[2], dict(request.options or ())
-        effort, extra = options.pop("reasoning_effort", None), options.pop("extra_body", "{}")
+        name, effort = request.model.partition("/")[2], request.option("reasoning_effort")
         logprobs = request.kind == "answer" and self.gives_logprobs(name, effort)
         form = None if request.schema is None or in_prompt else json_schema(request.schema)
         wanted = {
@@ -108,7 +109,7 @@ class ChatBackend(ApiBackend):
             "logprobs": True if logprobs else None,
             "response_format": form,
             **self.thought_arguments(effort),
-            **json.loads(extra),
+            **request.extra_body,
         }
         return {key: value for key, value in wanted.items() if value is not None}
 
@@ -152,9 +153,8 @@ class ChatConnection:
         asked = "logprobs" in arguments and not self._logprobs.gives_none(request.model)
         if not asked:
             arguments.pop("logprobs", None)
-        known = set(arguments) & SDK_TAKES
-        body = {name: arguments[name] for name in known}
-        more = {name: value for name, value in arguments.items() if name not in known}
+        body = {name: value for name, value in arguments.items() if name in SDK_TAKES}
+        more = {name: value for name, value in arguments.items() if name not in SDK_TAKES}
         create = self._client(request.base_url).chat.completions.with_raw_response.create
         try:
             raw = await http.outcome(create(**body, extra_body=more or None), self._errors)
@@ -185,7 +185,7 @@ class ChatConnection:
     async def close(self) -> None:
         await self._http.aclose()
 
-    def _client(self, base_url: str | None):
+    def _client(self, base_url: str | None) -> "openai.AsyncOpenAI":
         if base_url not in self._clients:
             self._clients[base_url] = self.backend.client(
                 base_url,

@@ -16,6 +16,7 @@ from cje.errors import CJEError
 from cje.judging.checks import (
     RULES,
     Check,
+    Rule,
     check_packages,
     counted,
     describe,
@@ -33,9 +34,7 @@ class ChecksJudge:
     """See `cje.models.provider.Judge`."""
 
     def check(self, name: str) -> None:
-        if name not in RULES:
-            known = ", ".join(f"checks/{rule}" for rule in RULES)
-            raise CJEError(f"checks/{name}: there is no such judge; there are {known}")
+        _rule(name)
 
     def judge(self, answers: pd.DataFrame, name: str, how: Judging) -> pd.DataFrame:
         """As `Judge.judge`; `answers` has `checks`, too, JSON text or null. The reason of a
@@ -44,26 +43,21 @@ class ChecksJudge:
         Raises CJEError for a judge that does not exist, where the column is missing, and for
         malformed checks, with the row's `uid` where there is one.
         """
-        self.check(name)
+        rule = _rule(name)
         low, high = how.score_range
         parsed = _parse(answers)
         scores, reasons = [], []
         for text, answer in zip(_texts(answers, "checks"), _texts(answers, "answer"), strict=True):
-            if text is None:
-                reason = NO_CHECKS
-            elif not counted(parsed[text], name):
-                reason = NO_FORM_CHECKS
-            else:
-                reason = NO_ANSWER if answer is None else None
-            if reason:
-                scores.append(float("nan"))
-            else:
-                checks = counted(parsed[text], name)
+            checks = [] if text is None else counted(parsed[text], rule)
+            if checks and answer is not None:
                 missed = failed(checks, answer)
-                unit = share(len(checks) - len(missed), len(checks), name)
+                unit = share(len(checks) - len(missed), len(checks), rule)
                 scores.append(low + (high - low) * unit)
-                reason = _reason(missed, len(checks))
-            reasons.append(reason)
+                reasons.append(_reason(missed, len(checks)))
+            else:
+                scores.append(float("nan"))
+                why = NO_CHECKS if text is None else NO_ANSWER if checks else NO_FORM_CHECKS
+                reasons.append(why)
         frame = pd.DataFrame({"score": pd.Series(scores, dtype="float64")})
         return frame.assign(reason=pd.Series(reasons, dtype=object))
 
@@ -81,7 +75,7 @@ def check_prompts(prompts: pd.DataFrame, rules: Collection[str] = ()) -> int:
         raise CJEError(
             "checks/...: no prompt has checks; give the prompts a column 'checks', or another judge"
         )
-    for rule in rules:
+    for rule in map(_rule, rules):
         if not any(counted(checks, rule) for checks in parsed.values()):
             raise CJEError(
                 f"checks/{rule}: no prompt has a check that it looks at; give the prompts such "
@@ -90,6 +84,15 @@ def check_prompts(prompts: pd.DataFrame, rules: Collection[str] = ()) -> int:
     for checks in parsed.values():
         check_packages(checks)
     return sum(text is None for text in _texts(prompts, "checks"))
+
+
+def _rule(name: str) -> Rule:
+    """The rule that a judge's name is; raises CJEError where there is no such judge."""
+    for rule in RULES:
+        if rule == name:
+            return rule
+    known = ", ".join(f"checks/{rule}" for rule in RULES)
+    raise CJEError(f"checks/{name}: there is no such judge; there are {known}")
 
 
 def _reason(missed: list[Check], count: int) -> str:
@@ -101,13 +104,13 @@ def _reason(missed: list[Check], count: int) -> str:
     return f"{some} {fails}: {' '.join(map(describe, missed))}"
 
 
-def _parse(frame: pd.DataFrame) -> dict[str, tuple]:
+def _parse(frame: pd.DataFrame) -> dict[str, tuple[Check, ...]]:
     """The checks by their text, each text parsed once."""
     if "checks" not in frame:
         raise CJEError("checks/...: the prompts have no column 'checks': give them one")
     uids = frame["uid"] if "uid" in frame else range(len(frame))
     kind = "prompt" if "uid" in frame else "row"
-    parsed: dict[str, tuple] = {}
+    parsed: dict[str, tuple[Check, ...]] = {}
     for uid, text in zip(uids, _texts(frame, "checks"), strict=True):
         if text is not None and text not in parsed:
             parsed[text] = parse_checks(text, f"checks of {kind} {uid}")

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from cje.models.completions import first_choice, mapping, support_logprobs
-from cje.models.requests import CallFailed, Reply, Request
+from cje.models.requests import CallFailed, Reply, Request, required
 
 PROBE_PROMPT = "Name a few things that one can see in a garden."
 PROBE_TOKENS = 16
@@ -46,8 +46,11 @@ async def find_way(
     """
     sampled = []
     for draw in range(PROBES):
-        own = {"kind": "answer", "temperature": 1.0, "top_p": 1.0, "max_tokens": PROBE_TOKENS}
-        sampled.append(await ask(replace(request, **own, uid="probe", seed=0, draw=draw)))
+        answer = replace(
+            request, kind="answer", temperature=1.0, top_p=1.0, max_tokens=PROBE_TOKENS,
+            uid="probe", seed=0, draw=draw,
+        )  # fmt: skip
+        sampled.append(await ask(answer))
     found = NONE
     for way in WAYS if any(reply.token_logprobs for reply in sampled) else ():
         if way.endswith("template") and _prompt(request) is None:
@@ -68,11 +71,10 @@ async def _works(request: Request, way: str, sampled: list[Reply], post: Post) -
     """Whether sampled answers are given their own log-probabilities back."""
     gaps: list[float] = []
     for reply in sampled:
-        if not reply.token_logprobs:
+        if not reply.token_logprobs or reply.tokens is None:
             continue
         given = replace(
-            request,
-            options=tuple(sorted({**dict(request.options or ()), "scoring": way}.items())),
+            request.with_options(scoring=way),
             answer=reply.text,
             tokens=tuple(reply.tokens),
             token_ids=None if reply.token_ids is None else tuple(reply.token_ids),
@@ -93,7 +95,7 @@ async def _works(request: Request, way: str, sampled: list[Reply], post: Post) -
 async def score(request: Request, post: Post) -> Reply:
     """The log-probabilities of the answer's tokens. None, and a note, where the server cuts the
     text into others; raises CallFailed where it tells none of use."""
-    how, _, prompt = dict(request.options or ())["scoring"].partition(", ")
+    how, _, prompt = required(request.option("scoring")).partition(", ")
     if request.answer == "" and not request.tokens:
         return Reply(finish_reason="stop", token_logprobs=[])
     score = _score_text if prompt == "template" else _score_ids
@@ -117,8 +119,8 @@ async def _score_ids(request: Request, how: str, post: Post) -> tuple[list[float
     text = _prompt(request)
     if text is None:
         turns = [{"role": role, "content": content} for role, content in request.messages]
-        given = {"messages": turns, "add_generation_prompt": True}
-        if (effort := dict(request.options or ()).get("reasoning_effort")) is not None:
+        given: dict[str, Any] = {"messages": turns, "add_generation_prompt": True}
+        if (effort := request.option("reasoning_effort")) is not None:
             given["chat_template_kwargs"] = {"enable_thinking": effort != "none"}
         before = await _tokenized(post, given)
     else:
@@ -153,14 +155,14 @@ async def _score_ids(request: Request, how: str, post: Post) -> tuple[list[float
 
 async def _score_text(request: Request, how: str, post: Post) -> tuple[list[float], list[str], Any]:
     """Prompt and answer sent as one text, which the server echoes token by token."""
-    prompt, answer = _prompt(request), _text_to_score(request)
+    prompt, answer = required(_prompt(request)), _text_to_score(request)
     asked = {"prompt": prompt + answer, "max_tokens": 1, "temperature": 0}
     asked |= {"echo": True, "logprobs": 1, "add_special_tokens": False}
     body = await post("/completions", asked)
     strings, values = _echoed(body)
-    text = first_choice(body).get("text")
-    said = isinstance(text, str) and text.startswith(prompt + answer)
-    after = text[len(prompt + answer) :] if said else None
+    text, after = first_choice(body).get("text"), None
+    if isinstance(text, str) and text.startswith(prompt + answer):
+        after = text[len(prompt + answer) :]
     begin, end = _answer_span(request, strings, prompt, answer, after, _completed(body))
     return support_logprobs(values[begin:end], end - begin), strings[begin:end], body
 
@@ -175,16 +177,16 @@ def _answer_span(
 ) -> tuple[int, int]:
     """Where the answer's tokens begin and end among the echoed ones, of which the last, up to
     `completed`, spell `after`, what was sampled then. Raises CallFailed unless one place fits."""
-    known = request.tokens is not None
-    for untold in (SPECIAL, UNTOLD) if known else (SPECIAL,):
+    known = None if request.tokens is None else list(request.tokens)
+    for untold in (SPECIAL,) if known is None else (SPECIAL, UNTOLD):
         fits = []
         for end in range(max(len(strings) - completed, 0), len(strings) + 1):
             if after is not None and not _same(strings[end:], after, untold):
                 continue
-            for begin in [end - len(request.tokens)] if known else range(end + 1):
+            for begin in range(end + 1) if known is None else [end - len(known)]:
                 if (
                     begin > 0
-                    and (not known or strings[begin:end] == list(request.tokens))
+                    and (known is None or strings[begin:end] == known)
                     and _same(strings[:begin], prompt, untold)
                     and _same(strings[begin:end], answer, untold)
                 ):
@@ -201,16 +203,16 @@ def _check_strings(request: Request, strings: list[Any]) -> None:
     if aligned and request.tokens is None:
         aligned = "".join(strings) == request.answer
     elif aligned and request.token_ids is None:
-        aligned = strings == list(request.tokens)
+        aligned = strings == list(request.tokens or ())
     elif aligned:
-        aligned = [_bare(string) for string in strings] == [_bare(t) for t in request.tokens]
+        aligned = [*map(_bare, strings)] == [*map(_bare, request.tokens or ())]
     if not aligned:
         raise NotAligned
 
 
 def _text_to_score(request: Request) -> str:
     """The answer, and its end token where the log has it as the last of the tokens."""
-    answer, tokens = request.answer, request.tokens or ()
+    answer, tokens = required(request.answer), request.tokens or ()
     if tokens and "".join(tokens) != answer and "".join(tokens[:-1]) == answer:
         return answer + tokens[-1]
     return answer
@@ -246,7 +248,7 @@ async def _tokenized(post: Post, body: dict[str, Any]) -> list[int]:
 
 
 def _prompt(request: Request) -> str | None:
-    return dict(request.options or ()).get("prompt")
+    return request.option("prompt")
 
 
 def _same(strings: list[str], text: str, untold: re.Pattern[str]) -> bool:

@@ -10,32 +10,35 @@ draws by them, is found out by one probe (`cje.models.exactness`), so replies do
 """
 
 import hashlib
-import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cje.errors import CJEError
 from cje.models import exactness, http
 from cje.models.completions import LogprobsSeen, billed_reply, chat_reply, text_reply
-from cje.models.provider import Backend, CallSettings, Role, policy_messages
+from cje.models.provider import ApiBackend, CallSettings, Role, policy_messages
 from cje.models.providers import prompt_scoring
 from cje.models.providers.chat import REASON_TOKENS, THOUGHT_TOKENS
 from cje.models.providers.structured import SchemasSeen, json_schema, verdict_turns
 from cje.models.providers.templates import render_prompt
-from cje.models.requests import CallFailed, Reply, Request
+from cje.models.requests import CallFailed, Reply, Request, required
 from cje.settings import Policy
 
+if TYPE_CHECKING:
+    import openai
+
+ALL_TOKENS = 1_000_000  # of top_k: beyond any vocabulary
 # Switched off: what a server does to its model's distribution beside temperature and top_p, by the
 # names of OpenAI, vLLM, SGLang, TGI, llama.cpp, llama-cpp-python and kin; others pass over them.
 # All servers that know top_k take one beyond the vocabulary; 0 and -1 are each refused by some.
-PLAIN = {
+PLAIN: dict[str, float] = {
     "frequency_penalty": 0.0,
     "presence_penalty": 0.0,
-    "top_k": 1_000_000,
+    "top_k": ALL_TOKENS,
     "min_p": 0.0,
     "typical_p": 1.0,
     "tfs_z": 1.0,
@@ -58,9 +61,10 @@ ROOMS = (THOUGHT_TOKENS, 2048, REASON_TOKENS)  # that a judge gets, where its co
 Build = Callable[[set[str]], dict[str, Any]]
 
 
-class ServerBackend(Backend):
+class ServerBackend(ApiBackend):
     """See `cje.models.provider.Backend`."""
 
+    provider = "server"
     judged_before: tuple[int, ...] = (REASON_TOKENS,)
 
     def can(self, name: str) -> frozenset[str]:
@@ -78,19 +82,11 @@ class ServerBackend(Backend):
                 )
             render_prompt(policy.chat_template, policy_messages(policy, "Hello"))
 
-    def ready(self, name: str) -> None:
-        try:
-            import openai  # noqa: F401
-        except ImportError:
-            raise CJEError("the package openai is missing; `pip install openai`") from None
-
     def answer(self, policy: Policy, prompt: str) -> Request:
         return replace(_request(policy, prompt), kind="answer", max_tokens=policy.max_tokens)
 
     def score(self, policy: Policy, prompt: str, scoring: str | None) -> Request:
-        request = _request(policy, prompt)
-        options = {**dict(request.options or ()), "scoring": scoring or prompt_scoring.NONE}
-        return replace(request, options=tuple(sorted(options.items())))
+        return _request(policy, prompt).with_options(scoring=scoring or prompt_scoring.NONE)
 
     def judgement(
         self,
@@ -111,16 +107,14 @@ class ServerBackend(Backend):
         )
 
     def probe(self, policy: Policy) -> Request | None:
-        asked = policy.model_copy(update={"system_prompt": None, "temperature": 1.0, "top_p": 1.0})
-        request = _request(asked, prompt_scoring.PROBE_PROMPT)
-        options = {**dict(request.options or ()), "probe": "1"}
-        return replace(request, options=tuple(sorted(options.items())))
+        own = {"system_prompt": None, "temperature": 1.0, "top_p": 1.0}
+        request = _request(policy.model_copy(update=own), prompt_scoring.PROBE_PROMPT)
+        return request.with_options(probe="1")
 
     def exactness(self, policy: Policy) -> Request | None:
         own = {"system_prompt": None, "temperature": None, "top_p": None, "reasoning_effort": None}
         request = _request(policy.model_copy(update=own), exactness.PROMPT)
-        options = {**dict(request.options or ()), "probe": "exactness"}
-        return replace(request, options=tuple(sorted(options.items())))
+        return request.with_options(probe="exactness")
 
     def connect(self, call_settings: CallSettings) -> "ServerConnection":
         return ServerConnection(call_settings)
@@ -148,7 +142,7 @@ class ServerConnection:
             return await self._answer(request)
         if request.kind == "judgement":
             return await self._judgement(request)
-        probe = dict(request.options or ()).get("probe")
+        probe = request.option("probe")
         if probe == "exactness":
             return await self._exactness(request)
         if probe is not None:
@@ -194,7 +188,7 @@ class ServerConnection:
         """What the probe of the server's draws finds; it stands for what the server refuses."""
 
         async def draw(
-            *, temperature: float, seed: int, count: int, top_k: int = PLAIN["top_k"]
+            *, temperature: float, seed: int, count: int, top_k: int = ALL_TOKENS
         ) -> Any:
             asked = replace(
                 request, temperature=temperature, top_p=1.0, max_tokens=exactness.TOKENS,
@@ -221,7 +215,8 @@ class ServerConnection:
         place, refused = (request.base_url, request.model), self._refused_by(request)
         if self._schemas.in_prompt(request):
             refused.add("response_format")
-        first = min(request.max_tokens, self._room.get(place, request.max_tokens))
+        most = required(request.max_tokens)
+        first = min(most, self._room.get(place, most))
         for room in (first, *(n for n in ROOMS if n < first)):
             asked = replace(request, max_tokens=room)
             try:
@@ -267,7 +262,7 @@ class ServerConnection:
         """The same for a body that scores."""
         if path == "/tokenize":
             return await self._post(request, path, body)
-        return await self._call(request, path, partial(_without, body | extra_body(request)))
+        return await self._call(request, path, partial(_without, body | request.extra_body))
 
     def _refused_by(self, request: Request) -> set[str]:
         return self._refused[request.base_url, request.model]
@@ -283,7 +278,7 @@ class ServerConnection:
         response = await http.outcome(call, self._errors)
         return http.json_body(response.content)
 
-    def _client(self, address: str):
+    def _client(self, address: str) -> "openai.AsyncOpenAI":
         import openai
 
         if address not in self._clients:
@@ -300,7 +295,7 @@ class ServerConnection:
 
 def answer_body(request: Request, refused: set[str]) -> dict[str, Any]:
     """The body of a call for an answer, `model` aside, without what the server refuses."""
-    prompt = dict(request.options or ()).get("prompt")
+    prompt = request.option("prompt")
     body: dict[str, Any] = {"max_tokens": request.max_tokens, **PLAIN, "return_token_ids": True}
     body |= {"temperature": request.temperature, "top_p": request.top_p}
     body["seed"] = None if request.seed is None else call_seed(request)
@@ -311,19 +306,14 @@ def answer_body(request: Request, refused: set[str]) -> dict[str, Any]:
             del body["top_logprobs"]
     else:
         body |= {"prompt": prompt, "logprobs": 1, "add_special_tokens": False}
-    body |= extra_body(request)
+    body |= request.extra_body
     return _without({k: v for k, v in body.items() if v is not None}, refused)
-
-
-def extra_body(request: Request) -> dict[str, Any]:
-    """What the settings add to a body."""
-    return json.loads(dict(request.options or ()).get("extra_body", "{}"))
 
 
 def thinking(request: Request) -> dict[str, Any]:
     """What tells a server how much to think: OpenAI's setting, and what switches thought on or off
     in the templates of models that know no more than that."""
-    effort = dict(request.options or ()).get("reasoning_effort")
+    effort = request.option("reasoning_effort")
     if effort is None:
         return {}
     switch = {"enable_thinking": effort != "none"}
@@ -334,11 +324,14 @@ def judgement_body(request: Request, refused: set[str]) -> dict[str, Any]:
     """The body of a call for a verdict; the schema stands in the prompt where the server takes no
     `response_format`."""
     in_prompt = "response_format" in refused
-    body = {"messages": verdict_turns(request, in_prompt), "max_tokens": request.max_tokens}
-    body["temperature"] = request.temperature
+    body: dict[str, Any] = {
+        "messages": verdict_turns(request, in_prompt),
+        "max_tokens": request.max_tokens,
+        "temperature": request.temperature,
+    }
     if not in_prompt:
-        body["response_format"] = json_schema(request.schema)
-    return body | extra_body(request)
+        body["response_format"] = json_schema(required(request.schema))
+    return body | request.extra_body
 
 
 def call_seed(request: Request) -> int:
@@ -346,8 +339,8 @@ def call_seed(request: Request) -> int:
     name = f"{request.seed}/{request.uid}/{request.draw}"
     if request.attempt:
         name = f"{name}/{request.attempt}"
-    name = name.encode()
-    return int.from_bytes(hashlib.blake2b(name, digest_size=4).digest(), "big") >> 1
+    digest = hashlib.blake2b(name.encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") >> 1
 
 
 def _request(policy: Policy, prompt: str) -> Request:
@@ -379,7 +372,7 @@ def _without(body: dict[str, Any], refused: set[str]) -> dict[str, Any]:
 
 def _path(request: Request) -> str:
     """Where an answer is asked for: completions take a prompt that is rendered."""
-    rendered = "prompt" in dict(request.options or ())
+    rendered = request.option("prompt") is not None
     return "/completions" if rendered else "/chat/completions"
 
 

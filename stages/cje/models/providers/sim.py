@@ -68,7 +68,13 @@ class SimulatedProvider(Provider):
         return frame.assign(checks=None, reference=None)
 
     def generate(
-        self, prompts: pd.DataFrame, policy: Policy, *, draw: int, seed: int
+        self,
+        prompts: pd.DataFrame,
+        policy: Policy,
+        *,
+        draw: int,
+        seed: int,
+        accept_cut: bool = False,
     ) -> pd.DataFrame:
         texts = prompts["prompt"].tolist()
         keys = simulation.sampling_keys(seed, prompts["uid"].tolist(), policy.name, draw)
@@ -112,7 +118,7 @@ class SimulatedProvider(Provider):
         prompts, texts = (answers.loc[given, c].tolist() for c in ("prompt", "answer"))
         score = np.full(len(answers), np.nan)
         score[given] = low + (high - low) * simulation.judged(name, prompts, texts, how.seed)
-        reason = np.where(given, None, NO_ANSWER)
+        reason = [None if has else NO_ANSWER for has in given]
         return pd.DataFrame({"score": score, "reason": pd.Series(reason, dtype=object)})
 
 

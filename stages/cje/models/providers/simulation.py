@@ -17,7 +17,7 @@ the same bytes everywhere.
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,7 +130,8 @@ class Speaker:
     def tilt(self) -> np.ndarray:
         """What model and system prompt add to the logits, (SIZE,)."""
         lean = MODELS[self.model]
-        tilt = lean.quality * (_trait(GOOD) - _trait(BAD)) + lean.style * _trait(STYLISH)
+        substance, style = _trait(GOOD) - _trait(BAD), _trait(STYLISH)
+        tilt: np.ndarray = lean.quality * substance + lean.style * style
         if self.system_prompt:
             tilt = tilt + PROMPT_TILT * _signed(_hash(self.system_prompt, "system"), SIZE)
         tilt[END_ID] += lean.ending
@@ -235,7 +236,8 @@ def utilities(prompts: Sequence[str], tokens: np.ndarray, lengths: np.ndarray) -
     substance = _share(tokens, lengths, _trait(GOOD) - _trait(BAD))
     ease = DIFFICULTY * prompt_features(prompts)[:, 0]
     latent = SUBSTANCE * substance + ease + CENTRE
-    return 0.5 + 0.45 * latent / (1 + np.abs(latent)) * (1 + 1 / 4)
+    utility: np.ndarray = 0.5 + 0.45 * latent / (1 + np.abs(latent)) * (1 + 1 / 4)
+    return utility
 
 
 def judged(judge: str, prompts: Sequence[str], answers: Sequence[str], seed: int) -> np.ndarray:
@@ -249,7 +251,8 @@ def judged(judge: str, prompts: Sequence[str], answers: Sequence[str], seed: int
     keys = [_hash(f"{prompt}\0{answer}", f"{seed}/{judge}") for prompt, answer in texts]
     score = score + NOISE[judge] * normals(np.array(keys, dtype=np.uint64))
     steps = SCORE_STEPS[judge]
-    return np.round(np.clip(score, 0, 1) * steps) / steps
+    rounded: np.ndarray = np.round(np.clip(score, 0, 1) * steps) / steps
+    return rounded
 
 
 def true_utility(
@@ -305,7 +308,7 @@ def pad(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
     return tokens, lengths
 
 
-def check_known(name: str, known: dict[str, object], role: str) -> None:
+def check_known(name: str, known: Mapping[str, object], role: str) -> None:
     """Raise CJEError unless a simulated model or judge has this name."""
     if name not in known:
         allowed = ", ".join(f"sim/{k}" for k in known)
@@ -315,7 +318,8 @@ def check_known(name: str, known: dict[str, object], role: str) -> None:
 def _share(tokens: np.ndarray, lengths: np.ndarray, trait: np.ndarray) -> np.ndarray:
     """Mean trait of an answer's tokens, (n,); unknown words and the end count 0."""
     padded = np.append(trait, 0.0)  # UNKNOWN, -1, reads the last
-    return padded[tokens].cumsum(axis=1)[:, -1] / np.maximum(lengths, 1)
+    share: np.ndarray = padded[tokens].cumsum(axis=1)[:, -1] / np.maximum(lengths, 1)
+    return share
 
 
 def _trait(words: frozenset[str]) -> np.ndarray:
@@ -371,7 +375,8 @@ def exact_log(x: np.ndarray) -> np.ndarray:
     total = np.zeros_like(z)
     for n in range(23, 0, -2):
         total = 1 / n + square * total
-    return 2 * z * total + exponent * 0.6931471805599453
+    log: np.ndarray = 2 * z * total + exponent * 0.6931471805599453
+    return log
 
 
 def _bigrams() -> np.ndarray:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cje.models.requests import Reply, Request
+from cje.models.requests import Reply, Request, required
 
 SCHEMA_WORDS = "\n\nReply with one JSON object and nothing else. Its JSON schema:\n"
 
@@ -25,7 +25,7 @@ def verdict_turns(request: Request, in_prompt: bool) -> list[dict[str, str]]:
     """The messages of a judgement, the last with the schema in it where that is the way."""
     turns = [{"role": role, "content": content} for role, content in request.messages]
     if in_prompt:
-        turns[-1]["content"] += SCHEMA_WORDS + request.schema
+        turns[-1]["content"] += SCHEMA_WORDS + required(request.schema)
     return turns
 
 

@@ -10,7 +10,13 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+import jinja2
+from jinja2 import nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from cje.errors import CJEError
 
@@ -39,8 +45,6 @@ def render_prompt(
     tokenizer_config.json. Raises CJEError for one that cannot be read or refuses the messages, or
     whose sum is not the `known` one, on which the run depends.
     """
-    import jinja2
-
     compiled, tokens, found = _compiled(template)
     if known not in (None, found):
         raise CJEError(
@@ -62,28 +66,22 @@ def template_sum(template: str) -> str:
     return _sum(*_source(template))
 
 
+class _Generation(Extension):
+    """What {% generation %} marks is rendered as it stands."""
+
+    tags = {"generation"}  # noqa: RUF012  # as jinja2 declares it
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
 @cache
-def _compiled(template: str) -> tuple[Any, Mapping[str, str], str]:
+def _compiled(template: str) -> tuple[jinja2.Template, Mapping[str, str], str]:
     """The compiled template, the special tokens that it may name, and its sum."""
-    try:
-        import jinja2
-        from jinja2.ext import Extension, loopcontrols
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-    except ImportError:
-        raise CJEError(
-            "chat_template: the package jinja2 is missing; `pip install jinja2`"
-        ) from None
-
-    class Generation(Extension):  # what {% generation %} marks is rendered as it stands
-        tags = frozenset({"generation"})
-
-        def parse(self, parser):
-            next(parser.stream)
-            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
     source, tokens = _source(template)
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation]
     )
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _raise
@@ -106,12 +104,12 @@ def _source(template: str) -> tuple[str, Mapping[str, str]]:
     folder = path if path.is_dir() else path.parent
     config = folder / CONFIG
     try:
-        told = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+        known = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
         if path.suffix == ".jinja":
-            source = path.read_text(encoding="utf-8")
+            source: Any = path.read_text(encoding="utf-8")
         elif (path.is_dir() or path.name == CONFIG) and folder.joinpath(CONFIG).is_file():
             beside = folder / "chat_template.jinja"
-            source = beside.read_text("utf-8") if beside.is_file() else told.get("chat_template")
+            source = beside.read_text("utf-8") if beside.is_file() else known.get("chat_template")
         else:
             raise CJEError(
                 f"chat_template: {template}: is no template; give a tokenizer's folder with its "
@@ -123,12 +121,12 @@ def _source(template: str) -> tuple[str, Mapping[str, str]]:
         source = {item["name"]: item["template"] for item in source}.get("default")
     if not isinstance(source, str):
         raise CJEError(f"chat_template: {template}: holds no template; give a .jinja file")
-    tokens = {key: _content(told[key]) for key in told if key.endswith("_token")}
-    tokens = {key: token for key, token in tokens.items() if isinstance(token, str)}
+    contents = {key: _content(known[key]) for key in known if key.endswith("_token")}
+    tokens = {key: token for key, token in contents.items() if isinstance(token, str)}
     for name in ("bos_token", "eos_token"):
         if name in source and name not in tokens:
             tokens[name] = ""
-            if not told:
+            if not known:
                 raise CJEError(
                     f"chat_template: {template}: names {name}; put the model's {CONFIG} beside it"
                 )
@@ -151,7 +149,5 @@ def _to_json(
     )
 
 
-def _raise(message: str) -> None:
-    import jinja2
-
+def _raise(message: str) -> NoReturn:
     raise jinja2.TemplateError(message)

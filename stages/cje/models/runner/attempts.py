@@ -13,7 +13,7 @@ from itertools import islice
 from cje.errors import CJEError
 from cje.models.http import unexpected
 from cje.models.prices import Price
-from cje.models.provider import Backend, CallSettings, Connection
+from cje.models.provider import ApiBackend, CallSettings, Connection
 from cje.models.requests import CallFailed, Reply, Request
 from cje.models.runner.budget import Budget, BudgetSpent, prompt_bound, worst_cost
 from cje.models.runner.keeping import Keeper
@@ -57,7 +57,7 @@ class Attempts:
         self.first = 0
         self.check: Callable[[dict[str, CallFailed]], str | None] = lambda failed: None
 
-    async def run(self, backend: Backend) -> dict[str, CallFailed]:
+    async def run(self, backend: ApiBackend) -> dict[str, CallFailed]:
         """Ask everything; failures that may pass are asked once more at the end."""
         connection = backend.connect(self.call_settings)
         try:
@@ -81,7 +81,7 @@ class Attempts:
                 waiting, self.elsewhere = self.elsewhere, []
                 await self._pool(connection, waiting)
         finally:
-            self.notes += getattr(connection, "notes", [])
+            self.notes += connection.notes
             await connection.close()
         if self.stopped is not None:
             raise self.stopped

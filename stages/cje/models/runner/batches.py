@@ -97,11 +97,12 @@ class Entry:
 
     @property
     def base_url(self) -> str | None:
-        return self.fields[0].get("base_url")
+        found: str | None = self.fields[0].get("base_url")
+        return found
 
     @property
     def model(self) -> str:
-        return self.fields[0]["model"]
+        return str(self.fields[0]["model"])
 
 
 class Journal:
@@ -174,9 +175,9 @@ class Journal:
             what = next(iter(note))
             if what == "intent":
                 if all(fields["format"] == FORMAT for fields in note["requests"]):
-                    entry = Entry(note["intent"], note["requests"], note.get("after"))
-                    entry.at = note.get("at")
-                    self.entries[entry.tag] = entry
+                    new = Entry(note["intent"], note["requests"], note.get("after"))
+                    new.at = note.get("at")
+                    self.entries[new.tag] = new
                 return
             self.known.update(note.get("ids", ()))
             entry = self.entries.get(note[what])
@@ -227,16 +228,22 @@ def look_now(
     return None
 
 
+@dataclass
 class _Run:
-    """One call of `run_batches`."""
+    """One call of `run_batches`, and its arguments."""
 
-    def __init__(self, provider, journal, keep, wait, progress, held, bill, headers):
-        self.provider, self.journal, self.keep, self.wait = provider, journal, keep, wait
-        self.progress, self.held, self.bill, self.headers = progress, held, bill, headers
-        self.apis: dict[str | None, BatchApi] = {}
-        self.wanted: dict[str, Request] = {}
-        self.failures: Failures = []
-        self.misses: dict[str, int] = {}  # looks at a batch that failed, in a row
+    provider: str
+    journal: Journal
+    keep: Keep
+    wait: float
+    progress: Callable[[Sighting], None]
+    held: Callable[[Request], bool]
+    bill: Callable[[Request, CallFailed], CallFailed]
+    headers: dict[str, str] | None
+    apis: dict[str | None, BatchApi] = field(default_factory=dict)
+    wanted: dict[str, Request] = field(default_factory=dict)
+    failures: Failures = field(default_factory=list)
+    misses: dict[str, int] = field(default_factory=dict)  # looks at a batch that failed, in a row
 
     def run(self, requests: Sequence[Request]) -> Failures:
         self.wanted = {request.key: request for request in requests}
@@ -325,7 +332,7 @@ class _Run:
             at=now(),
             requests=[json.loads(r.canonical) for r in requests],
         )
-        entry, unclear, failed = self.journal.entries[tag], False, None
+        entry, unclear, failed = self.journal.entries[tag], False, CallFailed(NO_RESULT)
         for attempt in range(ATTEMPTS):
             if attempt:
                 time.sleep(BACKOFF_SECONDS * 2 ** (attempt - 1))
@@ -410,7 +417,7 @@ class _Run:
             try:
                 for key, outcome in api.results(batch, entry.requests):
                     request = left.pop(key, None)
-                    if request is None:
+                    if request is None or outcome is None:
                         continue
                     if isinstance(outcome, CallFailed):
                         failed[key] = self.bill(request, outcome)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -22,17 +23,18 @@ from cje.models.exactness import Exactness
 from cje.models.http import own_headers
 from cje.models.names import LIKELIHOOD, full_name, split_model
 from cje.models.prices import Price, price_of
-from cje.models.provider import Backend, Batcher, CallSettings
-from cje.models.registry import backend_for, is_asked
-from cje.models.requests import CallFailed, Reply, Request, Requests
+from cje.models.provider import Backend, CallSettings, InProcessBackend
+from cje.models.registry import AnyBackend, backend_for, is_asked
+from cje.models.requests import CallFailed, Outcome, Request, Requests
 from cje.models.retired import require_alive
 from cje.models.runner.attempts import WAIT_SECONDS, Attempts
-from cje.models.runner.batches import Journal, Sighting, run_batches
+from cje.models.runner.batches import Journal, run_batches
 from cje.models.runner.budget import Budget, BudgetSpent, experiment_name, worst_cost
 from cje.models.runner.keeping import Keeper
 from cje.models.runner.place import store_folder
 from cje.models.runner.progress import CallProgress
 from cje.models.runner.recording import recorded_runs, recordings
+from cje.models.runner.sightings import Sighting
 from cje.models.runner.store import ReplyStore
 from cje.models.runner.unusable import ASKED_IN_ALL
 from cje.settings import Settings
@@ -41,11 +43,23 @@ CLAIMED_AT_ONCE = 1024  # requests that a model in process is asked in one go
 REASONS_SHOWN = 3
 LOST = CallFailed("its reply is damaged; run again, and it is asked again")
 
-Outcome = Reply | CallFailed
 Look = Callable[[list[Outcome]], str | None]
-Check = Callable[
-    [dict[str, CallFailed]], str | None
-]  # why no more is asked, by the failures so far
+# Why no more is asked, by the failures so far.
+Check = Callable[[dict[str, CallFailed]], str | None]
+
+
+class Call(NamedTuple):
+    """A row of table calls."""
+
+    key: str
+    stage: str
+    kind: str
+    model: str
+    address: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cost_usd: float | None
+    reason: str | None
 
 
 class Calls:
@@ -61,14 +75,14 @@ class Calls:
         self.settings, self.stage = settings, stage
         self.store = store or ReplyStore(store_folder(), recordings())
         self.budget = Budget(settings.max_cost_usd, self.store, experiment_name(settings))
-        self.rows: dict[str, tuple] = {}
+        self.rows: dict[str, Call] = {}
         self.said: set[str] = set()
         self.unasked: dict[str, Exactness] = {}  # by key of a probe, which nobody answers
 
     def replies(
         self,
         requests: Sequence[Request],
-        backend: Backend,
+        backend: AnyBackend,
         title: str,
         *,
         first: int = 0,
@@ -98,7 +112,7 @@ class Calls:
             return look([self._outcome(request, failed) for request in heads]) if look else None
 
         ahead = sum(place < first for place in places) if look else 0
-        failed = {}
+        failed: dict[str, CallFailed] = {}
         if missing and look and not ahead and (words := check(failed)):
             raise CJEError(words)  # as the run before found
         if missing:
@@ -112,11 +126,11 @@ class Calls:
             if kept is None:
                 failure = failed.get(request.key, LOST)
                 paid = self.store.found_unusable(request).usd
-                self._add_row(request, None, None, paid or None, failure.reason)
+                self._add_row(request, (None, None), paid or None, failure.reason)
                 yield failure
                 continue
             tokens = kept.reply.prompt_tokens, kept.reply.completion_tokens
-            self._add_row(request, *tokens, kept.usd, None)
+            self._add_row(request, tokens, kept.usd, None)
             yield kept.reply
 
     def _outcome(self, request: Request, failed: dict[str, CallFailed]) -> Outcome:
@@ -144,19 +158,24 @@ class Calls:
 
     def table(self) -> pd.DataFrame:
         """The table calls of this stage."""
-        columns = ["key", "stage", "kind", "model", "address"]
-        columns += ["prompt_tokens", "completion_tokens", "cost_usd", "reason"]  # as in `_add_row`
-        return pd.DataFrame(self.rows.values(), columns=columns, dtype=object)
+        return pd.DataFrame(self.rows.values(), columns=list(Call._fields), dtype=object)
 
-    def _add_row(self, request: Request, *found: float | str | None) -> None:
+    def _add_row(
+        self,
+        request: Request,
+        tokens: tuple[int | None, int | None],
+        usd: float | None,
+        reason: str | None,
+    ) -> None:
         address = answering_address(request.model, request.base_url)
-        asked = (request.key, self.stage, request.kind, request.model, address)
-        self.rows[request.key] = (*asked, *found)
+        self.rows[request.key] = Call(
+            request.key, self.stage, request.kind, request.model, address, *tokens, usd, reason
+        )
 
     def _ask(
         self,
         missing: Requests,
-        backend: Backend,
+        backend: AnyBackend,
         title: str,
         total: int,
         ahead: int,
@@ -201,7 +220,7 @@ class Calls:
     def _ask_now(
         self,
         missing: Requests,
-        backend: Backend,
+        backend: AnyBackend,
         title: str,
         total: int,
         allowed: int,
@@ -231,6 +250,9 @@ class Calls:
         with CallProgress(title, total, total - len(missing)) as progress:
             keep = Keeper(self.store, self.budget, price, progress)
 
+            if isinstance(backend, InProcessBackend):
+                return self._in_process(missing, backend, keep)
+
             def singly(requests: Sequence[Request], ahead: int) -> dict[str, CallFailed]:
                 asking = Attempts(
                     requests, self.store, self.budget, keep, price, call_settings,
@@ -246,8 +268,6 @@ class Calls:
                     self.say(words)
                 return failed
 
-            if backend.in_process:
-                return self._in_process(missing, backend.connect(call_settings), keep)
             if not (self.settings.batch and "batch" in backend.can(name)):
                 return singly(missing, ahead)
             journal = Journal(self.store.folder / "batches" / f"{provider}.jsonl")
@@ -286,7 +306,7 @@ class Calls:
         return failed | (batched(left) if left else {})
 
     def _in_process(
-        self, missing: Requests, model: Batcher, keep: Callable
+        self, missing: Requests, backend: InProcessBackend, keep: Keeper
     ) -> dict[str, CallFailed]:
         """A model in this process: large batches, each reply kept as it comes."""
         failed: dict[str, CallFailed] = {}
@@ -300,7 +320,7 @@ class Calls:
                 self.store.refresh(missing[0].model)
                 try:
                     wanted = [request for request in mine if not self.store.holds(request)]
-                    for request, outcome in model.ask_many(wanted) if wanted else ():
+                    for request, outcome in backend.ask_many(wanted) if wanted else ():
                         if isinstance(outcome, CallFailed):
                             failed[request.key] = outcome
                         keep(request, outcome)

@@ -32,13 +32,12 @@ class Lock:
 
     def acquire(self, blocking: bool = True) -> bool:
         """Whether the lock is held now; waits for it, unless `blocking` is False."""
-        if self._process != os.getpid():  # a fork shares the descriptor, and so the lock
-            self._open()
+        descriptor = self._descriptor
+        if descriptor is None or self._process != os.getpid():
+            descriptor = self._open()  # a fork shares the descriptor, and so the lock
         if self._soft is None:
             try:
-                return lock_descriptor(
-                    self._descriptor, blocking=blocking, poll_interval=POLL_SECONDS
-                )
+                return lock_descriptor(descriptor, blocking=blocking, poll_interval=POLL_SECONDS)
             except OSError as error:
                 if error.errno != errno.ENOSYS:
                     raise
@@ -51,10 +50,10 @@ class Lock:
 
     def release(self) -> None:
         """Give the lock back."""
-        if self._soft is None:
-            unlock_descriptor(self._descriptor)
-        else:
+        if self._soft is not None:
             self._soft.release()
+        elif self._descriptor is not None:
+            unlock_descriptor(self._descriptor)
 
     def close(self) -> None:
         """Give the lock back, if it is held, and close the file."""
@@ -71,10 +70,11 @@ class Lock:
     def __exit__(self, *error: object) -> None:
         self.release()
 
-    def _open(self) -> None:
+    def _open(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-        self._descriptor = os.open(self.path, flags, 0o666)
+        self._descriptor = descriptor = os.open(self.path, flags, 0o666)
         self._process, self._soft = os.getpid(), None
+        return descriptor
 
 
 class Members:
@@ -141,7 +141,7 @@ class Members:
 
     def leave(self) -> None:
         """Be none of them any more."""
-        if self.joined:
+        if self.joined and self._own is not None:
             self._own.close()
             for kind in ("lock", "says"):
                 with contextlib.suppress(OSError):
@@ -187,6 +187,8 @@ class Claims:
 
     def _make(self, path: Path) -> bool:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        if (name := self.members.name) is None:
+            raise RuntimeError("a process joins the members before it claims a key")
         try:
             descriptor = os.open(path, flags, 0o666)
         except FileNotFoundError:
@@ -195,7 +197,7 @@ class Claims:
         except FileExistsError:
             return False
         try:
-            os.write(descriptor, self.members.name.encode("ascii"))
+            os.write(descriptor, name.encode("ascii"))
         except OSError:  # a full disk
             os.close(descriptor)
             path.unlink()

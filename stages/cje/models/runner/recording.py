@@ -10,6 +10,7 @@ import json
 import os
 import platform
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,17 @@ ANSWERS_DEPEND_ON = (
 )  # fmt: skip
 MOST_DIFFERENT = 3  # settings in which a run that is named differs
 PACKAGES = ("cje-pipeline", "openai", "anthropic", "torch", "transformers")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A reply that is kept, and its request, as JSON."""
+
+    key: str
+    at: str
+    usd: float
+    request: str
+    reply: str
 
 
 class Recording:
@@ -106,20 +118,21 @@ def _written_under(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_recording(
     path: Path,
-    records: Iterable,
+    records: Iterable[Record],
     settings: Mapping[str, Any] | None = None,
     made: Mapping[str, str] | None = None,
 ) -> int:
-    """Write records (`cje.models.runner.store.Record`) as a recording; returns how many there are.
+    """Write records as a recording; returns how many there are.
 
     The same records give the same bytes. The date in its metadata is that of the newest reply.
     `made`: facts of the machine that made the replies (device, versions of packages), where that
     is not this one.
     """
     by_key = {record.key: record for record in records}
-    rows = [vars(record) for record in sorted(by_key.values(), key=lambda r: (r.request, r.key))]
-    for row in rows:
-        row["model"] = json.loads(row["request"])["model"]
+    rows: list[dict[str, Any]] = [
+        {**vars(record), "model": json.loads(record.request)["model"]}
+        for record in sorted(by_key.values(), key=lambda r: (r.request, r.key))
+    ]
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     facts = {
         "newest": max((row["at"] for row in rows), default=""),
@@ -146,7 +159,8 @@ def read_recording(path: Path) -> pa.Table:
 
 def recording_facts(path: Path) -> dict[str, Any]:
     """What made the recording: newest reply, machine, the named models' files, settings."""
-    return json.loads((pq.read_schema(path).metadata or {}).get(b"cje", b"{}"))
+    facts: dict[str, Any] = json.loads((pq.read_schema(path).metadata or {}).get(b"cje", b"{}"))
+    return facts
 
 
 def recording_problems(path: Path) -> list[str]:
@@ -189,13 +203,13 @@ def _read(path: Path, columns: list[str]) -> pa.Table:
 
 def _model_facts(models: Iterable[str]) -> dict[str, dict[str, str]]:
     """File and sha256 of the models that have a name."""
-    known = {model: NAMED.get(model.removeprefix("local/")) for model in models}
-    return {
-        model: {"file": named.file, "sha256": named.sha256}
-        | ({"repository": named.repository} if named.repository else {"package": named.package})
-        for model, named in known.items()
-        if named
-    }
+    found = {}
+    for model in models:
+        if (named := NAMED.get(model.removeprefix("local/"))) is not None:
+            source = {"repository": named.repository, "package": named.package}
+            given = {key: value for key, value in source.items() if value is not None}
+            found[model] = {"file": named.file, "sha256": named.sha256, **given}
+    return found
 
 
 def _this_machine() -> dict[str, str]:

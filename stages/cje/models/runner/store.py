@@ -23,11 +23,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from cje.errors import CJEError
 from cje.models.requests import CallFailed, Reply, Request, request_key
 from cje.models.runner.locks import Claims, Lock, Members
-from cje.models.runner.recording import Recording
+from cje.models.runner.recording import Record, Recording
 from cje.models.runner.unusable import Unusable, UnusableReplies
 
 HEAD = re.compile(rb'\{"sum":"([0-9a-f]{16})",("key":"([0-9a-f]{32})",.*\})\n', re.DOTALL)
@@ -42,17 +43,6 @@ def model_file(model: str) -> Path:
     if plain != name:
         plain = f"{plain}-{hashlib.blake2b(model.encode(), digest_size=4).hexdigest()}"
     return Path(provider) / f"{plain}.jsonl"
-
-
-@dataclass(frozen=True)
-class Record:
-    """One line of the store."""
-
-    key: str
-    at: str
-    usd: float
-    request: str
-    reply: str
 
 
 @dataclass(frozen=True)
@@ -71,7 +61,7 @@ class ModelReplies:
     places: dict[bytes, int] = field(default_factory=dict)
     end: int = 0
     damaged: list[int] = field(default_factory=list)  # byte offsets
-    file: object = None
+    file: BinaryIO | None = None
 
     def refresh(self) -> None:
         """Read the whole lines that have been appended since, by whomever."""

@@ -13,6 +13,7 @@ from cje.models.requests import request_key
 from cje.models.runner.batches import Journal, look_now
 from cje.models.runner.locks import Lock, Members
 from cje.models.runner.recording import (
+    Record,
     read_recording,
     recording_problems,
     reply_problem,
@@ -21,7 +22,6 @@ from cje.models.runner.recording import (
 from cje.models.runner.sightings import Sighting, clock
 from cje.models.runner.store import (
     ModelReplies,
-    Record,
     ReplyStore,
     line_of,
     model_file,
@@ -163,12 +163,16 @@ def prune(folder: Path, drop: Callable[[Record], bool], really: bool) -> tuple[i
         for path in model_files(folder):
             kept, seen = [], set()
             for record in read_records(path):
-                sound = record is not None and reply_problem(record.reply) is None
-                if sound and record.key not in seen and not drop(record):
-                    seen.add(record.key)
-                    kept.append(line_of(record))
-                else:
+                if (
+                    record is None
+                    or reply_problem(record.reply) is not None
+                    or record.key in seen
+                    or drop(record)
+                ):
                     gone += 1
+                    continue
+                seen.add(record.key)
+                kept.append(line_of(record))
             left = sum(map(len, kept))
             size += path.stat().st_size - left
             if really:

@@ -14,6 +14,7 @@ import numpy as np
 
 from cje.errors import CJEError
 from cje.models.names import split_model
+from cje.models.provider import InProcessBackend
 from cje.models.registry import backend_for
 from cje.models.requests import CallFailed, Reply, Request
 from cje.models.runner.recording import read_recording
@@ -41,13 +42,13 @@ def ask_again(path: Path, count: int) -> Verification:
     """
     rows = read_recording(path).select(["key", "model", "request", "reply"]).to_pylist()
     rows.sort(key=lambda row: hashlib.blake2b(row["key"].encode(), digest_size=8).digest())
-    recorded = {"answer": [], "score": []}
+    recorded: dict[str, list[tuple[Request, Reply]]] = {"answer": [], "score": []}
     for row in rows:
         request = Request.from_json(row["request"])
-        chosen, reply = recorded.get(request.kind, ()), Reply.from_json(row["reply"])
-        known = backend_for(request.model).in_process and reply.reasoning is None
-        if known and len(chosen) < count:
-            chosen += [(request, reply)]
+        chosen, reply = recorded.get(request.kind), Reply.from_json(row["reply"])
+        here = isinstance(backend_for(request.model), InProcessBackend)
+        if here and reply.reasoning is None and chosen is not None and len(chosen) < count:
+            chosen.append((request, reply))
     if not any(recorded.values()):
         raise CJEError(f"{path}: holds no reply of a model in this process (local/...)")
     own = [(_scoring(request, reply), reply) for request, reply in recorded["answer"]]
@@ -76,7 +77,7 @@ def _scoring(request: Request, reply: Reply) -> Request:
     return Request(
         kind="score", model=request.model, messages=request.messages,
         temperature=request.temperature, top_p=request.top_p, answer=reply.text,
-        token_ids=tuple(reply.token_ids), ended=reply.finish_reason == "stop",
+        token_ids=tuple(reply.token_ids or ()), ended=reply.finish_reason == "stop",
     )  # fmt: skip
 
 
@@ -84,12 +85,12 @@ def _ask(requests: Iterable[Request]) -> dict[str, Reply | CallFailed]:
     by_model: dict[str, list[Request]] = {}
     for request in {request.key: request for request in requests}.values():
         by_model.setdefault(request.model, []).append(request)
-    found = {}
+    found: dict[str, Reply | CallFailed] = {}
     for model, group in by_model.items():
         backend = backend_for(model)
-        backend.ready(split_model(model)[1])
-        for request, outcome in backend.connect(None).ask_many(group):
-            found[request.key] = outcome
+        if isinstance(backend, InProcessBackend):
+            backend.ready(split_model(model)[1])
+            found |= {request.key: outcome for request, outcome in backend.ask_many(group)}
     return found
 
 
