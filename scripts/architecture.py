@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/architecture.md"
 START, END = "<!-- packages: scripts/architecture.py -->\n", "<!-- end of packages -->"
-STAGES, BASE = "stages/*.py", "settings, vocabulary, thresholds, plugins, errors"
+STAGES, BASE = "stages/*.py", "vocabulary, thresholds, plugins, errors"
 
 
 def package(module: str) -> str:

@@ -85,7 +85,7 @@ def test_a_long_prompt_costs_more_on_all_of_its_tokens():
 
 TEXTS = (
     "README.md", "params.yaml", "docs/*.md", "data/*/README.md", "examples/*", "scripts/*",
-    "stages/cje/settings.py", "stages/cje/commands/*.py", "stages/cje/models/local/*.py",
+    "stages/cje/settings/*.py", "stages/cje/commands/*.py", "stages/cje/models/local/*.py",
 )  # fmt: skip
 NAMED = re.compile(r"(?<![\w*-])(?:gpt|claude)-\d?[a-z]*[\w.-]*\d[\w.-]*\b")
 ROOT = Path(__file__).resolve().parents[1]
