@@ -14,7 +14,8 @@ def test_no_package_imports_one_above_it():
     for box in graph:
         architecture.reachable(box, graph)  # ends the program where a box uses itself
     assert graph["stats"] == {architecture.BASE}
-    assert graph["data"] == {architecture.BASE}
+    assert graph["data"] == {"settings", architecture.BASE}
+    assert graph["settings"] == {architecture.BASE}
     assert not graph["models"] & {"stats", "pipeline", "results"}
 
 
