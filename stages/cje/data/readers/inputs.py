@@ -1,8 +1,8 @@
 """Logs, draws and labels that users bring (`source: files`), checked and joined into our tables.
 
-data/inputs/README.md says which files and columns there are; `user_files` checks each row by
-itself, `ratings` joins what several raters said, this module finds what
-belongs together.
+data/inputs/README.md says which files and columns there are. `user_files` finds and reads the
+files, `user_rows` checks each row by itself, `ratings` joins what several raters said, this module
+finds out which rows belong together, and `input_tables` makes the tables.
 """
 
 import hashlib
@@ -10,34 +10,29 @@ import math
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from cje.data.readers.bad_rows import BadRow, BadRows, Row, refuse_bad_rows
 from cje.data.readers.conversations import grouping, repeats
+from cje.data.readers.input_tables import input_notes, input_summary, input_tables
 from cje.data.readers.ratings import labelled, one_row_an_answer, repeat_answers
 from cje.data.readers.user_files import (
     DRAWS,
     HELP,
     VALIDATION,
-    BadRow,
-    Row,
     find_logs,
     find_policy_files,
-    parse_draw,
-    parse_label,
-    parse_log,
     raw_rows,
 )
-from cje.data.schemas import NO_ANSWER, TABLES
-from cje.data.tables import LOGGED, check_table, prompt_uids, to_unit
+from cje.data.readers.user_rows import parse_draw, parse_label, parse_log
+from cje.data.tables import LOGGED, prompt_uids
 from cje.errors import CJEError
 from cje.settings import Settings, show_value
-
-SHOWN = 3  # bad rows that an error quotes
 
 
 @dataclass(frozen=True)
@@ -86,7 +81,7 @@ def read_inputs(folder: str | PathLike[str], settings: Settings) -> Inputs:
             "could be of; add them, or move the file away"
         )
 
-    bad = _BadRows()
+    bad = BadRows()
     logs = _read_logs(logs_file, settings, bad)
     prompts = _Prompts(logs)
     draws = {
@@ -94,7 +89,7 @@ def read_inputs(folder: str | PathLike[str], settings: Settings) -> Inputs:
         for policy in sorted(draw_files)
     }
     bad_rows = bad.frame()
-    _refuse_bad_rows(bad_rows, settings)
+    refuse_bad_rows(bad_rows, settings)
     for path, rows in [(logs_file, logs), *((draw_files[p], draws[p]) for p in draw_files)]:
         _refuse_useless(path, rows)
 
@@ -117,14 +112,14 @@ def read_inputs(folder: str | PathLike[str], settings: Settings) -> Inputs:
         "draws": {policy: bad.share(path) for policy, path in draw_files.items()},
         "validation": {policy: bad.share(path) for policy, path in label_files.items()},
     }
-    tables = _tables(logs, draws, prompts, settings)
+    tables = input_tables(logs, draws, prompts.clusters, settings)
     return Inputs(
         targets=list(draws),
         bad_rows=bad_rows,
         left_out=_without_nothing(shares),
-        summary=_summary(tables, logs, draws)
+        summary=input_summary(tables, logs, draws)
         | {"prompts_left_out": beyond, "bad_rows": len(bad_rows)},
-        notes=_notes(logs, draws, settings),
+        notes=input_notes(logs, draws, settings),
         **tables,
     )
 
@@ -135,62 +130,18 @@ def _without_nothing(shares: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in found.items() if v not in (None, {})}
 
 
-@dataclass
-class _BadRows:
-    """The bad rows of all files."""
-
-    found: list[tuple[Path, int, BadRow]] = field(default_factory=list)
-    rows: Counter[Path] = field(default_factory=Counter)  # of each file, in the order of reading
-
-    def keep(self, rows: Iterable[Row], check: Callable[[Row], Row]) -> list[Row]:
-        """`check(row)` of each row, without the rows that it refuses."""
-        kept = []
-        for row in rows:
-            try:
-                kept.append(check(row))
-            except BadRow as problem:
-                self.found.append((row["file"], row["line"], problem))
-        return kept
-
-    def read(self, path: Path, parse: Callable[..., Row], settings: Settings) -> list[Row]:
-        """The good rows of a file, with their `file` and `line`."""
-        self.rows[path] = 0
-
-        def parsed(row: Row) -> Row:
-            raw = row["raw"]
-            self.rows[path] += 1
-            if isinstance(raw, BadRow):
-                raise raw
-            return {"file": path, "line": row["line"], **parse(raw, settings)}
-
-        rows = ({"file": path, "line": line, "raw": raw} for line, raw in raw_rows(path))
-        return self.keep(rows, parsed)
-
-    def frame(self) -> pd.DataFrame:
-        """Columns file, line, column, reason, in the order of reading."""
-        order = {path: i for i, path in enumerate(self.rows)}
-        found = sorted(self.found, key=lambda item: (order[item[0]], item[1]))
-        rows = [(str(path), line, bad.column, bad.reason) for path, line, bad in found]
-        return pd.DataFrame(rows, columns=["file", "line", "column", "reason"])
-
-    def share(self, path: Path) -> dict[str, float] | None:
-        """How many rows of a file are bad, and which part of it; None where none is."""
-        bad = sum(found == path for found, _, _ in self.found)
-        return {"rows": bad, "share": bad / self.rows[path]} if bad else None
-
-
 class _Prompts:
-    """The logged prompts by uid, the uids by what was asked, and clusters that rows name."""
+    """The logged prompts by uid, the uids by the key of the prompt, and clusters that rows name."""
 
     def __init__(self, logs: Iterable[Row]):
         self.texts: dict[str, str] = {}
-        self.asked: dict[str, str] = {}
+        self.keys: dict[str, str] = {}
         self.uids: dict[str, list[str]] = defaultdict(list)
         self.clusters: dict[str, str] = {}
         for row in logs:
-            uid, asked = row["uid"], _same_text(row["asked"])
-            self.texts[uid], self.asked[uid] = row["prompt"], asked
-            self.uids[asked].append(uid)
+            uid, key = row["uid"], _same_text(row["prompt_key"])
+            self.texts[uid], self.keys[uid] = row["prompt"], key
+            self.uids[key].append(uid)
             if row["cluster"] is not None:
                 self.clusters[uid] = row["cluster"]
 
@@ -208,14 +159,31 @@ def _same_text(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def _read_logs(path: Path, settings: Settings, bad: _BadRows) -> list[Row]:
+def _read(
+    path: Path, bad: BadRows, parse: Callable[[Row, Settings], Row], settings: Settings
+) -> list[Row]:
+    """The good rows of a file, with their `file` and `line`."""
+    bad.rows[path] = 0
+
+    def parsed(row: Row) -> Row:
+        raw = row["raw"]
+        bad.rows[path] += 1
+        if isinstance(raw, BadRow):
+            raise raw
+        return {"file": path, "line": row["line"], **parse(raw, settings)}
+
+    rows = ({"file": path, "line": line, "raw": raw} for line, raw in raw_rows(path))
+    return bad.keep(rows, parsed)
+
+
+def _read_logs(path: Path, settings: Settings, bad: BadRows) -> list[Row]:
     """The logged answers; `repeat` is the cluster of equal prompts without a uid."""
-    rows = bad.read(path, parse_log, settings)
+    rows = _read(path, bad, parse_log, settings)
     repeated: list[str | None] = [None] * len(rows)
     if any(row["uid"] is not None for row in rows):
         rows = bad.keep(rows, _require_uid)
     else:
-        uids = prompt_uids(row["asked"] for row in rows)
+        uids = prompt_uids(row["prompt_key"] for row in rows)
         for row, uid in zip(rows, uids, strict=True):
             row["uid"] = uid
         repeated = repeats(uids)
@@ -230,10 +198,10 @@ def _read_draws(
     label_path: Path | None,
     prompts: _Prompts,
     settings: Settings,
-    bad: _BadRows,
+    bad: BadRows,
 ) -> list[Row]:
     """The draws of a policy, each with its label in the validation file, or None, as `check`."""
-    rows = bad.read(path, parse_draw, settings)
+    rows = _read(path, bad, parse_draw, settings)
     if repeat_answers(rows):
         for row in rows:
             row["draw"] = 0
@@ -246,7 +214,7 @@ def _read_draws(
 
 
 def _read_labels(
-    path: Path, draws: list[Row], prompts: _Prompts, settings: Settings, bad: _BadRows
+    path: Path, draws: list[Row], prompts: _Prompts, settings: Settings, bad: BadRows
 ) -> dict[tuple[str, int], Row]:
     """The labels in a validation file, by uid and draw; without those that the draws have too."""
     by_key = {(row["uid"], row["draw"]): row for row in draws}
@@ -274,7 +242,7 @@ def _read_labels(
             raise BadRow(label["oracle_column"], reason)
         return label
 
-    labels = bad.keep(bad.read(path, parse_label, settings), _placer(prompts, only))
+    labels = bad.keep(_read(path, bad, parse_label, settings), _placer(prompts, only))
     labels = bad.keep([label for label in labels if label["ratings"]], of_a_draw)
     labels = labelled(one_row_an_answer(labels, bad.keep), bad.keep)
     found = {(label["uid"], label["draw"]): label for label in bad.keep(labels, same_score)}
@@ -297,13 +265,14 @@ def _placer(prompts: _Prompts, only: Mapping[str, int]) -> Callable[[Row], Row]:
     count: Counter[Any] = Counter()
 
     def place(row: Row) -> Row:
-        uid, draw, asked = row["uid"], row["draw"], row["asked"] and _same_text(row["asked"])
+        uid, draw = row["uid"], row["draw"]
+        key = row["prompt_key"] and _same_text(row["prompt_key"])
         if uid is None:
-            uids = prompts.uids.get(asked)
+            uids = prompts.uids.get(key)
             if not uids:
                 raise BadRow("prompt", "no good row of the logs has this prompt")
-            nth = count[asked, draw]
-            count[asked, draw] += 1
+            nth = count[key, draw]
+            count[key, draw] += 1
             if draw is None:
                 uid = uids[nth % len(uids)]
                 draw = only.get(uid, nth // len(uids))
@@ -313,7 +282,7 @@ def _placer(prompts: _Prompts, only: Mapping[str, int]) -> Callable[[Row], Row]:
             if uid not in prompts.texts:
                 reason = f"{show_value(uid)} is in no good row of the logs"
                 raise BadRow(row["uid_column"], reason)
-            if asked not in (None, prompts.asked[uid]):
+            if key not in (None, prompts.keys[uid]):
                 raise BadRow("prompt", f"differs from the log's prompt of uid {show_value(uid)}")
             if draw is None:
                 draw = only.get(uid, count[uid])
@@ -323,14 +292,6 @@ def _placer(prompts: _Prompts, only: Mapping[str, int]) -> Callable[[Row], Row]:
         return row
 
     return place
-
-
-def _refuse_bad_rows(bad_rows: pd.DataFrame, settings: Settings) -> None:
-    if bad_rows.empty or settings.on_bad_row == "skip":
-        return
-    shown = [f"{r.file}:{r.line}: {r.column}: {r.reason}" for r in bad_rows[:SHOWN].itertuples()]
-    rows = "1 bad row" if len(bad_rows) == 1 else f"{len(bad_rows)} bad rows"
-    raise CJEError("\n".join([*shown, f"{rows} in all: fix them, or set on_bad_row=skip"]))
 
 
 def _refuse_useless(path: Path, rows: list[Row]) -> None:
@@ -347,142 +308,3 @@ def _sample(uids: list[str], settings: Settings) -> set[str]:
         return hashlib.blake2b(f"{settings.seed}:{uid}".encode(), digest_size=8).digest()
 
     return set(sorted(uids, key=rank)[: settings.max_samples])
-
-
-def _tables(
-    logs: list[Row], draws: dict[str, list[Row]], prompts: _Prompts, settings: Settings
-) -> dict[str, pd.DataFrame]:
-    """The tables of the rows that are left, by name; every row has its `policy` and `draw`."""
-    fresh = [row for rows in draws.values() for row in rows]
-    asked = [
-        {
-            "uid": row["uid"],
-            "prompt": row["prompt"],
-            "source": "files",
-            "cluster": prompts.clusters.get(row["uid"], row["repeat"]),
-            "metadata": row["metadata"],
-        }
-        for row in logs
-    ]
-    own, checks = _labels(logs, logs), []
-    for rows in draws.values():
-        labels = _labels(rows, rows)
-        others = _labels([row | row["check"] for row in rows if row["check"]], rows)
-        own += labels or others
-        checks += others if labels else []
-    tables = {
-        "prompts": asked,
-        "logs": logs,
-        "draws": fresh,
-        "target_logps": [_target_logp(row, policy) for policy in draws for row in logs],
-        "proxy_scores": [_judged(row, settings) for row in (*logs, *fresh)],
-        "oracle_labels": own,
-        "validation_labels": checks,
-    }
-    return {name: _frame(found, name) for name, found in tables.items()}
-
-
-def _summary(
-    tables: Mapping[str, pd.DataFrame], logs: list[Row], draws: dict[str, list[Row]]
-) -> dict[str, float]:
-    """What there is, in numbers."""
-    fresh = [row for rows in draws.values() for row in rows]
-    labels = len(tables["oracle_labels"])
-    on_logs = int((tables["oracle_labels"]["draw"] == LOGGED).sum())
-    logps = tables["target_logps"]["sequence_logp"]
-    return {
-        "logs": len(logs),
-        "draws": len(fresh),
-        "targets": len(draws),
-        "clusters": tables["prompts"]["cluster"].nunique(),
-        "oracle_labels": on_logs,
-        "labelled_share": on_logs / len(logs),
-        "draw_labels": labels - on_logs,
-        "validation_labels": len(tables["validation_labels"]),
-        "logs_without_answer": sum(row["answer"] is None for row in logs),
-        "draws_without_answer": sum(row["answer"] is None for row in fresh),
-        "logs_without_judge_score": _unjudged(logs),
-        "draws_without_judge_score": _unjudged(fresh),
-        "logs_without_logp": sum(row["sequence_logp"] is None for row in logs),
-        "target_logps_missing": int(logps.isna().sum()),
-        "target_logps_outside_support": int((logps == -math.inf).sum()),
-        "policies_without_draws": len(_without_draws(logs, draws)),
-    }
-
-
-def _unjudged(rows: Iterable[Row]) -> int:
-    """How many answers have no judge score."""
-    return sum(row["score"] is None and row["answer"] is not None for row in rows)
-
-
-def _without_draws(logs: Iterable[Row], draws: Iterable[str]) -> list[str]:
-    """The policies that score logged answers and have given none of their own."""
-    scored = {policy for row in logs for policy in row["targets"]}
-    return sorted(scored - {row["action"] for row in logs} - set(draws))
-
-
-def _notes(logs: list[Row], draws: dict[str, list[Row]], settings: Settings) -> list[str]:
-    """What people should know of their files, in sentences."""
-    everything = [*logs, *(row for rows in draws.values() for row in rows)]
-    checks = [row["check"] for row in everything if row.get("check")]
-    scores = [row["score"] for row in everything]
-    labels = [row["oracle_score"] for row in (*everything, *checks)]
-    notes = [
-        *_scale_note(scores, "judge_range", settings.judge_range),
-        *_scale_note(labels, "oracle_range", settings.oracle_range),
-    ]
-    if without := _without_draws(logs, draws):
-        notes.append(f"left aside, for they have no draws: {', '.join(without)}")
-    if more := sum(row["says_more"] for row in logs):
-        notes.append(f"prompts that hold more than a user turn, which alone is shown: {more:,}")
-    return notes
-
-
-def _frame(rows: list[Row], name: str) -> pd.DataFrame:
-    columns = [column.name for column in TABLES[name].columns]
-    # As objects: pandas would else read a column of whole numbers and nulls as floats.
-    data = {c: pd.Series([row.get(c) for row in rows], dtype=object) for c in columns}
-    return check_table(pd.DataFrame(data), name)
-
-
-def _target_logp(row: Row, policy: str) -> Row:
-    """The log-probability of a logged answer under `policy`; under its own it is the log's."""
-    given = row["targets"].get(policy)
-    own = given is None and policy == row["action"]
-    logp = row["sequence_logp"] if own else given
-    return {
-        "uid": row["uid"],
-        "policy": policy,
-        "token_logprobs": row["token_logprobs"] if own else None,
-        "sequence_logp": logp,
-        "logprob_kind": None if logp is None else row["logprob_kind"],
-    }
-
-
-def _labels(rows: list[Row], among: list[Row]) -> list[Row]:
-    """The labelled rows, with the probability that they had to be among a policy's answers."""
-    found = [row | {"reason": None} for row in rows if row["oracle_score"] is not None]
-    answers = sum(row["answer"] is not None for row in among)
-    return [
-        row if row["oracle_prob"] is not None else row | {"oracle_prob": len(found) / answers}
-        for row in found
-    ]
-
-
-def _judged(row: Row, settings: Settings) -> Row:
-    """The judge's score as a utility, or why there is none."""
-    judged = {name: row[name] for name in ("uid", "policy", "draw")}
-    if row["score"] is None:
-        return judged | {"reason": NO_ANSWER if row["answer"] is None else "not given"}
-    return judged | {"judge_raw": to_unit(row["score"], settings.judge_range)}
-
-
-def _scale_note(
-    scores: Iterable[float | None], setting: str, scale: tuple[float, float]
-) -> list[str]:
-    """A doubt, where all scores lie in the lowest tenth of their scale."""
-    top = max((score for score in scores if score is not None), default=None)
-    lo, hi = scale
-    if top is None or top > lo + (hi - lo) / 10:
-        return []
-    return [f"no score is above {top:g} on {setting} [{lo:g}, {hi:g}]: is that their scale?"]

@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
-from cje.data.readers.user_files import BadRow, Row
+from cje.data.readers.bad_rows import BadRow, Row
 from cje.data.tables import LOGGED
 from cje.settings import show_value
 
@@ -14,7 +14,7 @@ Keep = Callable[[Iterable[Row], Callable[[Row], Row]], list[Row]]
 
 # What rows about the same answer must agree on where they say it, and the column that does.
 AGREED = {
-    "asked": "prompt",
+    "prompt_key": "prompt",
     "action": "action",
     "score": "judge_score",
     "sequence_logp": "sequence_logp",
@@ -31,7 +31,7 @@ def repeat_answers(rows: Sequence[Row]) -> bool:
     for row in rows:
         if row["draw"] is not None:
             return False
-        prompt = row["uid"] or row["asked"]
+        prompt = row["uid"] or row["prompt_key"]
         answers[prompt].add(row["answer"])
         ratings[prompt].add(tuple(row["ratings"]))
     one_answer = all(len(found) == 1 for found in answers.values())

@@ -1,0 +1,154 @@
+"""The rows of users' files as our tables, and what people should know of them."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from cje.data.readers.bad_rows import Row
+from cje.data.schemas import LOGGED, NO_ANSWER, TABLES
+from cje.data.tables import check_table, to_unit
+from cje.settings import Settings
+
+
+def input_tables(
+    logs: list[Row],
+    draws: dict[str, list[Row]],
+    clusters: Mapping[str, str],
+    settings: Settings,
+) -> dict[str, pd.DataFrame]:
+    """The tables by name: of the rows `logs` and `draws` (by policy), each with its `policy` and
+    `draw`, and the `clusters` of prompts by uid."""
+    fresh = [row for rows in draws.values() for row in rows]
+    prompts = [
+        {
+            "uid": row["uid"],
+            "prompt": row["prompt"],
+            "source": "files",
+            "cluster": clusters.get(row["uid"], row["repeat"]),
+            "metadata": row["metadata"],
+        }
+        for row in logs
+    ]
+    own, checks = _labels(logs, logs), []
+    for rows in draws.values():
+        labels = _labels(rows, rows)
+        others = _labels([row | row["check"] for row in rows if row["check"]], rows)
+        own += labels or others
+        checks += others if labels else []
+    tables = {
+        "prompts": prompts,
+        "logs": logs,
+        "draws": fresh,
+        "target_logps": [_target_logp(row, policy) for policy in draws for row in logs],
+        "proxy_scores": [_judged(row, settings) for row in (*logs, *fresh)],
+        "oracle_labels": own,
+        "validation_labels": checks,
+    }
+    return {name: _frame(found, name) for name, found in tables.items()}
+
+
+def input_summary(
+    tables: Mapping[str, pd.DataFrame], logs: list[Row], draws: dict[str, list[Row]]
+) -> dict[str, float]:
+    """How many rows of each kind there are, and how many lack what."""
+    fresh = [row for rows in draws.values() for row in rows]
+    labels = len(tables["oracle_labels"])
+    on_logs = int((tables["oracle_labels"]["draw"] == LOGGED).sum())
+    logps = tables["target_logps"]["sequence_logp"]
+    return {
+        "logs": len(logs),
+        "draws": len(fresh),
+        "targets": len(draws),
+        "clusters": tables["prompts"]["cluster"].nunique(),
+        "oracle_labels": on_logs,
+        "labelled_share": on_logs / len(logs),
+        "draw_labels": labels - on_logs,
+        "validation_labels": len(tables["validation_labels"]),
+        "logs_without_answer": sum(row["answer"] is None for row in logs),
+        "draws_without_answer": sum(row["answer"] is None for row in fresh),
+        "logs_without_judge_score": _unjudged(logs),
+        "draws_without_judge_score": _unjudged(fresh),
+        "logs_without_logp": sum(row["sequence_logp"] is None for row in logs),
+        "target_logps_missing": int(logps.isna().sum()),
+        "target_logps_outside_support": int((logps == -math.inf).sum()),
+        "policies_without_draws": len(_without_draws(logs, draws)),
+    }
+
+
+def _unjudged(rows: Iterable[Row]) -> int:
+    """How many answers have no judge score."""
+    return sum(row["score"] is None and row["answer"] is not None for row in rows)
+
+
+def _without_draws(logs: Iterable[Row], draws: Iterable[str]) -> list[str]:
+    """The policies that score logged answers and have given none of their own."""
+    scored = {policy for row in logs for policy in row["targets"]}
+    return sorted(scored - {row["action"] for row in logs} - set(draws))
+
+
+def input_notes(logs: list[Row], draws: dict[str, list[Row]], settings: Settings) -> list[str]:
+    """What people should know of their files, in sentences."""
+    everything = [*logs, *(row for rows in draws.values() for row in rows)]
+    checks = [row["check"] for row in everything if row.get("check")]
+    scores = [row["score"] for row in everything]
+    labels = [row["oracle_score"] for row in (*everything, *checks)]
+    notes = [
+        *_scale_note(scores, "judge_range", settings.judge_range),
+        *_scale_note(labels, "oracle_range", settings.oracle_range),
+    ]
+    if without := _without_draws(logs, draws):
+        notes.append(f"left aside, for they have no draws: {', '.join(without)}")
+    if more := sum(row["says_more"] for row in logs):
+        notes.append(f"prompts that hold more than a user turn, which alone is shown: {more:,}")
+    return notes
+
+
+def _frame(rows: list[Row], name: str) -> pd.DataFrame:
+    columns = [column.name for column in TABLES[name].columns]
+    # As objects: pandas would else read a column of whole numbers and nulls as floats.
+    data = {c: pd.Series([row.get(c) for row in rows], dtype=object) for c in columns}
+    return check_table(pd.DataFrame(data), name)
+
+
+def _target_logp(row: Row, policy: str) -> Row:
+    """The log-probability of a logged answer under `policy`; under its own it is the log's."""
+    given = row["targets"].get(policy)
+    own = given is None and policy == row["action"]
+    logp = row["sequence_logp"] if own else given
+    return {
+        "uid": row["uid"],
+        "policy": policy,
+        "token_logprobs": row["token_logprobs"] if own else None,
+        "sequence_logp": logp,
+        "logprob_kind": None if logp is None else row["logprob_kind"],
+    }
+
+
+def _labels(rows: list[Row], among: list[Row]) -> list[Row]:
+    """The labelled rows, with the probability that they had to be among a policy's answers."""
+    found = [row | {"reason": None} for row in rows if row["oracle_score"] is not None]
+    answers = sum(row["answer"] is not None for row in among)
+    return [
+        row if row["oracle_prob"] is not None else row | {"oracle_prob": len(found) / answers}
+        for row in found
+    ]
+
+
+def _judged(row: Row, settings: Settings) -> Row:
+    """The judge's score as a utility, or why there is none."""
+    judged = {name: row[name] for name in ("uid", "policy", "draw")}
+    if row["score"] is None:
+        return judged | {"reason": NO_ANSWER if row["answer"] is None else "not given"}
+    return judged | {"judge_raw": to_unit(row["score"], settings.judge_range)}
+
+
+def _scale_note(
+    scores: Iterable[float | None], setting: str, scale: tuple[float, float]
+) -> list[str]:
+    """A doubt, where all scores lie in the lowest tenth of their scale."""
+    top = max((score for score in scores if score is not None), default=None)
+    lo, hi = scale
+    if top is None or top > lo + (hi - lo) / 10:
+        return []
+    return [f"no score is above {top:g} on {setting} [{lo:g}, {hi:g}]: is that their scale?"]

@@ -1,0 +1,326 @@
+"""A row of a user's file: what its columns are called, and whether it is sound.
+
+A parsed row is a dict of our column names; `score` is the judge's score as given, on judge_range,
+`ratings` the oracle's, one or of several raters. Null and NaN are the same: nothing there.
+"""
+
+import math
+import re
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+from cje.data.endings import finish_reason
+from cje.data.metadata import metadata_of
+from cje.data.readers.bad_rows import BadRow, Row
+from cje.data.readers.conversations import (
+    CLUSTERS,
+    Cluster,
+    cluster_of,
+    first_user_text,
+    id_text,
+    says_more,
+    turns_key,
+)
+from cje.data.readers.user_files import nan_as_null
+from cje.data.schemas import LOGP_ROUNDING, LOGPROB_KINDS, VERY_UNLIKELY
+from cje.data.tables import unicode_problem
+from cje.settings import Settings, show_value
+
+COMMON_SCALES = ((0, 1), (0, 10), (0, 100))
+NOISE = 1e-9  # of a score beyond its range, relative to the range: means and cosines are rounded
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+ROUNDING = 0.01  # of a sum of log-probabilities, relative, and absolute near 0: servers round
+
+# Our name of a column, and every name under which it is read.
+NAMES = {
+    "uid": ("uid", "prompt_id", "metadata.prompt_id"),
+    "answer": ("answer", "response"),
+    "sequence_logp": ("sequence_logp", "base_policy_logprob"),
+    "score": ("judge_score", "judge_raw", "score"),
+    "oracle_score": ("oracle_score", "oracle_label"),
+    "draw": ("draw", "draw_idx"),
+    "finish_reason": ("finish_reason", "stop_reason", "finishReason", "stopReason"),
+}
+# What a row says of its answer, or which prompt it is about; the rest is metadata of the prompt.
+KNOWN = frozenset(
+    "prompt action policy oracle_prob target_policy_logprobs logprob_kind tokens token_logprobs "
+    "finish_reason model prompt_tokens completion_tokens reason pi0 calibrated_reward".split()
+).union(CLUSTERS, *NAMES.values(), (name.removeprefix("metadata.") for name in NAMES["uid"]))
+
+
+def parse_log(raw: Row, settings: Settings) -> Row:
+    """A logged answer; `targets` maps policies to the log-probability of this answer, or None."""
+    row = {
+        **_uid(raw),
+        **_prompt(raw),
+        "cluster": _cluster(raw, CLUSTERS),
+        "metadata": metadata_of(raw, KNOWN),
+        **_answer(raw, settings),
+        "action": _text(raw, "action") or "base",
+        "targets": _targets(raw),
+        **_reply(raw),
+    }
+    if row["prompt"] is None:
+        raise BadRow("prompt", "missing; give prompt")
+    return row
+
+
+def parse_draw(raw: Row, settings: Settings) -> Row:
+    """A fresh answer; its uid or its prompt may be None, not both, and its draw may be None."""
+    return {**_place(raw), **_answer(raw, settings), **_reply(raw)}
+
+
+def parse_label(raw: Row, settings: Settings) -> Row:
+    """An oracle label on a fresh answer, whose text may be None, and the names in the file; without
+    `ratings` where the column is there and has none."""
+    column, value = _pick(raw, "oracle_score")
+    if value is None and not any(name in raw for name in NAMES["oracle_score"]):
+        raise BadRow(column, "missing: a validation row is a label")
+    return {
+        **_place(raw),
+        "answer": _text(raw, "answer", empty=True),
+        "answer_column": _pick(raw, "answer")[0],
+        "oracle_column": column,
+        **_scores(raw, settings),
+    }
+
+
+def _pick(raw: Row, column: str) -> tuple[str, Any]:
+    """The name in the file and the value of one of our columns; the value None where absent."""
+    names = NAMES.get(column)
+    if names is None:
+        return column, raw.get(column)
+    found = None
+    for name in names:
+        value = raw.get(name) if "." not in name else nan_as_null(_nested(raw, name))
+        if value is None:
+            continue
+        if found and value != found[1]:
+            raise BadRow(name, f"{show_value(value)}, but {found[0]} is {show_value(found[1])}")
+        found = found or (name, value)
+    return found or (names[0], None)
+
+
+def _nested(raw: Row, name: str) -> Any:
+    value: Any = raw
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _text(raw: Row, column: str, empty: bool = False) -> str | None:
+    value: str | None
+    name, value = _pick(raw, column)
+    if value is not None:
+        _check_text(name, value, empty)
+    return value
+
+
+def _prompt(raw: Row) -> Row:
+    """The prompt's text, None where there is none; of a list of messages its first user turn.
+    `prompt_key` is what equal prompts have in common: the text, or all turns of a conversation."""
+    _, value = _pick(raw, "prompt")
+    if not isinstance(value, list):
+        if value is not None:
+            _check_text("prompt", value)
+        return {"prompt": value, "prompt_key": value, "says_more": False}
+    text, more = first_user_text(value), says_more(value)
+    if text is None:
+        raise BadRow("prompt", "a list without a first user turn that is text")
+    return {"prompt": text, "prompt_key": turns_key(value) if more else text, "says_more": more}
+
+
+def _cluster(raw: Row, names: Iterable[str]) -> Cluster:
+    name, cluster = cluster_of(raw, names)
+    given = raw.get("cluster")
+    if name != "cluster" and given not in (None, ""):
+        raise BadRow("cluster", f"{show_value(given)} is neither text nor a whole number")
+    return name, cluster
+
+
+def _answer(raw: Row, settings: Settings) -> Row:
+    """The answer and its scores; one that failed has neither."""
+    row = {"answer": _text(raw, "answer", empty=True), **_scores(raw, settings)}
+    if row["answer"] is None and (row["score"] is not None or row["ratings"]):
+        name = _pick(raw, "answer")[0]
+        reason = "missing; give answer or response, or no score where the answer failed"
+        raise BadRow(name, reason)
+    return row | {"reason": None if row["answer"] is not None else "not given"}
+
+
+def _check_text(name: str, value: Any, empty: bool = False) -> None:
+    if not isinstance(value, str):
+        raise BadRow(name, f"{show_value(value)} is not text")
+    if not (value or empty):
+        raise BadRow(name, "empty")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise BadRow(name, unicode_problem(error)) from None
+
+
+def _as_number(name: str, value: Any) -> float:
+    """`value` as a float, infinite or not; not NaN."""
+    if isinstance(value, str) and NUMBER.fullmatch(value.strip()):
+        value = float(value)
+    if not isinstance(value, int | float | Decimal):  # truth values are whole numbers
+        raise BadRow(name, f"{show_value(value)} is not a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise BadRow(name, f"{show_value(value)} is too large") from None
+    if math.isnan(number):
+        raise BadRow(name, "NaN is not a number; leave the list out where one is unknown")
+    return number
+
+
+def _digits(value: Any) -> str:
+    """A value as the file has it, with all digits of a number."""
+    return str(value) if isinstance(value, float | Decimal) else show_value(value)
+
+
+def _whole(raw: Row, column: str) -> int | None:
+    name, value = _pick(raw, column)
+    if value is None:
+        return None
+    number = _as_number(name, value)
+    if not (0 <= number < 2**63 and number == int(number)):
+        raise BadRow(name, f"{show_value(value)} is not a whole number, 0 or more")
+    return int(number)
+
+
+def _logp(name: str, value: Any, sampled: bool) -> float:
+    """A log-probability; -inf only where the answer was not `sampled` from this policy. Of a token
+    nothing as low as VERY_UNLIKELY, of a sequence not just that: a sum may be below it."""
+    number = -math.inf if value in ("-Infinity", "-inf") else _as_number(name, value)
+    if number > LOGP_ROUNDING:
+        raise BadRow(name, f"{show_value(value)} is above 0: no logarithm of a probability")
+    if sampled and number == -math.inf:
+        raise BadRow(name, "-inf: an answer cannot come from a policy that never gives it")
+    of_token = name == "token_logprobs"
+    if number == VERY_UNLIKELY or (of_token and number < VERY_UNLIKELY):
+        raise BadRow(
+            name,
+            f"{number:g} is a server's mark for a token that it tells no log-probability of, and "
+            "is none; leave the row's log-probabilities out",
+        )
+    return number
+
+
+def _choice(raw: Row, column: str, choices: tuple[str, ...]) -> str | None:
+    value: str | None
+    name, value = _pick(raw, column)
+    if value is not None and value not in choices:
+        raise BadRow(name, f"{show_value(value)} is not {' or '.join(choices)}")
+    return value
+
+
+def _uid(raw: Row) -> Row:
+    name, value = _pick(raw, "uid")
+    value = id_text(value) or value
+    if value is not None:
+        _check_text(name, value)
+    return {"uid": value, "uid_column": name}
+
+
+def _place(raw: Row) -> Row:
+    """What says which prompt and which draw of it a row is about."""
+    row = {
+        **_uid(raw),
+        **_prompt(raw),
+        "cluster": _cluster(raw, ("cluster",)),
+        "draw": _whole(raw, "draw"),
+    }
+    if row["uid"] is None and row["prompt"] is None:
+        raise BadRow("uid", f"missing; give {', '.join(NAMES['uid'])} or prompt")
+    return row
+
+
+def _reply(raw: Row) -> Row:
+    tokens = _list(raw, "tokens")
+    for token in tokens or ():
+        _check_text("tokens", token, empty=True)
+    logprobs = _list(raw, "token_logprobs")
+    if logprobs is not None:
+        logprobs = [_logp("token_logprobs", value, sampled=True) for value in logprobs]
+
+    name, value = _pick(raw, "sequence_logp")
+    sequence_logp = None if value is None else _logp(name, value, sampled=True)
+    if logprobs is not None:
+        total = min(math.fsum(logprobs), 0.0)
+        if sequence_logp is None:
+            sequence_logp = total
+        elif not math.isclose(sequence_logp, total, rel_tol=ROUNDING, abs_tol=ROUNDING):
+            reason = f"{sequence_logp:g} is not the sum of token_logprobs, {total:g}"
+            raise BadRow(name, reason)
+    _, ended = _pick(raw, "finish_reason")
+    return {
+        "tokens": tokens,
+        "token_logprobs": logprobs,
+        "sequence_logp": sequence_logp,
+        "logprob_kind": _choice(raw, "logprob_kind", LOGPROB_KINDS),
+        "finish_reason": finish_reason(ended),
+        "finish_reason_given": ended if isinstance(ended, str) and ended.isprintable() else None,
+        "model": _text(raw, "model"),
+        "prompt_tokens": _whole(raw, "prompt_tokens"),
+        "completion_tokens": _whole(raw, "completion_tokens"),
+    }
+
+
+def _list(raw: Row, column: str) -> list[Any] | None:
+    name, value = _pick(raw, column)
+    if value is not None and not isinstance(value, list):
+        raise BadRow(name, f"{show_value(value)} is not a list")
+    return value
+
+
+def _targets(raw: Row) -> dict[str, float | None]:
+    name, value = _pick(raw, "target_policy_logprobs")
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise BadRow(name, f"{show_value(value)} is not an object {{policy: log-probability}}")
+    return {
+        policy: None
+        if nan_as_null(logp) is None
+        else _logp(f"{name}.{policy}", logp, sampled=False)
+        for policy, logp in value.items()
+    }
+
+
+def _scores(raw: Row, settings: Settings) -> Row:
+    """The judge's score, the oracle's ratings, and the chance that they had to be given."""
+    judge, score = _pick(raw, "score")
+    oracle, given = _pick(raw, "oracle_score")
+    ratings = map(nan_as_null, given) if isinstance(given, list) else [given]
+    ratings = [_score(oracle, value, "oracle_range", settings.oracle_range) for value in ratings]
+    return {
+        "score": _score(judge, score, "judge_range", settings.judge_range),
+        "ratings": [rating for rating in ratings if rating is not None],
+        "oracle_prob": _probability(raw),
+    }
+
+
+def _probability(raw: Row) -> float | None:
+    name, value = _pick(raw, "oracle_prob")
+    if value is None:
+        return None
+    prob = _as_number(name, value)
+    if not 0 < prob <= 1 + NOISE:
+        raise BadRow(name, f"{_digits(value)} is not above 0 and at most 1")
+    return min(prob, 1.0)
+
+
+def _score(name: str, value: Any, setting: str, scale: tuple[float, float]) -> float | None:
+    """A score on its scale, if there is one; the noise of rounding beyond it is cut off."""
+    if value is None:
+        return None
+    number = _as_number(name, value)
+    lo, hi = scale
+    noise = NOISE * (hi - lo)
+    if not lo - noise <= number <= hi + noise:
+        fits = [f"[{a},{b}]" for a, b in COMMON_SCALES if a <= number <= b]
+        remedy = f"set {setting}={fits[0]}?" if fits else f"set {setting} to the scores' scale"
+        raise BadRow(name, f"{_digits(value)} is outside {setting} [{lo:g}, {hi:g}]; {remedy}")
+    return min(max(number, lo), hi)
