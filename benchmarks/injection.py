@@ -34,7 +34,7 @@ from cje.judging import Rubric, load_rubric, parse_score, score_schema
 from cje.judging.rubric import FORM
 from cje.models.lookup import provider_for
 from cje.models.names import LIKELIHOOD, split_model
-from cje.models.provider import CallSettings, InProcessBackend, Judging
+from cje.models.provider import CallSettings, InProcessBackend, JudgePrompt, Judging
 from cje.models.registry import backend_for
 from cje.models.requests import CallFailed, Reply, Request
 from cje.models.runner.calls import Calls
@@ -243,7 +243,7 @@ def replies(model: str, messages: Iterable[Messages], base_url: str | None) -> l
     if missing := [key for key in backend.keys if not os.environ.get(key)]:
         raise CJEError(f"{model}: set {', '.join(missing)}")
     schema = score_schema(SCALE)
-    requests = [backend.judgement(name, m, schema, base_url) for m in messages]
+    requests = [backend.judgement(name, JudgePrompt(m, schema, base_url)) for m in messages]
     if isinstance(backend, InProcessBackend):
         found = _told(backend.ask_many(requests), len(requests))
     else:

@@ -7,6 +7,7 @@ from cje.errors import CJEError
 from cje.models.addresses import OWN, VARIABLES
 from cje.models.lookup import provider_for
 from cje.models.names import split_model
+from cje.models.provider import JudgePrompt
 from cje.models.registry import backend_for
 from cje.models.runner.calls import Calls
 from cje.models.runner.store import ReplyStore
@@ -49,9 +50,10 @@ def keys(model, **changes):
     """Of an answer and of a verdict of the model."""
     backend, given = backend_for(model), settings(model, proxy_model=model, **changes)
     cast = cast_of(given)
-    verdict = (("user", "x"),), "{}", cast.proxy.base_url and cast.proxy.base_url.rstrip("/")
+    address = cast.proxy.base_url and cast.proxy.base_url.rstrip("/")
+    verdict = JudgePrompt((("user", "x"),), "{}", address)
     name = split_model(model)[1]
-    return backend.answer(cast.base, "Say it.").key, backend.judgement(name, *verdict).key
+    return backend.answer(cast.base, "Say it.").key, backend.judgement(name, verdict).key
 
 
 @pytest.mark.parametrize("model", KEPT)

@@ -10,7 +10,7 @@ import pytest
 import loopback_faults as faults
 from cje.errors import CJEError
 from cje.models.addresses import request_address
-from cje.models.provider import CallSettings
+from cje.models.provider import CallSettings, JudgePrompt
 from cje.models.providers.anthropic import (
     BACKEND,
     message_arguments,
@@ -111,7 +111,9 @@ def test_a_setting_is_sent_unless_it_is_null_or_what_the_model_does_by_itself():
 
 
 def test_a_verdict_is_held_to_its_schema_and_the_range_is_said_in_words():
-    request = BACKEND.judgement("claude-haiku-4-5", MESSAGES, SCHEMA, "http://elsewhere/v1")
+    request = BACKEND.judgement(
+        "claude-haiku-4-5", JudgePrompt(MESSAGES, SCHEMA, "http://elsewhere/v1")
+    )
     assert request.base_url == "http://elsewhere/v1" and request.temperature == 0.0
     sent = message_arguments(request)
     assert sent["output_config"]["format"]["type"] == "json_schema"
@@ -122,7 +124,7 @@ def test_a_verdict_is_held_to_its_schema_and_the_range_is_said_in_words():
 
 
 def test_an_older_model_gives_its_verdict_through_a_forced_tool():
-    request = BACKEND.judgement("claude-3-5-sonnet-20241022", MESSAGES, SCHEMA, None)
+    request = BACKEND.judgement("claude-3-5-sonnet-20241022", JudgePrompt(MESSAGES, SCHEMA))
     sent = message_arguments(request)
     assert sent["tool_choice"] == {"type": "tool", "name": "verdict"}
     assert sent["tools"][0]["input_schema"] == json.loads(SCHEMA)
@@ -131,13 +133,13 @@ def test_an_older_model_gives_its_verdict_through_a_forced_tool():
 
 @pytest.mark.parametrize("name", ["claude-opus-5-5", "claude-opus-4-7", "claude-of-tomorrow"])
 def test_a_judge_that_takes_no_temperature_is_given_none(name):
-    request = BACKEND.judgement(name, MESSAGES, SCHEMA, None)
+    request = BACKEND.judgement(name, JudgePrompt(MESSAGES, SCHEMA))
     assert request.temperature is None and "temperature" not in message_arguments(request)
 
 
 def test_a_judge_that_thinks_first_has_room_for_it():
-    thinking = BACKEND.judgement("claude-sonnet-5-5", MESSAGES, SCHEMA, None)
-    plain = BACKEND.judgement("claude-sonnet-4-6", MESSAGES, SCHEMA, None)
+    thinking = BACKEND.judgement("claude-sonnet-5-5", JudgePrompt(MESSAGES, SCHEMA))
+    plain = BACKEND.judgement("claude-sonnet-4-6", JudgePrompt(MESSAGES, SCHEMA))
     assert thinking.max_tokens >= 4096 > plain.max_tokens >= 256
 
 
@@ -231,7 +233,7 @@ def test_a_judge_has_no_settings_to_refuse_but_a_name():
 
 
 def test_a_given_text_cannot_be_scored():
-    assert BACKEND.can("claude-opus-5-5") == {"batch", "judge"}
+    assert BACKEND.can("claude-opus-5-5") == {"batch"}
     assert BACKEND.probe(policy()) is None
     with pytest.raises(CJEError, match="no log-probabilities"):
         BACKEND.score(policy(), "x", None)
@@ -330,7 +332,7 @@ def test_sampling_settings_reach_the_server_though_the_sdk_has_no_parameter_for_
 
 @pytest.mark.parametrize("name", ["claude-sonnet-5-5", "claude-3-5-sonnet-20241022"])
 def test_a_verdict_comes_back_as_json(server, name):
-    (reply,) = ask(BACKEND.judgement(name, MESSAGES, SCHEMA, None))
+    (reply,) = ask(BACKEND.judgement(name, JudgePrompt(MESSAGES, SCHEMA)))
     assert 0 <= json.loads(reply.text)["score"] <= 10 and reply.finish_reason == "stop"
 
 

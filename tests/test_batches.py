@@ -7,6 +7,7 @@ import pytest
 
 from cje.errors import CJEError
 from cje.models.addresses import request_address
+from cje.models.provider import JudgePrompt
 from cje.models.providers import batch_apis
 from cje.models.providers.anthropic import BACKEND as ANTHROPIC
 from cje.models.providers.openai import BACKEND as OPENAI
@@ -129,7 +130,7 @@ def test_every_request_gets_the_reply_of_a_single_call(server, bench):
 def test_judgements_go_in_batches_too(server, bench):
     messages = [(("user", f"Judge from 0 to 10: {name}"),) for name in ("jazz", "tea")]
     backend, name = BACKENDS[bench.provider], MODELS[bench.provider]
-    requests = [backend.judgement(name, message, SCHEMA, None) for message in messages]
+    requests = [backend.judgement(name, JudgePrompt(message, SCHEMA)) for message in messages]
     assert bench.run(requests) == []
     scores = [json.loads(bench.replies[request.key].text)["score"] for request in requests]
     assert all(0 <= score <= 10 for score in scores)

@@ -14,6 +14,7 @@ from cje import CJEError
 from cje.models.local.files import model_path
 from cje.models.local.provider import BACKEND, ScoreTree, uniforms
 from cje.models.names import split_model
+from cje.models.provider import JudgePrompt
 from cje.models.registry import backend_for
 from cje.models.requests import CallFailed, Request
 from cje.settings import Policy
@@ -414,7 +415,9 @@ def test_an_answer_that_passes_the_context_fails_and_the_others_do_not(tiny):
 
 def test_requests_of_all_kinds_go_together(tiny):
     of, other = policy(tiny), policy(tiny, temperature=0.3)
-    judged = BACKEND.judgement(split_model(tiny)[1], (("user", "Good?"),), schema(0, 10), None)
+    judged = BACKEND.judgement(
+        split_model(tiny)[1], JudgePrompt((("user", "Good?"),), schema(0, 10))
+    )
     requests = [*answer_requests(of), judged, *answer_requests(other)]
     replies = ask(requests)
     assert len(replies) == len(requests) and all(reply.text is not None for reply in replies)
@@ -430,7 +433,7 @@ def schema(low, high):
 
 def test_a_verdict_is_the_mean_of_the_scale_by_its_probabilities(tiny, loaded):
     messages = (("user", "Rate this."),)
-    (reply,) = ask([BACKEND.judgement(split_model(tiny)[1], messages, schema(0, 10), None)])
+    (reply,) = ask([BACKEND.judgement(split_model(tiny)[1], JudgePrompt(messages, schema(0, 10)))])
     score = json.loads(reply.text)["score"]
     context = loaded.encode(loaded.chat_text(messages) + '{"score": ')
     digits = [loaded.encode(str(n))[0] for n in range(10)]
@@ -457,7 +460,7 @@ def test_verdicts_keep_to_their_scale_and_do_not_depend_on_the_batch(tiny, monke
     name = split_model(tiny)[1]
     scales = [(0, 10), (1, 5), (0, 100), (-2, 2)]
     requests = [
-        BACKEND.judgement(name, (("user", text),), schema(*scale), None)
+        BACKEND.judgement(name, JudgePrompt((("user", text),), schema(*scale)))
         for scale in scales
         for text in PROMPTS
     ]
@@ -472,7 +475,7 @@ def test_verdicts_keep_to_their_scale_and_do_not_depend_on_the_batch(tiny, monke
 def test_the_packaged_model_gives_verdicts(small):
     questions = ("Is the sky blue?", "Is fish a colour?")
     requests = [
-        BACKEND.judgement("smollm2-135m", (("user", text),), schema(0, 10), None)
+        BACKEND.judgement("smollm2-135m", JudgePrompt((("user", text),), schema(0, 10)))
         for text in questions
     ]
     replies = ask(requests)
@@ -483,7 +486,7 @@ def test_the_packaged_model_gives_verdicts(small):
 
 @pytest.mark.parametrize("scale", [(0, 0.5), (0, 1000), (0.25, 1.25)])
 def test_a_scale_without_whole_numbers_is_refused(tiny, scale):
-    request = BACKEND.judgement(split_model(tiny)[1], (("user", "x"),), schema(*scale), None)
+    request = BACKEND.judgement(split_model(tiny)[1], JudgePrompt((("user", "x"),), schema(*scale)))
     with pytest.raises(CJEError, match="scale of whole numbers"):
         ask([request])
 

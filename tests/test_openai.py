@@ -9,7 +9,7 @@ import pytest
 from cje.errors import CJEError
 from cje.models import http
 from cje.models.completions import VERY_UNLIKELY
-from cje.models.provider import CallSettings
+from cje.models.provider import CallSettings, JudgePrompt
 from cje.models.providers.chat import parse_completion
 from cje.models.providers.openai import BACKEND
 from cje.models.requests import CallFailed
@@ -99,7 +99,7 @@ def test_what_is_null_is_left_out_of_the_call(server):
 
 
 def test_a_verdict_is_held_to_the_schema(server):
-    asked = BACKEND.judgement("gpt-4o", (("user", "From 0 to 10: well?"),), SCHEMA, None)
+    asked = BACKEND.judgement("gpt-4o", JudgePrompt((("user", "From 0 to 10: well?"),), SCHEMA))
     (reply,), _ = ask(server, asked)
     assert 0 <= json.loads(reply.text)["score"] <= 10
     assert reply.tokens is None and reply.logprob_kind is None
@@ -207,10 +207,10 @@ def test_a_model_that_thinks_first_takes_neither_temperature_nor_top_p(name):
     unset = policy(f"openai/{name}", temperature=None, top_p=None)
     BACKEND.check(name, "policy", unset)
     BACKEND.check(name, "judge", None)
-    assert BACKEND.can(name) == {"batch", "judge"}
+    assert BACKEND.can(name) == {"batch"}
     arguments = BACKEND.arguments(BACKEND.answer(unset, "x"))
     assert not {"logprobs", "temperature", "top_p"} & set(arguments)
-    verdict = BACKEND.arguments(BACKEND.judgement(name, (("user", "x"),), SCHEMA, None))
+    verdict = BACKEND.arguments(BACKEND.judgement(name, JudgePrompt((("user", "x"),), SCHEMA)))
     assert "temperature" not in verdict and verdict["max_completion_tokens"] > 4000
 
 
@@ -219,7 +219,7 @@ def test_a_model_that_thinks_first_takes_neither_temperature_nor_top_p(name):
 )
 def test_other_models_take_both(name):
     BACKEND.check(name, "policy", policy(f"openai/{name}"))
-    assert BACKEND.gives_logprobs(name) and "logprobs" in BACKEND.can(name)
+    assert BACKEND.gives_logprobs(name)
     arguments = BACKEND.arguments(BACKEND.answer(policy(f"openai/{name}"), "x"))
     assert arguments["logprobs"] is True and arguments["temperature"] == 1
     assert arguments.get("reasoning_effort") == ("none" if "gpt-5" in name else None)

@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from cje.errors import CJEError
+from cje.models import registry
 from cje.models.http import redact
 from cje.models.lookup import check_model, provider_for
 from cje.models.prices import Price, price_of
@@ -17,6 +20,7 @@ from cje.models.registry import backend_for
 from cje.models.requests import CallFailed
 from cje.models.runner.calls import Calls
 from cje.models.runner.store import ReplyStore
+from cje.plugins import PROVIDERS
 from cje.settings import parse_settings
 
 SCHEMA = '{"type":"object","properties":{"score":{"type":"number"}},"required":["score"]}'
@@ -188,7 +192,6 @@ def test_gemini_is_asked_without_logprobs_and_its_thoughts_are_paid(gemini):
     assert path == "/v1beta/openai/chat/completions" and body["reasoning_effort"] == "low"
     assert body["max_tokens"] == 8 and "logprobs" not in body
     assert (reply.text, reply.completion_tokens) == ("Yes.", 51)
-    assert "logprobs" not in provider_for("gemini/gemini-3-flash").can("gemini-3-flash")
     assert isinstance(price_of("gemini/gemini-2.5-flash"), Price)
 
 
@@ -223,6 +226,35 @@ def test_a_schema_that_is_refused_stands_in_the_prompt_and_that_is_found_out_onc
     assert "gemini/old refuses JSON schemas" in capsys.readouterr().err
     judged("gemini/old", tmp_path, 6)  # the next stage knows it
     assert sum("response_format" in body for _, _, body in gemini.calls) == 1
+
+
+# The API of the page on extending
+
+
+def test_the_api_of_the_documentation_answers_and_judges(monkeypatch, tmp_path):
+    page = Path(__file__).parents[1].joinpath("docs/extending.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"acme\.py`:\n\n```python\n(.*?)```", page, re.DOTALL)
+    assert len(code.splitlines()) < 40
+    (tmp_path / "documented_acme.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(registry.OWN[PROVIDERS], "acme", "documented_acme:BACKEND")
+    monkeypatch.setenv("ACME_API_KEY", "acme-key-0123456789")
+    with Server(lambda path, headers, body: said(VERDICT)) as server:
+        backend_for("acme/m").address = server.url + "/v1"
+        settings = model("acme/m")
+        calls = Calls(settings, "generate_logs", ReplyStore(tmp_path))
+        prompts = pd.DataFrame({"uid": ["a"], "prompt": ["Why?"]})
+        own = {"draw": 0, "seed": 1}
+        found = provider_for("acme/m", calls).generate(prompts, settings.base, **own)
+        assert judged("acme/thinker-1", tmp_path)["score"].tolist() == [7.0] * 4
+    assert found["answer"].tolist() == [VERDICT] and found["address"][0] == server.url + "/v1"
+    answer, *verdicts = server.calls
+    assert answer[0] == "/v1/chat/completions"
+    assert header(answer, "Authorization") == "Bearer acme-key-0123456789"
+    assert answer[2]["max_tokens"] == 8 and verdicts[0][2]["max_tokens"] > 4000
+    templated = model("acme/m").base.model_copy(update={"chat_template": "chatml"})
+    with pytest.raises(CJEError, match="acme/m takes none"):
+        check_model("acme/m", "policy", "x", templated)
 
 
 # OpenRouter, and any server

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cje.errors import CJEError
-from cje.models.provider import CallSettings
+from cje.models.provider import CallSettings, JudgePrompt
 from cje.models.providers import prompt_scoring
 from cje.models.providers.prompt_scoring import NOT_ALIGNED, _answer_span
 from cje.models.providers.server import BACKEND, answer_body, call_seed
@@ -314,7 +314,7 @@ def test_a_server_that_refuses_a_schema_finds_it_in_the_prompt():
 
     messages = (("user", "From 0 to 10: well?"),)
     with Altered(refuse) as server:
-        given = BACKEND.judgement("loopback", messages, SCHEMA, server.url + "/v1/")
+        given = BACKEND.judgement("loopback", JudgePrompt(messages, SCHEMA, server.url + "/v1/"))
         (first, second), notes = ask(given, given.again())
         bodies = [call.body for call in server.calls if call.status == 200]
     assert first.text and second.text and len(notes) == 1
@@ -324,7 +324,7 @@ def test_a_server_that_refuses_a_schema_finds_it_in_the_prompt():
 def test_a_verdict_is_held_to_the_schema():
     with Loopback() as server:
         messages = (("user", "From 0 to 10: well?"),)
-        given = BACKEND.judgement("loopback", messages, SCHEMA, server.url + "/v1")
+        given = BACKEND.judgement("loopback", JudgePrompt(messages, SCHEMA, server.url + "/v1"))
         (reply,), _ = ask(given)
         assert server.calls[0].body["temperature"] == 0
     assert 0 <= json.loads(reply.text)["score"] <= 10

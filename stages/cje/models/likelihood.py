@@ -26,9 +26,6 @@ class LikelihoodJudge(Provider):
     def __init__(self, scorer: Provider):
         self.scorer = scorer
 
-    def can(self, name: str) -> frozenset[str]:
-        return frozenset({"judge"})
-
     def check(self, name: str, role: Role, policy: Policy | None = None) -> None:
         if role != "judge":
             raise CJEError(f"likelihood/{name} judges answers, it writes none")

@@ -18,9 +18,6 @@ class JudgingProvider(Provider):
     def __init__(self, prefix: str, judge: Judge):
         self.prefix, self._judge = prefix, judge
 
-    def can(self, name: str) -> frozenset[str]:
-        return frozenset({"judge"})
-
     def check(self, name: str, role: Role, policy: Policy | None = None) -> None:
         self._judge.check(name)
         if role != "judge":

@@ -20,6 +20,7 @@ from cje.models.requests import Outcome, Reply, Request
 from cje.settings import Policy
 
 Role = Literal["policy", "judge"]
+Capability = Literal["score", "batch"]
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,30 @@ class Judging:
     chat_template: str | None = None
 
 
+@dataclass(frozen=True)
+class JudgePrompt:
+    """What a judge that reads texts is given: the rubric's `messages` (role, content), the JSON
+    `schema` of its verdict, the address of one on a server, and `max_tokens` where the settings
+    bound them."""
+
+    messages: tuple[tuple[str, str], ...]
+    schema: str
+    base_url: str | None = None
+    max_tokens: int | None = None
+
+
 class Provider(ABC):
     """What a provider does, a table at a time; what it does not say, it cannot do."""
 
-    @abstractmethod
-    def can(self, name: str) -> frozenset[str]:
-        """What the model can do: of `logprobs`, `score`, `seed`, `batch`, `judge`."""
+    def can(self, name: str) -> frozenset[Capability]:
+        """What the model can do that not every model can.
+
+        score: tell the log-probabilities of a given text, which exact weights and the judge
+        likelihood/... need. Of a server it is then found out (`Backend.probe`).
+        batch: answer through an interface of `cje.models.providers.batch_apis`, as the setting
+        `batch` asks.
+        """
+        return frozenset()
 
     @abstractmethod
     def check(self, name: str, role: Role, policy: Policy | None = None) -> None:
@@ -109,8 +128,8 @@ class Backend(ABC):
     # Limits that earlier versions gave a judge; verdicts kept under one are taken as they are.
     judged_before: tuple[int, ...] = ()
 
-    def can(self, name: str) -> frozenset[str]:
-        """What the model can do: of `logprobs`, `score`, `seed`, `batch`, `judge`."""
+    def can(self, name: str) -> frozenset[Capability]:
+        """As `Provider.can`."""
         return frozenset()
 
     @abstractmethod
@@ -131,17 +150,10 @@ class Backend(ABC):
         `answer`, `tokens`, `token_ids` and `ended`. `scoring`: what `probe` was answered."""
         raise CJEError(f"{policy.model}: cannot score a given text")
 
-    def judgement(
-        self,
-        name: str,
-        messages: tuple[tuple[str, str], ...],
-        schema: str,
-        base_url: str | None,
-        max_tokens: int | None = None,
-    ) -> Request:
-        """The request for a verdict by the model: temperature 0 where it takes one, and, unless
-        `max_tokens` says otherwise, room for a short reason, and for thought unless the model is
-        known to have none."""
+    def judgement(self, name: str, prompt: JudgePrompt) -> Request:
+        """The request for a verdict by the model: at temperature 0 where it takes one, with room
+        for a short reason, and for thought unless the model is known to have none, where the prompt
+        sets no `max_tokens`."""
         raise CJEError(f"{name} writes answers, it judges none")
 
     def probe(self, policy: Policy) -> Request | None:
@@ -162,9 +174,6 @@ class ApiBackend(Backend):
     provider: str  # the name before a model's slash
     package = "openai"  # the SDK
     bills_filtered = False  # whether a prompt that its filter stops is paid for, as nobody says
-
-    def can(self, name: str) -> frozenset[str]:
-        return frozenset({"judge"})
 
     def check(self, name: str, role: Role, policy: Policy | None) -> None:
         if not name:

@@ -21,7 +21,7 @@ from cje.judging import Rubric, load_rubric, parse_score, score_schema
 from cje.models.addresses import address_of
 from cje.models.exactness import Exactness
 from cje.models.names import full_name, split_model
-from cje.models.provider import InProcessBackend, Judging, Provider, Role
+from cje.models.provider import Capability, InProcessBackend, JudgePrompt, Judging, Provider, Role
 from cje.models.registry import AnyBackend
 from cje.models.requests import CallFailed, Outcome, Reply, Request, Requests, required
 from cje.models.runner.attempts import TRIALS
@@ -99,7 +99,7 @@ class TableProvider(Provider):
             raise RuntimeError("this provider was made to be checked, and makes no calls")
         return self._calls
 
-    def can(self, name: str) -> frozenset[str]:
+    def can(self, name: str) -> frozenset[Capability]:
         return self.backend.can(name)
 
     def check(self, name: str, role: Role, policy: Policy | None = None) -> None:
@@ -116,6 +116,9 @@ class TableProvider(Provider):
     ) -> pd.DataFrame:
         requests = self.answer_requests(prompts, policy, draw=draw, seed=seed)
         replayed = all(map(self.calls.store.holds, requests))
+        address = address_of(policy.model, policy.base_url)
+        if address is None and requests:
+            address = requests[0].base_url  # of a backend that brings its own
         rows: list[AnswerRow] = []
         empty: list[int] = []
         missing: Counter[str | None] = Counter()
@@ -126,7 +129,7 @@ class TableProvider(Provider):
         first = 0 if self.in_process else FIRST_ANSWERS
         title = f"{policy.name}: answers"
         for place, outcome in enumerate(self._replies(requests, title, first, look)):
-            rows.append(self._answer_row(outcome, policy))
+            rows.append(self._answer_row(outcome, policy, address))
             if isinstance(outcome, Reply) and outcome.is_empty:
                 empty.append(place)
             elif isinstance(outcome, Reply) and outcome.text is None:
@@ -134,7 +137,7 @@ class TableProvider(Provider):
         again = [requests[place].again() for place in empty]
         title = f"{policy.name}: empty answers, asked once more"
         for place, outcome in zip(empty, self._replies(again, title), strict=True):
-            rows[place] = self._answer_row(outcome, policy)
+            rows[place] = self._answer_row(outcome, policy, address)
             missing[rows[place].reason] += rows[place].answer is None
         for reason, count in missing.items():
             if count:
@@ -312,7 +315,7 @@ class TableProvider(Provider):
             requests, self.backend, title, first=first, look=look, trial=trial
         )
 
-    def _answer_row(self, outcome: Outcome, policy: Policy) -> AnswerRow:
+    def _answer_row(self, outcome: Outcome, policy: Policy, address: str | None) -> AnswerRow:
         if isinstance(outcome, CallFailed):
             return AnswerRow(reason=outcome.reason)
         logprobs, tokens, ids = outcome.token_logprobs, outcome.tokens, outcome.token_ids
@@ -327,7 +330,7 @@ class TableProvider(Provider):
             logprob_kind=None if logprobs is None else self._shared(kind),
             finish_reason=self._shared(outcome.finish_reason),
             model=self._shared(outcome.model),
-            address=self._shared(address_of(policy.model, policy.base_url)),
+            address=address,
             prompt_tokens=outcome.prompt_tokens,
             completion_tokens=outcome.completion_tokens,
             token_ids=None if ids is None else np.array(ids, dtype=np.int64),
@@ -383,7 +386,8 @@ class TableProvider(Provider):
         def make(row: int) -> Request:
             reference = None if references is None else references[row]
             messages = rubric.messages(prompts[row], texts[row], reference, score_range)
-            request = self.backend.judgement(name, messages, schema, base_url, room)
+            prompt = JudgePrompt(messages, schema, base_url, room)
+            request = self.backend.judgement(name, prompt)
             request = with_body(request, self.calls.settings.body(request.model))
             for tokens in self.backend.judged_before if room is None else ():
                 before = replace(request, max_tokens=tokens)

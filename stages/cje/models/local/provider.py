@@ -21,7 +21,7 @@ import numpy as np
 
 from cje.errors import CJEError
 from cje.models.local.files import HUB, NAMED, comes_from_hub, known_names, model_path, needs_gguf
-from cje.models.provider import InProcessBackend, Role, policy_messages
+from cje.models.provider import Capability, InProcessBackend, JudgePrompt, Role, policy_messages
 from cje.models.requests import CallFailed, Kind, Outcome, Reply, Request, required
 from cje.models.thought import without_thought
 from cje.settings import Policy
@@ -49,8 +49,8 @@ MOST_DIGITS = 8  # tokens of a score, at most
 class LocalBackend(InProcessBackend):
     """See `cje.models.provider.Backend`."""
 
-    def can(self, name: str) -> frozenset[str]:
-        return frozenset({"logprobs", "score", "seed", "judge"})
+    def can(self, name: str) -> frozenset[Capability]:
+        return frozenset({"score"})
 
     def check(self, name: str, role: Role, policy: Policy | None) -> None:
         if not name.strip("/"):
@@ -106,16 +106,12 @@ class LocalBackend(InProcessBackend):
             top_p=policy.top_p,
         )
 
-    def judgement(
-        self,
-        name: str,
-        messages: tuple[tuple[str, str], ...],
-        schema: str,
-        base_url: str | None,
-        max_tokens: int | None = None,
-    ) -> Request:
+    def judgement(self, name: str, prompt: JudgePrompt) -> Request:
         return Request(
-            kind="judgement", model=f"{PREFIX}{name}", messages=tuple(messages), schema=schema
+            kind="judgement",
+            model=f"{PREFIX}{name}",
+            messages=prompt.messages,
+            schema=prompt.schema,
         )
 
     def ask_many(self, requests: Sequence[Request]) -> Iterator[tuple[Request, Outcome]]:

@@ -21,7 +21,7 @@ from cje.errors import CJEError
 from cje.models.addresses import OWN, request_address
 from cje.models.http import http_client, json_body, outcome, own_headers, time_outs
 from cje.models.names import full_name, split_model
-from cje.models.provider import ApiBackend, CallSettings, Role
+from cje.models.provider import ApiBackend, CallSettings, Capability, JudgePrompt, Role
 from cje.models.requests import CallFailed, Reply, Request, billed
 from cje.models.thought import apart
 from cje.settings import Policy
@@ -47,8 +47,8 @@ class AnthropicBackend(ApiBackend):
     provider = package = "anthropic"
     keys = ("ANTHROPIC_API_KEY",)
 
-    def can(self, name: str) -> frozenset[str]:
-        return frozenset({"batch", "judge"})
+    def can(self, name: str) -> frozenset[Capability]:
+        return frozenset({"batch"})
 
     def check(self, name: str, role: Role, policy: Policy | None) -> None:
         if not name:
@@ -73,24 +73,18 @@ class AnthropicBackend(ApiBackend):
     def score(self, policy: Policy, prompt: str, scoring: str | None) -> Request:
         raise CJEError(f"{policy.model}: Anthropic tells no log-probabilities of a given text")
 
-    def judgement(
-        self,
-        name: str,
-        messages: tuple[tuple[str, str], ...],
-        schema: str,
-        base_url: str | None,
-        max_tokens: int | None = None,
-    ) -> Request:
+    def judgement(self, name: str, prompt: JudgePrompt) -> Request:
         known = version(name)
         thinks = known is None or known >= THINKING
+        room = THOUGHTFUL_VERDICT_TOKENS if thinks else VERDICT_TOKENS
         return Request(
             kind="judgement",
             model=f"anthropic/{name}",
-            messages=messages,
+            messages=prompt.messages,
             temperature=0.0 if known is not None and known < NO_SAMPLERS else None,
-            max_tokens=max_tokens or (THOUGHTFUL_VERDICT_TOKENS if thinks else VERDICT_TOKENS),
-            base_url=request_address(f"anthropic/{name}", base_url),
-            schema=schema,
+            max_tokens=prompt.max_tokens or room,
+            base_url=request_address(f"anthropic/{name}", prompt.base_url),
+            schema=prompt.schema,
         )
 
     def connect(self, call_settings: CallSettings) -> "AnthropicConnection":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cje.models import http
 from cje.models.addresses import OWN, request_address
 from cje.models.completions import LogprobsSeen, billed_reply, chat_reply, logprob_kind
-from cje.models.provider import ApiBackend, CallSettings, policy_messages
+from cje.models.provider import ApiBackend, CallSettings, JudgePrompt, policy_messages
 from cje.models.providers.structured import SchemasSeen, json_schema, verdict_turns
 from cje.models.requests import Reply, Request
 from cje.settings import Policy
@@ -26,10 +26,8 @@ THOUGHT_TOKENS = 8192  # where the model thinks first
 class ChatBackend(ApiBackend):
     """See `cje.models.provider.Backend`."""
 
+    address: str | None = None  # of the provider, where `cje.models.addresses` has none
     room = "max_completion_tokens"  # what the provider calls the bound on an answer's tokens
-
-    def can(self, name: str) -> frozenset[str]:
-        return frozenset({"judge"} | ({"logprobs"} if self.gives_logprobs(name) else set()))
 
     def refuses_sampling(self, name: str, effort: str | None = None) -> bool:
         """Whether the model is known to refuse temperature and top_p."""
@@ -48,8 +46,8 @@ class ChatBackend(ApiBackend):
         return effort
 
     def place(self, base_url: str | None) -> str | None:
-        """The address of a call, None for the provider's own."""
-        return request_address(f"{self.provider}/", base_url)
+        """The address of a call; None for the one that `cje.models.addresses` has."""
+        return request_address(f"{self.provider}/", base_url) or self.address
 
     def answer(self, policy: Policy, prompt: str) -> Request:
         name = policy.model.removeprefix(f"{self.provider}/")
@@ -64,22 +62,16 @@ class ChatBackend(ApiBackend):
             options=self._options(name, policy.reasoning_effort),
         )
 
-    def judgement(
-        self,
-        name: str,
-        messages: tuple[tuple[str, str], ...],
-        schema: str,
-        base_url: str | None,
-        max_tokens: int | None = None,
-    ) -> Request:
+    def judgement(self, name: str, prompt: JudgePrompt) -> Request:
+        room = THOUGHT_TOKENS if self.thinks(name) else REASON_TOKENS
         return Request(
             kind="judgement",
             model=f"{self.provider}/{name}",
-            messages=messages,
+            messages=prompt.messages,
             temperature=None if self.refuses_sampling(name) else 0.0,
-            max_tokens=max_tokens or (THOUGHT_TOKENS if self.thinks(name) else REASON_TOKENS),
-            base_url=self.place(base_url),
-            schema=schema,
+            max_tokens=prompt.max_tokens or room,
+            base_url=self.place(prompt.base_url),
+            schema=prompt.schema,
             options=self._options(name, None),
         )
 

@@ -9,7 +9,7 @@ the model before temperature and top_p, and are the sampling ones only where bot
 import re
 
 from cje.errors import CJEError
-from cje.models.provider import Role
+from cje.models.provider import Capability, Role
 from cje.models.providers.chat import REASON_TOKENS as REASON_TOKENS
 from cje.models.providers.chat import THOUGHT_TOKENS as THOUGHT_TOKENS
 from cje.models.providers.chat import ChatBackend
@@ -29,8 +29,8 @@ class OpenAIBackend(ChatBackend):
     provider = "openai"
     keys = ("OPENAI_API_KEY",)
 
-    def can(self, name: str) -> frozenset[str]:
-        return super().can(name) | {"batch"}
+    def can(self, name: str) -> frozenset[Capability]:
+        return frozenset({"batch"})
 
     def check(self, name: str, role: Role, policy: Policy | None) -> None:
         if NO_CHAT.match(_family(name)):

@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Any
 from cje.errors import CJEError
 from cje.models import exactness, http
 from cje.models.completions import LogprobsSeen, billed_reply, chat_reply, text_reply
-from cje.models.provider import ApiBackend, CallSettings, Role, policy_messages
+from cje.models.provider import (
+    ApiBackend,
+    CallSettings,
+    Capability,
+    JudgePrompt,
+    Role,
+    policy_messages,
+)
 from cje.models.providers import prompt_scoring
 from cje.models.providers.chat import REASON_TOKENS, THOUGHT_TOKENS
 from cje.models.providers.structured import SchemasSeen, json_schema, verdict_turns
@@ -67,8 +74,8 @@ class ServerBackend(ApiBackend):
     provider = "server"
     judged_before: tuple[int, ...] = (REASON_TOKENS,)
 
-    def can(self, name: str) -> frozenset[str]:
-        return frozenset({"logprobs", "score", "seed", "judge"})
+    def can(self, name: str) -> frozenset[Capability]:
+        return frozenset({"score"})
 
     def check(self, name: str, role: Role, policy: Policy | None) -> None:
         if policy is None:
@@ -88,22 +95,15 @@ class ServerBackend(ApiBackend):
     def score(self, policy: Policy, prompt: str, scoring: str | None) -> Request:
         return _request(policy, prompt).with_options(scoring=scoring or prompt_scoring.NONE)
 
-    def judgement(
-        self,
-        name: str,
-        messages: tuple[tuple[str, str], ...],
-        schema: str,
-        base_url: str | None,
-        max_tokens: int | None = None,
-    ) -> Request:
+    def judgement(self, name: str, prompt: JudgePrompt) -> Request:
         return Request(
             kind="judgement",
             model=f"server/{name}",
-            messages=messages,
+            messages=prompt.messages,
             temperature=0.0,
-            max_tokens=max_tokens or THOUGHT_TOKENS,
-            base_url=base_url,
-            schema=schema,
+            max_tokens=prompt.max_tokens or THOUGHT_TOKENS,
+            base_url=prompt.base_url,
+            schema=prompt.schema,
         )
 
     def probe(self, policy: Policy) -> Request | None:

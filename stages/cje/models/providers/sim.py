@@ -12,7 +12,7 @@ from cje.data.schemas import NO_ANSWER
 from cje.data.tables import prompt_uids
 from cje.errors import CJEError
 from cje.models.names import split_model
-from cje.models.provider import Judging, Provider, Role
+from cje.models.provider import Capability, Judging, Provider, Role
 from cje.models.providers import simulation
 from cje.models.providers.simulation import TOKEN_ID, UNKNOWN, Speaker
 from cje.settings import Policy
@@ -45,8 +45,8 @@ class SimulatedProvider(Provider):
 
     logprob_kind = "sampling"
 
-    def can(self, name: str) -> frozenset[str]:
-        return frozenset({"logprobs", "score", "seed", "judge"})
+    def can(self, name: str) -> frozenset[Capability]:
+        return frozenset({"score"})
 
     def check(self, name: str, role: Role, policy: Policy | None = None) -> None:
         known = simulation.MODELS if role == "policy" else simulation.JUDGES
