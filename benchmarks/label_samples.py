@@ -35,8 +35,8 @@ from cje.data.frames import KEY, answer_frames
 from cje.data.tables import read_table
 from cje.judging.checks import parse_checks, utility
 from cje.pipeline.stage import DATA
+from cje.results.rows import difference_rows
 from cje.settings import load_settings
-from cje.stats.inference import against
 from cje.vocabulary import Verdict
 from pages import put_between
 
@@ -54,7 +54,7 @@ METHODS = {  # whether a method sees labels on the policies' own answers, and it
 JUDGED = ("dr-cpo", "dr-cpo, logs alone")
 ALONE, PEER, RAW = "own labels alone", "ppi_py", "raw judge"
 HERE = str(Path(__file__).resolve().parent)
-COLUMNS = ["question", "method", "policy", "gap", "half", "verdict", "told"]
+COLUMNS = ["question", "method", "policy", "gap", "half", "verdict", "conclusion"]
 
 
 @cache
@@ -110,11 +110,17 @@ def estimates(
     for method, (checked, options) in METHODS.items():
         analysis = cje.analyze(logs, own if checked else none, logps, seed=seed, **options)
         found = analysis.estimates
-        told = against(analysis.comparisons, found.index[-1], found.index, ALPHA)["told"]
+        base = found.index[-1]
+        conclusions = {
+            pair.policy_a: pair.conclusion
+            for pair in difference_rows(analysis.comparisons, list(found.index), ALPHA)
+            if pair.policy_b == base
+        }
         for policy, row in found.loc[list(truth.index)].iterrows():
             half = np.hypot((row["ci_high"] - row["ci_low"]) / 2, Z * known[policy])
             gap = row["v_hat"] - truth[policy]
-            rows.append((question, method, policy, gap, half, row["verdict"], told.get(policy)))
+            verdict = row["verdict"], conclusions.get(policy)
+            rows.append((question, method, policy, gap, half, *verdict))
     for policy, answers in own.groupby("policy"):
         labels, scores = answers["oracle_score"].dropna(), answers["judge_raw"].dropna()
         found = {
@@ -221,14 +227,16 @@ def verdict_table(rows: pd.DataFrame) -> list[str]:
     return lines
 
 
-def told_table(rows: pd.DataFrame) -> list[str]:
+def conclusions_table(rows: pd.DataFrame) -> list[str]:
     """How often dr-cpo, with own labels, finds each policy clearly different from the base."""
     own = rows[rows["method"] == JUDGED[0]]
     policies = list(dict.fromkeys(own["policy"]))
     lines = [f"| {JUDGED[0]} | {' | '.join(policies)} |", f"|{'---|' * (len(policies) + 1)}"]
     named = {"better": "better", "worse": "worse", "same": "not clearly different"}
     for word, words in named.items():
-        shares = [own.loc[own["policy"] == policy, "told"].eq(word).mean() for policy in policies]
+        shares = [
+            own.loc[own["policy"] == policy, "conclusion"].eq(word).mean() for policy in policies
+        ]
         lines.append(f"| {words} | {' | '.join(f'{share:.1%}' for share in shares)} |")
     return lines
 
@@ -258,7 +266,7 @@ def main() -> None:
         lines += ["", "By verdict:", "", *by_verdict_table(own)]
         if question == "labels":
             title = "Clearly different from the base (p < 0.05, Holm-corrected for all pairs):"
-            lines += ["", title, "", *told_table(own)]
+            lines += ["", title, "", *conclusions_table(own)]
     text = "\n".join(lines)
     print(text)
     if given.write:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
+from cje.results.opening import open_run
 from cje.results.report import write_report
-from cje.results.run import open_run
+from cje.results.view import RunView
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from browser import OPTIONS, chromium_path
@@ -21,7 +22,7 @@ REPORT = Path("outputs/report.html")
 
 
 def main() -> None:
-    write_report(open_run("."), REPORT)
+    write_report(RunView(open_run(".")), REPORT)
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_path(), args=OPTIONS)

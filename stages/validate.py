@@ -17,6 +17,7 @@ from cje.pipeline.validation import (
 )
 from cje.results.figures import write_figures
 from cje.results.run import Run
+from cje.results.view import RunView
 from cje.settings import Settings, load_settings
 from cje.stats.guardrails import more_labels, verdict, violations_frame, violations_list
 from cje.stats.samples import clusters_of
@@ -50,7 +51,7 @@ def main() -> str:
     write_metrics(validation_metrics(found, verdicts), METRICS / "validation.json")
     write_metrics(guard_rail_metrics(violations), METRICS / "guard_rails.json")
     write_metrics(summary, METRICS / "summary.json")
-    write_figures(Run(Path(), settings), PLOTS)
+    write_figures(RunView(Run(Path(), settings)), PLOTS)
     covered = "no labels" if found.coverage is None else f"coverage {found.coverage:.0%}"
     return (
         f"Validated {len(found.results)} policies: {covered}; "

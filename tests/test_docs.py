@@ -49,7 +49,7 @@ POLICIES = {
 }
 CHANGE = re.compile(r"-S ('?)([+\w][^\s`']*)\1")  # of a setting, in a block or in a sentence
 FRAMES = """
-from cje.results.run import open_run
+from cje.results.opening import open_run
 found = open_run()
 logs, target_logps, draws = found.logs, found.target_logps, found.draws
 """

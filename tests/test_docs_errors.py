@@ -27,7 +27,7 @@ from cje.errors import CJEError, disk_problem
 from cje.models.local.provider import BACKEND as LOCAL
 from cje.models.providers.templates import render_prompt
 from cje.models.runner.progress import CallProgress
-from cje.results.run import open_run
+from cje.results.opening import open_run
 from loopback import Loopback
 from pipeline import ROOT, new_project, run
 from reported import write_run

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from cje.results.run import open_run
+from cje.results.opening import open_run
+from cje.results.words import VERDICTS
 from pipeline import ROOT, run
 
 ROW = re.compile(
@@ -25,7 +26,7 @@ def committed(tmp_path_factory) -> dict[str, tuple]:
         policy: (
             *(f"{row[key]:.3f}" for key in SHOWN),
             "in" if row["covered"] else "out",
-            row["verdict"],
+            VERDICTS[row["verdict"]],
         )
         for policy, row in open_run(clone).estimates.iterrows()
     }

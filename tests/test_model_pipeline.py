@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cje.data.tables import read_table
-from cje.results.run import locked_stages
+from cje.results.opening import locked_stages
 from pipeline import ROOT, STAGES, commit, new_project, ran, rerun, restore, run
 
 SECRET = "sk-loopback-0123456789abcdef"

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from arena import copy_arena_sample
 from cje.errors import CJEError
-from cje.results.run import open_run
+from cje.results.opening import open_run
 from pipeline import ROOT, STAGES, commit, experiment, new_project, ran, rerun, restore, run
 from recomputed import compared, own_label_estimates
 

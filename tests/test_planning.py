@@ -12,6 +12,7 @@ from cje.commands.stopping import standing
 from cje.errors import CJEError
 from cje.results import answer
 from cje.results.run import Run
+from cje.results.view import RunView
 from cje.settings import parse_settings
 from cje.stats.planning import Aim, Planner, Prices, Size, guessed, pilot
 from cje.stats.spreads import doubt, steadied
@@ -174,7 +175,7 @@ def test_a_plan_that_cannot_be_is_refused_in_words(words, problem, tmp_path, mon
 
 def test_a_run_that_has_reached_its_aim_is_told_to_stop(tmp_path):
     def said(run: Run, **aim) -> str:
-        reached, lines = standing(run, Aim(**aim), None)
+        reached, lines = standing(RunView(run), Aim(**aim), None)
         assert reached == lines[0].startswith("You can stop: ")
         return " ".join(lines)
 
@@ -194,6 +195,6 @@ def test_a_run_that_has_reached_its_aim_is_told_to_stop(tmp_path):
     assert " and not every" not in missing
     refused = Run(write_run(tmp_path / "refused"), run.settings)
     assert "Do not stop yet: strange is refused" in said(refused, within=0.1)
-    assert answer.looking(run) == []
+    assert answer.looking(RunView(run)) == []
     (run.folder / "metrics" / "labels.json").write_text('{"waiting": 3}')
-    assert "set beforehand" in answer.looking(Run(run.folder, run.settings))[0]
+    assert "set beforehand" in answer.looking(RunView(Run(run.folder, run.settings)))[0]

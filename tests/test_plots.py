@@ -1,64 +1,65 @@
 """The figures: the same bytes every time, no case that breaks them, data that says the same."""
 
-import dataclasses
 import subprocess
 import sys
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 
-import cje
-from cje.results import plots, theme
+from cje.results import plots
+from cje.results.rows import DifferenceRow, EstimateRow, OverlapRow
+from cje.vocabulary import Conclusion, Evidence, Status, Verdict, WeightKind
 
 NAMES = ["better", "openai/gpt-4o-mini-2024-07-18-with-a-long-prompt", "策略 $x$", "d"]
 
 
-def table(count=4):
-    names = NAMES[:count]
-    v_hat = np.array([0.7, 0.6, 0.5, np.nan])[:count]
-    verdict = ["reliable", "caution", "refuse", "refuse"][:count]
-    interval = {"ci_low": v_hat - 0.05, "ci_high": v_hat + 0.05}
-    return pd.DataFrame({"v_hat": v_hat, **interval, "verdict": verdict}, index=names)
+def estimates(count=4, base=None, judges=(None,) * 4):
+    """Rows of estimates, the last two refused, the last one without a number."""
+    verdicts = [Verdict.RELIABLE, Verdict.CAUTION, Verdict.REFUSE, Verdict.REFUSE]
+    rows = zip(NAMES, (0.7, 0.6, 0.5, None), verdicts, judges, strict=True)
+    return [
+        EstimateRow(
+            policy=name, is_base=name == base, v_hat=value, se=0.02,
+            ci_low=value and value - 0.05, ci_high=value and value + 0.05, verdict=verdict,
+            evidence=Evidence.LABELS, labels=30, raw_judge=judge,
+        )
+        for name, value, verdict, judge in rows
+    ][:count]  # fmt: skip
 
 
-def squares(count=4):
-    names = NAMES[:count]
-    p_values = pd.DataFrame(0.03, index=names, columns=names)
-    values = table(count)["v_hat"].fillna(0.4).to_numpy()
-    differences = pd.DataFrame(values[:, None] - values, index=names, columns=names)
-    verdicts = table(count)["verdict"]
-    for name in verdicts.index[verdicts == "refuse"]:  # in no comparison
-        p_values.loc[name] = p_values[name] = differences.loc[name] = differences[name] = np.nan
-    return p_values, differences, verdicts
+def difference(a, b, value, p_value=0.03):
+    conclusion = "same" if p_value >= 0.05 else "better" if value > 0 else "worse"
+    return DifferenceRow(
+        a, b, value, 0.02, value - 0.05, value + 0.05, p_value, p_value, Conclusion(conclusion)
+    )
 
 
-def pairs_with_the_base(count=3):
-    """Differences from the policy `base`, and verdicts with a refused one."""
-    found = pd.DataFrame(
-        {
-            "difference": [0.1, 0.02, -0.2], "ci_low": [0.05, -0.03, -0.25],
-            "ci_high": [0.15, 0.07, -0.15], "p_value_corrected": [0.001, 0.4, 0.0],
-            "told": ["better", "same", "worse"],
-        },
-        index=NAMES[:3],
-    ).iloc[:count]  # fmt: skip
-    verdicts = pd.Series({**dict.fromkeys(NAMES[:count], "reliable"), "d": "refuse"})
-    return found, pd.concat([verdicts, pd.Series({"base": "reliable"})])
+def pairs(count=4):
+    """The pairs of those of `estimates` that are not refused: at most one."""
+    return [difference(NAMES[0], NAMES[1], 0.1)] if count > 1 else []
+
+
+def against_the_base(count=3):
+    """Differences from the policy `base`, and rows of all policies with a refused one."""
+    values = zip(NAMES, (0.1, 0.02, -0.2), (0.001, 0.4, 0.0), strict=False)
+    found = [difference(name, "base", value, p) for name, value, p in values][:count]
+    kept = [replace(row, verdict=Verdict.RELIABLE) for row in estimates(3)[:count]]
+    return found, [*kept, replace(estimates(1)[0], policy="base", is_base=True), estimates()[3]]
 
 
 def weights(count=4):
     rng = np.random.default_rng(0)
     by_policy = {name: rng.exponential(size=300) for name in NAMES[: count - 1]}
-    summary = pd.DataFrame(
-        {
-            "ess": 0.5, "mean_weight": 1.0, "max_share": 0.02, "zero_share": 0.0, "status": "GOOD",
-            "sequence_ess": [0.5, np.nan, 0.5, 0.2][:count], "is_base": False,
-        },
-        index=NAMES[:count],
-    )  # fmt: skip
-    return by_policy, summary
+    rows = [
+        OverlapRow(
+            policy=name, is_base=False, weights=WeightKind.SEQUENCE, why="", status=Status.GOOD,
+            ess=0.5, mean_weight=1.0, max_share=0.02, zero_share=0.0, extreme_share=0.0,
+            exact_ess=exact, exact_mean_weight=None, reach=None,
+        )
+        for name, exact in zip(NAMES, (0.5, None, 0.5, 0.2), strict=True)
+    ]  # fmt: skip
+    return by_policy, rows[:count]
 
 
 def labels():
@@ -80,23 +81,26 @@ FIGURES = {
     ),
     "calibration without labels": lambda path: calibration(path, np.array([]), np.array([])),
     "calibration of a constant": lambda path: calibration(path, np.full(9, 0.5), np.full(9, 0.5)),
-    "estimates": lambda path: plots.estimates(path, table()),
-    "estimates with the base": lambda path: plots.estimates(path, table(), base="d"),
-    "one estimate": lambda path: plots.estimates(path, table(1)),
-    "only refused": lambda path: plots.estimates(path, table().iloc[2:]),
+    "estimates": lambda path: plots.estimates(path, estimates(), title="No clear winner"),
+    "estimates with the base": lambda path: plots.estimates(path, estimates(base="d"), title=""),
+    "one estimate": lambda path: plots.estimates(path, estimates(1), title=""),
+    "no estimate": lambda path: plots.estimates(path, [], title=""),
+    "only refused": lambda path: plots.estimates(path, estimates()[2:], title=""),
     "estimates and the raw judge": lambda path: plots.estimates(
-        path, table().assign(raw_judge=[0.72, 0.9, 0.1, np.nan]), title="No clear winner"
+        path, estimates(judges=(0.72, 0.9, 0.1, None)), title="No clear winner"
     ),
-    "differences": lambda path: plots.differences(path, *pairs_with_the_base(), base="base"),
-    "no differences": lambda path: plots.differences(path, *pairs_with_the_base(0), base="base"),
+    "differences": lambda path: plots.differences(path, *against_the_base()),
+    "no differences": lambda path: plots.differences(path, *against_the_base(0)),
     "learned weights": lambda path: plots.weight_dashboard(
-        path, weights()[0], weights()[1].assign(weights="marginal", ess=0.9)
+        path,
+        weights()[0],
+        [replace(row, weights=WeightKind.MARGINAL, ess=0.9) for row in weights()[1]],
     ),
-    "comparisons": lambda path: plots.comparison_heatmap(path, *squares()),
+    "comparisons": lambda path: plots.comparison_heatmap(path, pairs(), estimates()),
     "comparisons with the base": lambda path: plots.comparison_heatmap(
-        path, *squares(), base="better"
+        path, pairs(), estimates(base="better")
     ),
-    "nothing to compare": lambda path: plots.comparison_heatmap(path, *squares(1)),
+    "nothing to compare": lambda path: plots.comparison_heatmap(path, [], estimates(1)),
     "weights": lambda path: plots.weight_dashboard(path, *weights()),
     "no weights": lambda path: plots.weight_dashboard(path, {}, weights()[1]),
 }
@@ -116,9 +120,9 @@ def test_a_figure_is_a_png_of_the_same_bytes_each_time(figure, tmp_path):
 def test_a_users_style_changes_nothing(tmp_path):
     import matplotlib
 
-    plots.estimates(tmp_path / "a.png", table())
+    plots.estimates(tmp_path / "a.png", estimates(), title="a")
     with matplotlib.rc_context({"font.size": 30, "figure.dpi": 20, "axes.facecolor": "red"}):
-        plots.estimates(tmp_path / "b.png", table())
+        plots.estimates(tmp_path / "b.png", estimates(), title="a")
         assert matplotlib.rcParams["font.size"] == 30
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
@@ -130,21 +134,26 @@ def test_a_font_of_one_weight_gives_no_warnings(tmp_path, monkeypatch, caplog):
 
     fonts = font_manager.fontManager.ttflist
     sans = next(font for font in fonts if font.name == "DejaVu Sans" and font.style == "normal")
-    one = dataclasses.replace(sans, name="Noto Sans CJK SC", weight=350)
+    one = replace(sans, name="Noto Sans CJK SC", weight=350)
     others = [font for font in fonts if font.name != one.name]
     monkeypatch.setattr(font_manager.fontManager, "ttflist", [*others, one])
     monkeypatch.setattr(style, "installed_fonts", style.installed_fonts.__wrapped__)
-    plots.estimates(tmp_path / "a.png", table(2))  # has bold words and others
+    plots.estimates(tmp_path / "a.png", estimates(2), title="a")  # has bold words and others
     assert one.name in style.installed_fonts() and not caplog.messages
 
 
-def test_data_of_the_estimates_and_comparisons():
-    data = plots.estimates_data(table(2))
-    assert data.columns.tolist() == ["policy", "v_hat", "ci_low", "ci_high", "verdict"]
+def test_data_of_the_estimates_comparisons_and_differences():
+    data = plots.estimates_data(estimates(2))
+    assert data.columns.tolist() == [
+        "policy", "v_hat", "ci_low", "ci_high", "verdict", "raw_judge", "oracle_truth"
+    ]  # fmt: skip
     assert data["v_hat"].tolist() == [0.7, 0.6] and data["ci_low"].tolist() == [0.65, 0.55]
-    assert plots.comparison_data(squares(4)[0]).equals(plots.comparison_data(squares(2)[0]))
-    pairs = plots.comparison_data(squares(2)[0])
-    assert pairs.values.tolist() == [[NAMES[0], NAMES[1], 0.03], [NAMES[1], NAMES[0], 0.03]]
+    assert data["oracle_truth"].isna().all()
+    both = plots.comparison_data(pairs(), NAMES)
+    assert both.values.tolist() == [[NAMES[0], NAMES[1], 0.03], [NAMES[1], NAMES[0], 0.03]]
+    data = plots.differences_data(against_the_base()[0])
+    assert data.columns.tolist() == ["policy", "difference", "ci_low", "ci_high", "conclusion"]
+    assert data["conclusion"].tolist() == ["better", "same", "worse"]
 
 
 def words_of(monkeypatch, tmp_path, figure, *arguments, **options) -> list[str]:
@@ -165,19 +174,21 @@ def words_of(monkeypatch, tmp_path, figure, *arguments, **options) -> list[str]:
 
 
 def test_a_refused_policy_has_no_number_in_the_heat_map(monkeypatch, tmp_path):
-    words = words_of(monkeypatch, tmp_path, plots.comparison_heatmap, *squares(), base="better")
+    words = words_of(
+        monkeypatch, tmp_path, plots.comparison_heatmap, pairs(), estimates(base=NAMES[1])
+    )
     assert "1 of 1 pair of policies clearly different (Holm-corrected p < 0.05)" in words
-    assert words.count("refused") == 10 + 1 and not any("n/a" in text for text in words)
-    assert "better (base)" in words and "d (refused)" in words
+    assert words.count("refused") == 10 + 1 and words.count("+0.100*\np = 0.030") == 1
+    assert "better" in words and "d (refused)" in words
 
 
 def test_the_differences_say_what_the_comparisons_allow(monkeypatch, tmp_path):
-    found, verdicts = pairs_with_the_base()
-    words = words_of(monkeypatch, tmp_path, plots.differences, found, verdicts, base="base")
+    found, rows = against_the_base()
+    words = words_of(monkeypatch, tmp_path, plots.differences, found, rows)
     assert "better is ahead of base by 0.100" in words
     assert words.count("refused") == 1 and "+0.100  +0.050 to +0.150" in words
-    same = found.assign(told="same")
-    words = words_of(monkeypatch, tmp_path, plots.differences, same, verdicts, base="base")
+    same = [replace(row, conclusion=Conclusion.SAME) for row in found]
+    words = words_of(monkeypatch, tmp_path, plots.differences, same, rows)
     assert "No policy is ahead of base beyond chance" in words
 
 
@@ -187,24 +198,17 @@ def test_a_refused_policy_does_not_stretch_the_axis(monkeypatch, tmp_path):
     limits = []
     monkeypatch.setattr(Axes, "get_xlim", lambda self: limits.append(self.viewLim.intervalx) or
                         tuple(self.viewLim.intervalx))  # fmt: skip
-    rows = table(3).assign(ci_low=[0.65, 0.55, -0.2], ci_high=[0.75, 0.65, 1.2])
-    plots.estimates(tmp_path / "figure.png", rows)
+    rows = [*estimates(2), replace(estimates(3)[2], ci_low=-0.2, ci_high=1.2)]
+    plots.estimates(tmp_path / "figure.png", rows, title="a")
     low, high = limits[0]
     assert 0.5 < low < 0.55 and 0.75 < high < 0.8
 
 
-def test_the_best_estimate_is_none_that_is_refused(monkeypatch, tmp_path):
-    refused = table().assign(verdict=["refuse", "caution", "reliable", "refuse"])
-    words = words_of(monkeypatch, tmp_path, plots.estimates, refused, base=NAMES[1])
-    assert any(text.startswith("Highest estimate: openai") for text in words)
-    ticks = list(dict.fromkeys(text for text in words if text in NAMES or "(base)" in text))
-    assert ticks[-2:] == ["better", "d"] and "(base)" in ticks[0]
-
-
-def test_weights_that_no_number_uses_are_told_and_not_judged(monkeypatch, tmp_path):
-    by_policy, summary = weights()
-    summary["status"] = ["GOOD", "WARNING", "GOOD", "CRITICAL"]
-    words = words_of(monkeypatch, tmp_path, plots.weight_dashboard, by_policy, summary)
+def test_weights_that_no_number_uses_are_shown_and_not_judged(monkeypatch, tmp_path):
+    by_policy, rows = weights()
+    statuses = (Status.GOOD, Status.WARNING, Status.GOOD, Status.CRITICAL)
+    rows = [replace(row, status=status) for row, status in zip(rows, statuses, strict=True)]
+    words = words_of(monkeypatch, tmp_path, plots.weight_dashboard, by_policy, rows)
     assert "Policies by status: 2 good, 1 warning, 0 critical; 1 use no weights" in words
     assert "20 %, not used" in words
 
@@ -228,15 +232,3 @@ def test_data_of_the_calibration_are_bin_means_and_the_curve():
 def test_importing_the_figures_loads_no_pyplot():
     code = "import sys, cje.results.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_the_page_has_the_palette():
-    style = (Path(cje.__file__).parent / "results/report/assets/page.css").read_text(
-        encoding="utf-8"
-    )
-    light = style[: style.index("@media")]
-    for name, colour in {
-        "blue": theme.BLUE, "amber": theme.AMBER, "red": theme.RED, "grey": theme.GREY,
-        "truth": theme.GREEN, "ink": theme.INK,
-    }.items():  # fmt: skip
-        assert f"--{name}: {colour};" in light

@@ -19,12 +19,14 @@ from cje.cli import main
 from cje.errors import CJEError
 from cje.labelling.agreement import agreement
 from cje.results.answer import raters
+from cje.results.opening import open_run
 from cje.results.report import write_report
 from cje.results.report.answers import hundredths, log_ratios
 from cje.results.report.axis import axis_over
 from cje.results.report.redaction import redacted
-from cje.results.run import Run, open_run
-from cje.results.words import listed, number, p_value
+from cje.results.run import Run
+from cje.results.view import RunView
+from cje.results.words import interval, listed, number, p_value, percent, signed
 from cje.settings import load_settings
 from pipeline import new_project, rerun, run
 from reported import write_run
@@ -77,8 +79,8 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def opened(folder: Path) -> Run:
-    return Run(folder, load_settings(folder / "params.yaml"))
+def opened(folder: Path) -> RunView:
+    return RunView(Run(folder, load_settings(folder / "params.yaml")))
 
 
 def written(folder: Path, **options) -> str:
@@ -120,12 +122,13 @@ def test_the_answer_comes_first_and_its_numbers_are_those_of_the_metrics(project
     results = json.loads((project / "metrics/estimates.json").read_text())["results"]
     checked = json.loads((project / "metrics/validation.json").read_text())["results"]
     rows = Page(page).rows["answer"][1:]
-    known, best = open_run(project), open_run(project).best_policy
+    known = RunView(open_run(project))
+    best = known.best_policy
     title = re.search(r"<h1[^>]*>(.*?)</h1>", page)[1]
     assert best in title and number(results[best]["v_hat"]) in title
     names = [name_of(row[0]) for row in rows]
-    assert names == list(known.estimates.index) and set(names) == {*results}
-    for (policy, found), row in zip(known.estimates.iterrows(), rows, strict=True):
+    assert names == known.policies and set(names) == {*results}
+    for (policy, found), row in zip(known.table.iterrows(), rows, strict=True):
         value = results[policy]
         assert row[1] == f"{value['v_hat']:.3f}"
         assert row[2] == f"{value['ci_low']:.3f} to {value['ci_high']:.3f}"
@@ -152,7 +155,7 @@ def test_a_refused_number_is_struck_out_and_in_no_comparison_or_sum(tmp_path):
     assert "1 of 4 policies is refused, with a projection that nothing supports: strange" in text
     assert "What would fix what is refused: strange: log wider." in text
     known = opened(tmp_path / "run")
-    error = known.estimates.drop("strange")["absolute_error"].mean()
+    error = known.table.drop("strange")["absolute_error"].mean()
     assert "Mean distance to the truth of those that are not refused: raw judge" in text
     assert f", estimate {error:.3f}. " in text
 
@@ -165,7 +168,7 @@ def test_notes_come_last_and_change_nothing(tmp_path):
 
 
 def test_evidence_comparisons_and_rails_are_those_of_the_metrics(project, page):
-    known, parsed = open_run(project), Page(page)
+    known, parsed = RunView(open_run(project)), Page(page)
     diagnostics = json.loads((project / "metrics/diagnostics.json").read_text())
     evidence = {row[0]: row for row in parsed.rows["evidence"][: 1 + len(diagnostics)]}
     for policy, facts in diagnostics.items():
@@ -177,16 +180,17 @@ def test_evidence_comparisons_and_rails_are_those_of_the_metrics(project, page):
             assert evidence[policy][4].strip() == f"{100 * facts['sequence_ess']:.3g} %"
             assert evidence[policy][6] == facts["reach"]
     header, *rows = parsed.rows["comparisons"]
-    assert [name.split()[0] for name in header[1:]] == list(known.estimates.index)
+    assert [name.split()[0] for name in header[1:]] == known.policies
     for row in rows:
         for name, cell in zip(header[1:], row[1:], strict=True):
             a, b = row[0].split()[0], name.split()[0]
-            if {a, b} & {p for p, v in known.estimates["verdict"].items() if v == "refuse"}:
-                assert a == b or "not to be believed" in cell
+            if {a, b} & set(known.refused):
+                assert a == b or cell == "refused"
             elif a != b:
-                assert cell.startswith(number(known.differences.loc[a, b], "+.3f"))
-                assert p_value(known.p_values.loc[a, b]) in cell
-    for violation in known.violations.itertuples():
+                pair = known.difference(a, b)
+                assert cell.startswith(signed(pair.difference))
+                assert p_value(pair.p_value_corrected) in cell
+    for violation in known.violations:
         assert violation.code in parsed.text
         assert violation.message in parsed.text and violation.remedy in parsed.text
 
@@ -367,13 +371,16 @@ def test_what_metrics_leave_out_is_not_known(tmp_path):
         values.get("better", values).pop(key)
         path.write_text(json.dumps(values))
     text = Page(written(folder)).text
-    assert "Rank correlation \N{EN DASH}" in text and "not known" in text
+    assert "Rank correlation \N{EN DASH}" in text and "it reaches them \N{EN DASH} 31 %" in text
 
 
 def test_words_and_scales():
     assert listed(["a", "b", "c"]) == "a, b and c" and listed(list("abcd"), 3) == "a, b and 2 more"
-    assert number(-0.5, "+.1f") == "\N{MINUS SIGN}0.5" and number(None) == "\N{EN DASH}"
-    assert p_value(0.0001) == "p < 0.001" and p_value(float("nan")) == "p not known"
+    assert signed(-0.5) == "\N{MINUS SIGN}0.500" and signed(0.25) == "+0.250"
+    for unknown in (None, float("nan")):
+        assert {words(unknown) for words in (number, signed, percent)} == {"\N{EN DASH}"}
+        assert interval(unknown, unknown) == "\N{EN DASH}"
+    assert p_value(0.0001) == "p < 0.001" and p_value(float("nan")) == "p \N{EN DASH}"
     scale = axis_over([0.2, 0.4, float("nan")], 0, 100)
     assert scale.at(0.3) == 50 and scale.at(9) == 100
     assert [label for _, label in scale.ticks] == ["0.20", "0.25", "0.30", "0.35", "0.40"]

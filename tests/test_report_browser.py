@@ -11,6 +11,7 @@ import pytest
 from browser import chromium as chromium
 from cje.results.report import write_report
 from cje.results.run import Run
+from cje.results.view import RunView
 from cje.settings import load_settings
 from reported import write_run
 from test_report import HOSTILE
@@ -54,8 +55,8 @@ def show(chromium) -> Callable:
     assert not faults
 
 
-def opened(folder: Path) -> Run:
-    return Run(folder, load_settings(folder / "params.yaml"))
+def opened(folder: Path) -> RunView:
+    return RunView(Run(folder, load_settings(folder / "params.yaml")))
 
 
 def status(page, words: str) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import nbclient
@@ -21,10 +22,13 @@ from rich.console import Console
 from cje.cli import main, parser
 from cje.errors import CJEError
 from cje.results import console as screen_words
+from cje.results import theme
 from cje.results.answer import title
 from cje.results.export import file_names
 from cje.results.notebook import ArenaAnalyzer
-from cje.results.run import RESULTS, newest_run, open_run
+from cje.results.opening import newest_run, open_run
+from cje.results.run import RESULTS
+from cje.results.view import RunView
 from cje.results.words import VERDICTS
 from pipeline import ROOT, new_project, rerun, run
 
@@ -65,53 +69,61 @@ def cje(*arguments: str) -> int | str | None:
     return stop.value.code
 
 
+def opened() -> RunView:
+    """The run here."""
+    return RunView(open_run())
+
+
 def lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def test_a_run_has_the_numbers_of_its_metrics(here):
-    found = open_run()
+    run, found = open_run(), opened()
     metrics = {
         name: json.loads((here / f"metrics/{name}.json").read_text())
         for name in ("estimates", "validation", "diagnostics")
     }
-    assert set(found.estimates.index) == {"clone", "better", "unhelpful", "base"}
-    for policy, row in found.estimates.iterrows():
+    assert set(found.policies) == {"clone", "better", "unhelpful", "base"}
+    for policy, row in found.table.iterrows():
         for key in ("v_hat", "se", "ci_low", "ci_high", "method", "evidence", "labels"):
             assert row[key] == metrics["estimates"]["results"][policy][key]
         assert row["truth_labels"] == metrics["validation"]["results"][policy]["labels"]
         for key in ("verdict", "oracle_truth", "absolute_error", "covered"):
             assert row[key] == metrics["validation"]["results"][policy][key]
-    kept = found.estimates[found.estimates["verdict"] != "refuse"]
+    kept = found.table[found.table["verdict"] != "refuse"]
     assert found.best_policy == kept["v_hat"].idxmax()
-    assert list(found.estimates["verdict"] == "refuse") == sorted(
-        found.estimates["verdict"] == "refuse"
-    )
+    refused = list(found.table["verdict"] == "refuse")
+    assert refused == sorted(refused) == [row.refused for row in found.estimates]
+    for row, (policy, cells) in zip(found.estimates, found.table.iterrows(), strict=True):
+        assert row.policy == policy and row.v_hat == cells["v_hat"] and row.se == cells["se"]
+        assert row.truth.oracle_truth == cells["oracle_truth"]
+        assert row.truth.labels == cells["truth_labels"] and row.labels == cells["labels"]
     assert set(found.best) == set(metrics["estimates"]["best"].split(", "))
     assert [found.best_policy, *found.rivals] == found.best and found.base == "base"
-    judged = found.logs["calibrated_reward"].mean()
-    assert found.estimates.loc["base", "calibrated_judge"] == pytest.approx(judged, abs=1e-6)
-    for policy in found.estimates.index:
-        for other in found.estimates.index:
-            there, back = found.p_values.loc[policy, other], found.p_values.loc[other, policy]
-            refused = policy != other and not {policy, other} <= set(kept.index)
-            assert np.isnan(there) if refused else there == back
-            assert found.differences.loc[policy, other] == pytest.approx(
-                -found.differences.loc[other, policy], nan_ok=True
-            )
-    weights = found.weights
-    used = found.estimates.index[found.estimates["weights"] != "none"]
+    judged = run.logs["calibrated_reward"].mean()
+    assert found.table.loc["base", "calibrated_judge"] == pytest.approx(judged, abs=1e-6)
+    for policy in found.policies:
+        for other in found.policies:
+            there, back = found.difference(policy, other), found.difference(other, policy)
+            if policy == other or not {policy, other} <= set(kept.index):
+                assert there is None and back is None
+                continue
+            assert there == back.reversed and there.difference == -back.difference
+            assert there.ci_low == -back.ci_high and there.p_value == back.p_value
+    weights = run.weights
+    used = found.table.index[found.table["weights"] != "none"]
     assert list(weights.columns) == sorted(used) and "clone" in weights
     assert weights.mean().to_numpy() == pytest.approx(np.ones(len(used)), abs=1e-6)
-    assert set(weights.index) == set(found.logs["uid"])
+    assert set(weights.index) == set(run.logs["uid"])
 
 
 def test_comparisons_are_paired_differences_of_the_estimates(here):
-    found = open_run()
+    found = opened()
     psi = pq.read_table(here / "data/influence.parquet").to_pandas()
     psi = psi.pivot(index="uid", columns="policy", values="psi")
     for row in found.comparisons.itertuples():
-        values = found.estimates["v_hat"]
+        values = found.table["v_hat"]
         gap = values[row.policy_a] - values[row.policy_b]
         assert row.difference == pytest.approx(gap, abs=2e-6)
         difference = psi[row.policy_a] - psi[row.policy_b]
@@ -136,11 +148,11 @@ def refuse(policy: str) -> None:
 
 def test_what_validation_refuses_is_in_no_comparison(copy, capsys):
     refuse("better")
-    found, analyzer = open_run("."), ArenaAnalyzer(".")
-    assert found.refused == ["better"] == list(found.estimates.index[-1:])
+    found, analyzer = opened(), ArenaAnalyzer(".")
+    assert found.refused == ["better"] == found.policies[-1:]
     assert "better" not in [found.best_policy, *found.best]
-    assert len(found.comparisons) == 3 and found.p_values["better"].isna().sum() == 3
-    assert list(found.violations["severity"]) == ["critical", "note"]
+    assert len(found.comparisons) == 3 == len(found.differences)
+    assert [one.severity for one in found.violations] == ["critical", "note"]
     with pytest.raises(CJEError, match="label its own answers"):
         analyzer.compare("better", "clone")
     assert "<s>" in analyzer._repr_html_()
@@ -149,7 +161,7 @@ def test_what_validation_refuses_is_in_no_comparison(copy, capsys):
     text = capsys.readouterr().out
     assert "Refused, so in no comparison: better" in text
     assert "1 of 4 policies is refused, with a projection that nothing supports: better" in text
-    known = found.estimates.drop("better")
+    known = found.table.drop("better")
     words = " ".join(text.split())
     assert f", estimate {known['absolute_error'].mean():.3f}. " in words
     assert f"Largest distance of an estimate: {known['absolute_error'].max():.3f}" in words
@@ -171,7 +183,7 @@ def test_a_run_whose_estimates_use_no_weights(copy):
     path.write_text(json.dumps(facts))
     weights = pq.read_table("data/weights.parquet")
     pq.write_table(weights.slice(0, 0), "data/weights.parquet")
-    assert "Importance weights: none." in screen_words.weights_table(open_run(), 100)
+    assert "Importance weights: none." in screen_words.weights_table(opened(), 100)
     assert len(ArenaAnalyzer(".").answers("base")) == 120
 
 
@@ -211,13 +223,13 @@ def test_the_run_folder_has_what_the_guide_promises(copy):
     folder = newest_run()
     assert re.fullmatch(r"run_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", folder.name)
     logs = lines(folder / "stochastic_log.jsonl")
-    found = open_run()
+    run, found = open_run(), opened()
     assert list(logs[0]) == [
         "uid", "prompt", "answer", "token_logprobs", "action", "sequence_logp", "pi0",
         "oracle_score", "judge_raw", "calibrated_reward",
     ]  # fmt: skip
     assert len(logs) == 120
-    for line, row in zip(logs, found.logs.itertuples(), strict=True):
+    for line, row in zip(logs, run.logs.itertuples(), strict=True):
         assert line["uid"] == row.uid and line["answer"] == row.answer
         assert sum(line["token_logprobs"]) == pytest.approx(line["sequence_logp"])
         assert line["pi0"] == pytest.approx(np.exp(line["sequence_logp"]))
@@ -249,7 +261,7 @@ def test_the_run_folder_has_what_the_guide_promises(copy):
 
 def test_a_run_folder_reads_as_the_project_does_and_gives_the_same_bytes_again(copy):
     assert cje("export", "--out", "kept/one") == 0
-    for name in ("estimates", "comparisons", "violations", "diagnostics", "weights"):
+    for name in ("estimates", "comparisons", "violations", "weights"):
         pd.testing.assert_frame_equal(
             getattr(open_run("kept/one"), name), getattr(open_run(), name)
         )
@@ -302,7 +314,7 @@ def test_file_names_of_policies_never_collide():
 def printed(width: int, **options) -> str:
     page = Console(width=width, highlight=False, **options)
     with page.capture() as captured:
-        screen_words.print_summary(open_run(), page)
+        screen_words.print_summary(opened(), page)
     return captured.get()
 
 
@@ -311,43 +323,40 @@ def test_the_screen_fits(here, width):
     text = printed(width)
     assert max(map(len, text.splitlines())) <= width
     table = text[text.index("Expected oracle utility") :]
-    for row in open_run().estimates.itertuples():
-        line = next(x for x in table.splitlines() if x.startswith(f"{row.Index} "))
+    for row in opened().estimates:
+        line = next(x for x in table.splitlines() if x.startswith(f"{row.policy} "))
         shown = (row.raw_judge, row.calibrated_judge, row.v_hat, row.ci_low, row.ci_high)
         assert re.findall(r"\d\.\d{3}", line)[:5] == [f"{value:.3f}" for value in shown]
-        assert f"{row.oracle_truth:.3f}" in line and row.verdict in line
+        assert f"{row.truth.oracle_truth:.3f}" in line and VERDICTS[row.verdict] in line
     for words in ("Verdicts", "Notes, which change no verdict", "Next: cje report"):
         assert words in text
 
 
 def test_the_screen_says_what_it_took_and_why(here):
     text = printed(160)
-    found = open_run()
+    found = opened()
     for verdict, word in VERDICTS.items():
-        assert f"{word} {(found.estimates['verdict'] == verdict).sum()} of 4" in text
-    for row in found.issues.itertuples():
-        assert row.message in text and row.remedy in text
-    counts = found.label_counts
-    used = counts["base"] + counts["others"]
-    assert (
-        f"It took {used} labels" in text and "labelling every answer would have taken 480" in text
-    )
+        assert f"{word} {(found.table['verdict'] == verdict).sum()} of 4" in text
+    for one in found.issues:
+        assert one.message in text and one.remedy in text
+    assert f"It took {found.answers.labels} labels" in text
+    assert "labelling every answer would have taken 480" in text
     assert "Mean distance to the truth" in text and "intervals agree with it" in text
-    told = found.against_base
-    for policy, row in told[told["told"] != "same"].iterrows():
-        assert f"{policy} (by {abs(row['difference']):.3f}, " in text
+    for row in found.against_base:
+        if row.conclusion != "same":
+            assert f"{row.policy_a} (by {abs(row.difference):.3f}, " in text
 
 
 def test_a_policy_is_better_than_the_base_whichever_way_the_pair_stands(here):
-    found = open_run()
+    found = opened()
     pairs = found.comparisons.set_index(["policy_a", "policy_b"])
-    for policy, row in found.against_base.iterrows():
-        sign = 1 if (policy, found.base) in pairs.index else -1
-        pair = pairs.loc[(policy, found.base) if sign == 1 else (found.base, policy)]
-        assert row["difference"] == sign * pair["difference"]
-        assert row["ci_low"] < row["difference"] < row["ci_high"]
-        assert (row["told"] == "same") == (pair["p_value_corrected"] >= 0.05)
-        assert row["told"] == "same" or (row["told"] == "better") == (row["difference"] > 0)
+    for row in found.against_base:
+        sign = 1 if (row.policy_a, found.base) in pairs.index else -1
+        pair = pairs.loc[(row.policy_a, found.base) if sign == 1 else (found.base, row.policy_a)]
+        assert row.difference == sign * pair["difference"]
+        assert row.ci_low < row.difference < row.ci_high
+        assert (row.conclusion == "same") == (pair["p_value_corrected"] >= 0.05)
+        assert row.conclusion == "same" or (row.conclusion == "better") == (row.difference > 0)
 
 
 def test_no_colour_where_none_is_wanted(here):
@@ -370,7 +379,7 @@ def luminance(colour: tuple[int, int, int]) -> float:
 
 @pytest.mark.parametrize("name", ["BLUE", "GREEN", "ORANGE", "RED", "GREY"])
 def test_colours_read_on_dark_and_on_light(name):
-    value = luminance(Color.parse(getattr(screen_words, name)).get_truecolor())
+    value = luminance(Color.parse(getattr(theme, f"SCREEN_{name}")).get_truecolor())
     assert 1.05 / (value + 0.05) > 3 and (value + 0.05) / 0.05 > 3
 
 
@@ -378,15 +387,15 @@ def test_analyze_tells_everything_and_writes_what_was_asked_for(here, tmp_path, 
     csv, figure = tmp_path / "deep/p.csv", tmp_path / "deep/p.png"
     assert cje("analyze", "--csv", str(csv), "--plot", str(figure)) == 0
     text = capsys.readouterr().out
-    found = open_run()
+    found = opened()
     rank = json.loads((here / "metrics/calibration.json").read_text())["spearman"]
     assert f"Spearman correlation (proxy vs oracle): {rank:.3f}" in text
     assert title(found) in text
     assert "intervals agree with it" in text
     assert text.count(" - ") >= 3  # the pairs
     table = pd.read_csv(csv)
-    assert list(table["policy"]) == list(found.estimates.index)
-    assert table["v_hat"].to_numpy() == pytest.approx(found.estimates["v_hat"].to_numpy())
+    assert list(table["policy"]) == found.policies
+    assert table["v_hat"].to_numpy() == pytest.approx(found.table["v_hat"].to_numpy())
     assert figure.read_bytes().startswith(b"\x89PNG")
 
 
@@ -396,12 +405,11 @@ def test_tables_cut_no_names_on_a_narrow_screen(here, capsys, monkeypatch, width
     assert cje("analyze") == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= width
-    found = open_run()
-    for policy in found.estimates.index:  # estimates, intervals, truth, weights
+    found = opened()
+    for policy in found.policies:  # estimates, intervals, truth, weights
         assert sum(line.startswith(f"{policy} ") for line in lines) >= 4
-    for pair in found.comparisons.itertuples():
-        names = {f"{pair.policy_a} - {pair.policy_b} ", f"{pair.policy_b} - {pair.policy_a} "}
-        assert any(line.startswith(tuple(names)) for line in lines)
+    for pair in found.differences:
+        assert any(line.startswith(f"{pair.policy_a} - {pair.policy_b} ") for line in lines)
 
 
 def test_an_interval_is_drawn_where_it_is():
@@ -412,10 +420,13 @@ def test_an_interval_is_drawn_where_it_is():
 
 def test_the_analyzer(here):
     analyzer = ArenaAnalyzer()
-    assert analyzer.estimates.equals(open_run().estimates)
+    assert analyzer.estimates.equals(opened().table)
     there, back = analyzer.compare("better", "clone"), analyzer.compare("clone", "better")
     assert there["difference"] == -back["difference"] and there["ci_low"] == -back["ci_high"]
     assert there["p_value"] == back["p_value"]
+    assert (there["conclusion"], back["conclusion"]) in {
+        ("better", "worse"), ("worse", "better"), ("same", "same")
+    }  # fmt: skip
     with pytest.raises(CJEError, match="'nobody' is no policy of this run; there are"):
         analyzer.compare("better", "nobody")
     with pytest.raises(CJEError, match="itself"):
@@ -444,8 +455,13 @@ def test_the_analyzer(here):
 
 def test_policies_names_are_text_in_html(here, monkeypatch):
     analyzer = ArenaAnalyzer()
-    renamed = analyzer.estimates.rename(index={"better": "<script>alert(1)</script>"})
-    analyzer.run.__dict__["estimates"] = renamed
+    name = "<script>alert(1)</script>"
+    rows = [
+        replace(row, policy=name) if row.policy == "better" else row
+        for row in analyzer.view.estimates
+    ]
+    analyzer.view.__dict__["estimates"] = rows
+    assert "&lt;script&gt;" in analyzer._repr_html_()
     assert "<script>" not in analyzer._repr_html_()
 
 

@@ -11,6 +11,7 @@ from cje.data.metadata import metadata_columns, metadata_of
 from cje.data.tables import read_table, write_table
 from cje.results.report.slices import parts, slices
 from cje.results.run import Run
+from cje.results.view import RunView
 from cje.settings import load_settings
 from cje.stats.slices import part_estimate
 from reported import write_run
@@ -89,7 +90,7 @@ def test_the_report_slices_by_every_column(tmp_path):
     rows = [{"topic": "ab"[k % 2], "id": f"i{k}", "same": 1} for k in range(200)]
     prompts["metadata"] = [json.dumps(row) for row in rows]
     write_table(prompts, "prompts", folder / "data/prompts.parquet")
-    found = slices(Run(folder, load_settings(folder / "params.yaml")))
+    found = slices(RunView(Run(folder, load_settings(folder / "params.yaml"))))
     assert [one.column for one in found.columns] == ["topic", "id"]  # what never differs is none
     topic, each = found.columns
     assert [value for value, _, _ in topic.rows] == ["a", "b"]

@@ -4,7 +4,9 @@ import ast
 import re
 
 import pytest
+from matplotlib.colors import CSS4_COLORS
 
+from cje.results import theme
 from pipeline import ROOT
 
 # What has crept in before, and what to write instead.
@@ -40,3 +42,61 @@ def test_no_text_uses_a_word_that_native_engineers_do_not(banned):
     pattern = re.compile(banned, re.IGNORECASE)
     places = [place for place, text in strings() if pattern.search(text)]
     assert places == [], f"write: {BANNED[banned]}"
+
+
+RESULTS = ROOT / "stages" / "cje" / "results"
+COLOUR = re.compile(
+    r"#(?:[0-9a-f]{8}|[0-9a-f]{6}|[0-9a-f]{3,4})(?![\w-])|\brgba?\(|\bhsla?\(", re.I
+)
+NUMBER_FORMAT = re.compile(r"^[^%]*?(?:[,_]|\.\d+[efg%]?|[efgn%])$", re.I)  # not of dates
+
+
+def trees() -> list[tuple[str, ast.AST]]:
+    """The code of the results, with its place."""
+    return [
+        (str(path.relative_to(RESULTS)), ast.parse(path.read_text(encoding="utf-8")))
+        for path in RESULTS.rglob("*.py")
+    ]
+
+
+def test_every_colour_is_of_the_theme():
+    names = set(CSS4_COLORS)
+    found = []
+    for place, tree in trees():
+        for node in ast.walk(tree) if place != "theme.py" else ():
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                named = node.value in names or node.value.startswith("color(")
+                found += [f"{place}: {node.value}"] if named or COLOUR.search(node.value) else []
+    for path in (*RESULTS.rglob("*.css"), *RESULTS.rglob("*.html"), *RESULTS.rglob("*.js")):
+        text = re.sub(r'href="#\w+"', "", path.read_text(encoding="utf-8"))
+        found += [f"{path.name}: {match}" for match in COLOUR.findall(text)]
+    assert found == []
+    style = (RESULTS / "report/assets/page.css").read_text(encoding="utf-8")
+    used = set(re.findall(r"var\(--([\w-]+)\)", style))
+    assert used - {"serif", "sans", "mono", "tone"} <= set(theme.PAGE_LIGHT)
+    assert set(theme.PAGE_LIGHT) - set(theme.PAGE_DARK) == {"shown", "faded"}
+
+
+def test_every_number_is_formatted_by_words():
+    found = []
+    for place, tree in trees():
+        back = {  # a number in digits that becomes a number again is not shown
+            id(part)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "float"
+            for part in ast.walk(node)
+        }
+        for node in ast.walk(tree) if place != "words.py" else ():
+            if isinstance(node, ast.FormattedValue) and node.format_spec and id(node) not in back:
+                form = ast.unparse(node.format_spec)[2:-1]
+                found += [f"{place}:{node.lineno}: {form}"] if NUMBER_FORMAT.match(form) else []
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "format":
+                found.append(f"{place}:{node.lineno}")
+    for path in RESULTS.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        found += [f"{path.name}: {words}" for words in re.findall(r"\| *format|\.format\(", text)]
+    for path in RESULTS.rglob("*.js"):
+        if path.name != "numbers.js":
+            text = path.read_text(encoding="utf-8")
+            found += [f"{path.name}: {x}" for x in re.findall(r"toFixed|toExponential", text)]
+    assert found == []

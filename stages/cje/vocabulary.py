@@ -20,6 +20,14 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
+class Conclusion(StrEnum):
+    """What a comparison supports of its first policy: `same` is no clear difference."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    SAME = "same"
+
+
 class Evidence(StrEnum):
     """What checks an estimate: oracle labels on the policy's own answers, exact weights that
     stand, both, or nothing."""

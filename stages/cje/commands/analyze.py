@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cje.data.tables import write_csv
-from cje.results.answer import conclusion, distances, raters
+from cje.results.answer import conclusion, raters, truth
 from cje.results.console import (
     comparisons_table,
     estimates_table,
@@ -15,8 +15,9 @@ from cje.results.console import (
     truth_table,
     weights_table,
 )
-from cje.results.run import RUNS, Run, open_run
-from cje.results.words import number
+from cje.results.opening import RUNS, open_run
+from cje.results.view import RunView
+from cje.results.words import counted, interval, number
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -38,53 +39,50 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def analyze_run(given: argparse.Namespace, console: Console) -> None:
     """Print the tables, and write what was asked for."""
     run = open_run(given.run_dir)
+    view = RunView(run)
     console.print("Run: this project's last" if run.folder == Path() else f"Run: {run.folder}")
-    console.print(estimates_table(run, console.width))
-    console.print(*conclusion(run), sep="\n", style="bold")
-    print_verdicts(run, console)
-    console.print(intervals_table(run, console.width))
-    console.print(truth_table(run, console.width))
-    console.print(*validation_lines(run), sep="\n")
+    console.print(estimates_table(view, console.width))
+    console.print(*conclusion(view), sep="\n", style="bold")
+    print_verdicts(view, console)
+    console.print(intervals_table(view, console.width))
+    console.print(truth_table(view, console.width))
+    console.print(*truth_lines(view), sep="\n")
     console.print("\nCalibration of the judge", style="bold")
-    console.print(*calibration_lines(run), sep="\n")
-    console.print(comparisons_table(run, console.width))
-    console.print(weights_table(run, console.width))
+    console.print(*calibration_lines(view), sep="\n")
+    console.print(comparisons_table(view, console.width))
+    console.print(weights_table(view, console.width))
     if given.csv:
-        write_csv(run.estimates.reset_index(), given.csv)
+        write_csv(view.table.reset_index(), given.csv)
         console.print(f"Table: {given.csv}", soft_wrap=True)
     if given.plot:
         from cje.results.figures import draw_estimates
 
-        draw_estimates(run, given.plot)
+        draw_estimates(view, given.plot)
         console.print(f"Figure: {given.plot}", soft_wrap=True)
 
 
-def validation_lines(run: Run) -> list[str]:
-    """Whether the estimates hold, where labels that they did not use tell."""
-    known = run.kept.dropna(subset=["oracle_truth"])
-    if run.estimates["oracle_truth"].isna().all():
-        return ["No label that the estimates did not use: raise max_samples or oracle_samples."]
-    if known.empty:
-        return ["No estimate that is not refused has such labels."]
-    largest = known["absolute_error"].idxmax()
-    return [
-        *distances(run),
-        f"Largest distance of an estimate: {number(known['absolute_error'].max())} ({largest}).",
-    ]
+def truth_lines(view: RunView) -> list[str]:
+    """How near the estimates are to the truth, and which is farthest from it; what to do where it
+    is not known."""
+    if not view.truths:
+        return [*truth(view), "To know it, raise max_samples or oracle_samples."]
+    if view.errors is None:
+        return truth(view)
+    largest, own = view.errors.largest
+    distance = number(own.absolute_error)
+    return [*truth(view), f"Largest distance of an estimate: {distance} ({largest.policy})."]
 
 
-def calibration_lines(run: Run) -> list[str]:
+def calibration_lines(view: RunView) -> list[str]:
     """How much the judge knows of the oracle."""
-    found = run.metrics("calibration")
-    rank = found.get("spearman")
+    found = view.calibration
     return [
-        f"Spearman correlation (proxy vs oracle): {number(float('nan') if rank is None else rank)}",
-        f"{found['labels']} labels, {found['form']} calibration, R2 {number(found.get('r2'))}, "
-        f"root mean squared error {number(found.get('rmse'))}",
-        f"calibration error {number(found.get('calibration_error'))}; a perfect curve would show "
-        f"{number(found.get('calibration_error_by_chance'))} with as few labels, the judge as it "
-        f"is {number(found.get('calibration_error_raw'))}",
-        f"labels cover judge scores from {number(found.get('score_low'))} to "
-        f"{number(found.get('score_high'))}",
-        *raters(run),
+        f"Spearman correlation (proxy vs oracle): {number(found.spearman)}",
+        f"{counted(found.labels, 'label')}, {found.form} calibration, R2 {number(found.r2)}, root "
+        f"mean squared error {number(found.rmse)}",
+        f"calibration error {number(found.calibration_error)}; a perfect curve would show "
+        f"{number(found.calibration_error_by_chance)} with as few labels, the judge as it is "
+        f"{number(found.calibration_error_raw)}",
+        f"labels cover judge scores from {interval(found.score_low, found.score_high)}",
+        *raters(view),
     ]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cje.results.run import RUNS, Run, open_run
+from cje.results.opening import RUNS, open_run
+from cje.results.view import RunView
 
 FORMATS = ("arena", "cje")
 
@@ -30,7 +31,7 @@ def export_results(given: argparse.Namespace, console: Console) -> None:
     """Write what was asked for."""
     run = open_run(".")
     if given.to == "arena":
-        export_run(run, console, given.out)
+        export_run(RunView(run), console, given.out)
         return
     from cje.results.export import write_cje_files
 
@@ -44,11 +45,11 @@ def export_results(given: argparse.Namespace, console: Console) -> None:
     )  # fmt: skip
 
 
-def export_run(run: Run, console: Console, folder: Path | None = None) -> None:
+def export_run(view: RunView, console: Console, folder: Path | None = None) -> None:
     """Write the run folder and say where it is."""
     from cje.results.export import new_run_folder, write_run_folder
 
     folder = folder or new_run_folder(RUNS)
-    archive = write_run_folder(run, folder)
+    archive = write_run_folder(view, folder)
     console.print(f"Run folder: {folder}", soft_wrap=True)
     console.print(f"ZIP of it:  {archive}", soft_wrap=True)

@@ -14,7 +14,7 @@ from cje.vocabulary import Intervals
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cje.results.run import Run
+    from cje.results.view import RunView
     from cje.stats.planning import Aim, Pilot, Planner, Prices, Size
 
 READERS = {".csv": "read_csv", ".parquet": "read_parquet", ".jsonl": "read_json"}
@@ -177,17 +177,19 @@ def _pilot(given: argparse.Namespace) -> tuple["Pilot", dict[str, Any]]:
 def _of_run(given: argparse.Namespace, facts: dict[str, Any]) -> tuple["Pilot", dict[str, Any]]:
     from cje.commands.stopping import pilot_of, standing
     from cje.data.frames import rewarded_frames
-    from cje.results.run import open_run
+    from cje.results.opening import open_run
+    from cje.results.view import RunView
     from cje.stats.planning import Aim
 
     run = open_run(given.run_dir)
+    view = RunView(run)
     try:
-        found, prompts = pilot_of(run), len(run.prompts)
+        found, prompts = pilot_of(view), len(run.prompts)
     except CJEError as problem:  # of too few labels
         aim = Aim(given.within, given.apart, given.power, run.settings.alpha)
-        raise CJEError("\n".join([*standing(run, aim, None)[1], str(problem)])) from None
+        raise CJEError("\n".join([*standing(view, aim, None)[1], str(problem)])) from None
     logs, draws = rewarded_frames(run.data, run.settings)
-    facts |= {"run": run, "prompts": prompts, "alpha": run.settings.alpha}
+    facts |= {"run": view, "prompts": prompts, "alpha": run.settings.alpha}
     facts["anytime"] = run.settings.intervals is Intervals.ANYTIME
     stages = run.metrics("cost").get("by_stage", {})
     labels = sum(stages.get(name, {}).get("calls", 0) for name in ("oracle_label", "validate"))
@@ -201,11 +203,11 @@ def _of_run(given: argparse.Namespace, facts: dict[str, Any]) -> tuple["Pilot", 
     return found, facts | {"words": [words, *_facts(found, logs, draws)]}
 
 
-def _as_the_run(aim: "Aim", run: "Run") -> "Aim":
+def _as_the_run(aim: "Aim", view: "RunView") -> "Aim":
     """The aim under the run's own kind of intervals."""
     from dataclasses import replace
 
-    return replace(aim, anytime=run.settings.intervals is Intervals.ANYTIME)
+    return replace(aim, anytime=view.run.settings.intervals is Intervals.ANYTIME)
 
 
 def _facts(found: "Pilot", logs: "pd.DataFrame", draws: "pd.DataFrame") -> list[str]:

@@ -26,10 +26,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def make_report(given: argparse.Namespace, console: Console) -> None:
     """Write the report, and say where it is and how large."""
+    from cje.results.opening import open_run
     from cje.results.report import write_report
-    from cje.results.run import open_run
+    from cje.results.view import RunView
 
-    write_report(open_run(given.run_dir), given.out, answers=given.answers)
+    write_report(RunView(open_run(given.run_dir)), given.out, answers=given.answers)
     size = given.out.stat().st_size / 1e6
     console.print(Text(f"Wrote {given.out} ({size:.1f} MB)"), soft_wrap=True)
     if given.open:

@@ -122,11 +122,12 @@ def run_pipeline(given: argparse.Namespace, console: Console) -> int:
         return status
     from cje.commands.export import export_run
     from cje.results.console import print_summary
-    from cje.results.run import open_run
+    from cje.results.opening import open_run
+    from cje.results.view import RunView
 
-    run = open_run(".")
-    print_summary(run, console)
-    export_run(run, console)
+    view = RunView(open_run("."))
+    print_summary(view, console)
+    export_run(view, console)
     return 0
 
 

@@ -11,9 +11,11 @@ from rich.console import Console
 from cje.commands.stopping import pilot_of, standing
 from cje.errors import CJEError
 from cje.labelling.session import Session
-from cje.results.console import VERDICT_STYLES, new_table
-from cje.results.run import Run, open_run
-from cje.results.words import interval, looks, number
+from cje.results.console import new_table
+from cje.results.opening import open_run
+from cje.results.theme import VERDICT_STYLES
+from cje.results.view import RunView
+from cje.results.words import VERDICTS, count, interval, looks, number
 from cje.stats.planning import Aim
 
 QUIET = 120.0  # seconds without a label after which a smaller batch is estimated, too
@@ -45,40 +47,39 @@ def estimate(marks: int, aim: Aim, console: Console) -> None:
         console.print("dvc repro could not finish; the labels are kept:", style="bold")
         console.print(*lines[-3:], sep="\n", markup=False, soft_wrap=True)
         return
-    run = open_run(".")
-    print_known(run, marks, console)
-    print_standing(run, aim, console)
+    view = RunView(open_run("."))
+    print_known(view, marks, console)
+    print_standing(view, aim, console)
 
 
-def print_standing(run: Run, aim: Aim, console: Console) -> None:
+def print_standing(view: RunView, aim: Aim, console: Console) -> None:
     """Whether one may stop for the aim; nothing without an aim."""
     if aim.within is None and aim.apart is None:
         return
     try:
-        pilot = pilot_of(run) if aim.apart is not None else None
+        pilot = pilot_of(view) if aim.apart is not None else None
     except CJEError:  # of too few labels
         pilot = None
-    reached, lines = standing(run, aim, pilot)
+    reached, lines = standing(view, aim, pilot)
     console.print(lines[0], style="bold" if reached else None, markup=False, soft_wrap=True)
     for line in lines[1:]:
         console.print(line, soft_wrap=True)
 
 
-def print_known(run: Run, marks: int, console: Console) -> None:
+def print_known(view: RunView, marks: int, console: Console) -> None:
     """The estimates so far, with their labels, and what stopping now would mean."""
     table = new_table(
-        f"After {marks:,} marks here",
+        f"After {count(marks)} marks here",
         {
             "policy": "left", "labels": "right", "estimate": "right", "interval": "right",
             "half width": "right", "verdict": "left",
         },
     )  # fmt: skip
-    for policy, row in run.estimates.iterrows():
-        ends = row["ci_low"], row["ci_high"]
+    for row in view.estimates:
         table.add_row(
-            policy, f"{row['labels']:.0f}", number(row["v_hat"]), interval(*ends),
-            number((ends[1] - ends[0]) / 2), row["verdict"],
-            style=VERDICT_STYLES[row["verdict"]] if row["verdict"] == "refuse" else None,
+            row.policy, count(row.labels), number(row.v_hat), interval(row.ci_low, row.ci_high),
+            number(row.half_width), VERDICTS[row.verdict],
+            style=VERDICT_STYLES[row.verdict] if row.refused else None,
         )  # fmt: skip
     console.print(table)
-    console.print(looks(run.settings.intervals), style="dim")
+    console.print(looks(view.run.settings.intervals), style="dim")

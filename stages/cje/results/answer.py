@@ -1,124 +1,150 @@
 """The answer to the run's question in plain words, for the screen, the report and the notebook."""
 
 from cje.results import words
-from cje.results.run import Run
-from cje.results.words import counted, interval, listed, number
-from cje.vocabulary import Intervals, Severity
+from cje.results.rows import DifferenceRow
+from cje.results.view import RunView
+from cje.results.words import count, counted, interval, listed, number
+from cje.vocabulary import Conclusion, Intervals
 
 NAMED = 6  # names at most in a sentence
 
 
-def title(run: Run) -> str:
-    """Which policy is best, as far as it can be told."""
-    return words.title(run.estimates, run.rivals)
+def question(view: RunView) -> str:
+    """What was done, for someone who reads it for the first time."""
+    settings, answers = view.run.settings, view.answers
+    if settings.source == "files":
+        base, oracle = "The base policy", "The oracle (expensive, and right)"
+        judge = "the judge (cheap, and biased)"
+    else:
+        base = settings.base_model
+        oracle = f"{settings.oracle_model} (the oracle: expensive, and right)"
+        judge = f"{settings.proxy_model} (the judge: cheap, and biased)"
+    return (
+        f"{base} answered {counted(answers.prompts, 'prompt')}. {oracle} labelled "
+        f"{count(answers.base_labels)} of its answers and {count(answers.other_labels)} of the "
+        f"others'; {judge} scored {counted(answers.judged, 'answer')}, of all policies. Estimated "
+        "from that: the oracle's mean over each policy's answers, from 0 to 1."
+    )
 
 
-def rivals(run: Run) -> list[str]:
-    """Whom the highest estimate beats, or not; nothing where it stands alone."""
-    others = len(run.kept) - 1
+def title(view: RunView) -> str:
+    """Which policy is best, as far as the comparisons support it."""
+    return words.title(view.estimates, view.rivals)
+
+
+def rivals(view: RunView) -> list[str]:
+    """Which policies the highest estimate beats, or not; nothing where it stands alone."""
+    others = len(view.kept) - 1
     if others < 1:
         return []
-    if run.rivals:
-        return [f"No policy beats {listed(run.rivals, NAMED, 'or')} beyond chance either."]
+    if view.rivals:
+        return [f"No policy beats {listed(view.rivals, NAMED, 'or')} beyond chance either."]
     if others == 1:
         return ["The other policy that may be believed is beaten beyond chance."]
     return [f"Each of the {others} others that may be believed is beaten beyond chance."]
 
 
-def against_base(run: Run) -> list[str]:
+def against_base(view: RunView) -> list[str]:
     """Who is better than the base policy, who is worse, and who is neither."""
-    found, sentences = run.against_base, []
-    for told in ("better", "worse"):
-        rows = found[found["told"] == told]
-        if len(rows):
-            names = [
-                f"{policy} (by {number(abs(row['difference']))}, "
-                f"{interval(*sorted((abs(row['ci_low']), abs(row['ci_high']))))})"
-                for policy, row in rows.iterrows()
-            ]
-            sentences.append(f"{told.capitalize()} than {run.base}: {listed(names)}.")
-    if len(found) and not (found["told"] == "better").any():
-        sentences.insert(0, f"No policy is better than {run.base} beyond chance.")
-    same = list(found.index[found["told"] == "same"])
-    if same:
-        sentences.append(f"No clear difference from {run.base}: {listed(same)}.")
+    sentences = []
+    by_conclusion = {
+        conclusion: [row for row in view.against_base if row.conclusion == conclusion]
+        for conclusion in Conclusion
+    }
+    if view.against_base and not by_conclusion[Conclusion.BETTER]:
+        sentences.append(f"No policy is better than {view.base} beyond chance.")
+    for conclusion in (Conclusion.BETTER, Conclusion.WORSE):
+        if rows := by_conclusion[conclusion]:
+            names = listed([_by_how_much(row) for row in rows])
+            sentences.append(f"{conclusion.capitalize()} than {view.base}: {names}.")
+    if same := [row.policy_a for row in by_conclusion[Conclusion.SAME]]:
+        sentences.append(f"No clear difference from {view.base}: {listed(same)}.")
     return sentences
 
 
-def labels(run: Run) -> str:
+def _by_how_much(row: DifferenceRow) -> str:
+    """A policy, how far it is from the base, whichever way, and the interval of that."""
+    distance = row if row.difference >= 0 else row.reversed
+    ends = interval(distance.ci_low, distance.ci_high)
+    return f"{row.policy_a} (by {number(distance.difference)}, {ends})"
+
+
+def labels(view: RunView) -> str:
     """How many labels it took, and how many labelling everything would have."""
-    counts = run.label_counts
-    used = counts["base"] + counts["others"]
+    answers = view.answers
     return (
-        f"It took {counted(used, 'label')} ({counts['base']:,} of {run.base}'s answers, "
-        f"{counts['others']:,} of the others'); labelling every answer would have taken "
-        f"{counts['answers']:,}."
+        f"It took {counted(answers.labels, 'label')} ({count(answers.base_labels)} of "
+        f"{view.base}'s answers, {count(answers.other_labels)} of the others'); labelling every "
+        f"answer would have taken {count(answers.answers)}."
     )
 
 
-def looking(run: Run) -> list[str]:
+def looking(view: RunView) -> list[str]:
     """How often one may look, while answers wait for labels of people, or where the intervals are
     wider for it."""
-    anytime = run.settings.intervals is Intervals.ANYTIME
-    return [words.looks(run.settings.intervals)] if run.waiting or anytime else []
+    intervals = view.run.settings.intervals
+    anytime = intervals is Intervals.ANYTIME
+    return [words.looks(intervals)] if view.waiting or anytime else []
 
 
-def raters(run: Run) -> list[str]:
+def raters(view: RunView) -> list[str]:
     """How far raters agree, and what that leaves for a judge to reach; nothing where they shared no
     answers."""
-    found = run.raters
-    if not found:
+    found = view.raters
+    if found is None:
         return []
     sentence = (
-        f"On {counted(found['answers'], 'answer')} that several raters labelled, Krippendorff's "
-        f"alpha is {number(found['alpha'])} (1 is full agreement, 0 is chance)"
+        f"On {counted(found.answers, 'answer')} that several raters labelled, Krippendorff's "
+        f"alpha is {number(found.alpha)} (1 is full agreement, 0 is chance)"
     )
-    if found["ceiling"] is None:
+    if found.ceiling is None:
         return [f"{sentence}."]
-    limit = number(found["ceiling"])
+    limit = number(found.ceiling)
     return [f"{sentence}; no judge's correlation with these labels can be higher than {limit}."]
 
 
-def refusals(run: Run) -> str:
+def refusals(view: RunView) -> str:
     """How many policies are refused, and why."""
-    count, every = len(run.refused), len(run.estimates)
-    if not count:
-        return f"None of {counted(every, 'policy', 'policies')} is refused."
-    critical = run.violations[run.violations["severity"] == Severity.CRITICAL]
-    codes = {
-        policy: ", ".join(rows["code"].unique()) for policy, rows in critical.groupby("policy")
-    }
-    named = [f"{policy} ({codes.get(policy) or codes['']})" for policy in run.refused]
-    verb = "is" if count == 1 else "are"
+    refused, every = view.refused, counted(len(view.estimates), "policy", "policies")
+    if not refused:
+        return f"None of {every} is refused."
+
+    def codes(policy: str) -> str:
+        own = [one.code for one in view.critical if one.policy == policy]
+        of_all = [one.code for one in view.critical if one.policy is None]
+        return ", ".join(dict.fromkeys(own or of_all))
+
+    named = [f"{policy} ({codes(policy)})" for policy in refused]
+    verb = "is" if len(refused) == 1 else "are"
     return (
-        f"{count} of {counted(every, 'policy', 'policies')} {verb} refused, with a projection that "
-        f"nothing supports: {listed(named, NAMED)}."
+        f"{len(refused)} of {every} {verb} refused, with a projection that nothing supports: "
+        f"{listed(named, NAMED)}."
     )
 
 
-def distances(run: Run) -> list[str]:
+def distances(view: RunView) -> list[str]:
+    """The sentence of `truth` where it is known of a policy that is not refused."""
+    return truth(view) if view.errors else []
+
+
+def truth(view: RunView) -> list[str]:
     """How far raw judge, calibrated judge and estimate are from the truth, of the policies that are
-    not refused, and how many intervals agree with it; nothing where it is not known."""
-    known = run.kept.dropna(subset=["oracle_truth"])
-    if known.empty:
-        return []
-    means = {
-        name: (known[column] - known["oracle_truth"]).abs().mean()
-        for name, column in (
-            ("raw judge", "raw_judge"), ("calibrated judge", "calibrated_judge"),
-            ("estimate", "v_hat"),
-        )
-    }  # fmt: skip
-    told = ", ".join(f"{name} {number(value)}" for name, value in means.items())
-    whose = " of those that are not refused" if run.refused else ""
+    not refused, and how many intervals agree with it; what is missing where it is not known."""
+    if not view.truths:
+        return ["There are no labels but those of the estimates, so no truth is known."]
+    errors = view.errors
+    if errors is None:
+        return ["Every policy with such labels is refused."]
+    whose = " of those that are not refused" if view.refused else ""
     return [
-        f"Mean distance to the truth{whose}: {told}. "
-        f"{int(known['covered'].astype(bool).sum())} of {len(known)} intervals agree with it."
+        f"Mean distance to the truth{whose}: raw judge {number(errors.raw_judge)}, calibrated "
+        f"judge {number(errors.calibrated_judge)}, estimate {number(errors.estimate)}. "
+        f"{errors.covered} of {errors.policies} intervals agree with it."
     ]
 
 
-def conclusion(run: Run) -> list[str]:
+def conclusion(view: RunView) -> list[str]:
     """The answer in a few sentences: the best, the others, the base, and what is refused."""
-    if run.best_policy is None:
-        return [f"{title(run)}: see the remedies of the guard rails."]
-    return [f"{title(run)}.", *rivals(run), *against_base(run), refusals(run)]
+    if view.best_policy is None:
+        return [f"{title(view)}: see the remedies of the guard rails."]
+    return [f"{title(view)}.", *rivals(view), *against_base(view), refusals(view)]

@@ -1,33 +1,44 @@
-"""A run on the screen: `python -m cje.results.console` prints what the last one found.
-
-Colours are from the 256, each readable on black and on white, and never say anything alone.
-"""
+"""A run on the screen: `python -m cje.results.console` prints what the last one found."""
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from cje.data.tables import LOGGED, read_table
 from cje.errors import CJEError
-from cje.results.answer import conclusion, distances, labels, looking, raters
-from cje.results.run import Run, open_run
-from cje.results.words import VERDICTS, evidence, interval, listed, number, p_value, percent
-from cje.stats.rails import RAILS
-from cje.vocabulary import Severity, Status, Verdict, WeightKind
+from cje.results.answer import conclusion, distances, labels, looking, question, raters
+from cje.results.opening import open_run
+from cje.results.rows import EstimateRow
+from cje.results.theme import SCREEN_GREEN, SEVERITY_STYLES, STATUS_STYLES, VERDICT_STYLES
+from cje.results.view import RunView, findings
+from cje.results.words import (
+    STATUSES,
+    UNKNOWN,
+    VERDICTS,
+    WEIGHTS,
+    count,
+    evidence,
+    interval,
+    level,
+    listed,
+    named,
+    number,
+    p_value,
+    percent,
+    plus_minus,
+    short,
+    signed,
+    signed_interval,
+    weight,
+)
+from cje.stats.guardrails import Violation
+from cje.vocabulary import Conclusion, Verdict
 
-GREEN, ORANGE, RED = "color(28)", "color(166)", "color(160)"
-BLUE, GREY = "color(26)", "color(245)"
-VERDICT_STYLES = {Verdict.RELIABLE: BLUE, Verdict.CAUTION: ORANGE, Verdict.REFUSE: f"bold {GREY}"}
-STATUS_STYLES = {Status.GOOD: GREEN, Status.WARNING: ORANGE, Status.CRITICAL: f"bold {RED}"}
-SEVERITY_STYLES = {Severity.WARNING: ORANGE, Severity.CRITICAL: RED}
-MEANINGS = {rail.code: rail.meaning for rail in RAILS}
 NARROW = 74  # columns below which headings are stacked
 WRAPPING = ("policy", "pair", "issues", "model")
 PIPED_WIDTH = 100
@@ -40,45 +51,23 @@ def screen() -> Console:
     return Console(highlight=False, width=None if own else PIPED_WIDTH)
 
 
-def print_summary(run: Run, console: Console) -> None:
+def print_summary(view: RunView, console: Console) -> None:
     """The question, the estimates, every verdict with its reason, the answer, what to do next."""
-    console.print(*question(run), sep="\n")
-    console.print(estimates_table(run, console.width))
-    console.print(*legend(run, console.width), sep="\n", style="dim")
-    print_verdicts(run, console)
+    console.print(QUESTION, question(view), sep="\n")
+    console.print(estimates_table(view, console.width))
+    console.print(*legend(view, console.width), sep="\n", style="dim")
+    print_verdicts(view, console)
     console.print()
-    console.print(*conclusion(run), sep="\n", style="bold")
-    console.print(labels(run), *raters(run), *distances(run), sep="\n")
+    console.print(*conclusion(view), sep="\n", style="bold")
+    console.print(labels(view), *raters(view), *distances(view), sep="\n")
     console.print(*NEXT, sep="\n", style="dim")
 
 
+QUESTION = "How good is each policy, a model with its system prompt and its sampling settings?"
 NEXT = (
     "Next: cje report (a page to show), cje analyze (comparisons, CSV), cje export (files)",
     "Change a setting: cje run --oracle-fraction 0.5, or dvc exp run -S oracle_fraction=0.5",
 )
-
-
-def question(run: Run) -> list[str]:
-    """What was done, for someone who reads it for the first time."""
-    logs = len(read_table(run.data / "logs.parquet", "logs", ["uid"]))
-    judged = read_table(run.data / "proxy_scores.parquet", "proxy_scores", ["judge_raw"])
-    scores = int(judged["judge_raw"].notna().sum())
-    labels = read_table(run.data / "oracle_labels.parquet", "oracle_labels", ["draw"])["draw"]
-    logged = int((labels == LOGGED).sum())
-    settings = run.settings
-    if settings.source == "files":
-        base, oracle = "The base policy", "The oracle (expensive, and right)"
-        judge = "the judge (cheap, and biased)"
-    else:
-        base = settings.base_model
-        judge = f"{settings.proxy_model} (the judge: cheap, and biased)"
-        oracle = f"{settings.oracle_model} (the oracle: expensive, and right)"
-    return [
-        "How good is each policy, a model with its system prompt and its sampling settings?",
-        f"{base} answered {logs:,} prompts. {oracle} labelled {logged:,} of its answers and "
-        f"{len(labels) - logged:,} of the others'; {judge} scored {scores:,} answers, of all "
-        "policies. Estimated from that: the oracle's mean over each policy's answers, from 0 to 1.",
-    ]
 
 
 def new_table(title: str, columns: Mapping[str, str]) -> Table:
@@ -96,42 +85,42 @@ def new_table(title: str, columns: Mapping[str, str]) -> Table:
     return table
 
 
-def estimates_table(run: Run, width: int) -> Table:
+def estimates_table(view: RunView, width: int) -> Table:
     """Policies from best to worst, the refused ones last and struck out: what the judge says, as it
     is and calibrated, what the estimate says, and the truth. On a narrow screen the headings are
     stacked."""
-    level, narrow = f"{100 * (1 - run.settings.alpha):g} %", width < NARROW
-    columns = ("raw\njudge", "calibrated\njudge", "estimate", f"{level} interval")
+    narrow = width < NARROW
+    columns = ("raw\njudge", "calibrated\njudge", "estimate", f"{level(view.alpha)} interval")
     if narrow:
-        columns = ("raw\njudge", "cal.\njudge", "esti-\nmate", f"{level}\ninterval")
+        columns = ("raw\njudge", "cal.\njudge", "esti-\nmate", f"{level(view.alpha)}\ninterval")
     sides = {"policy": "left"} | dict.fromkeys(columns, "right")
     table = new_table(
         "Expected oracle utility by policy", sides | {"truth": "right", "verdict": "left"}
     )
-    for policy, row in run.estimates.iterrows():
-        struck = "strike" if row["verdict"] == Verdict.REFUSE else ""
-        ends = interval(row["ci_low"], row["ci_high"])
-        truth, mark = number(row["oracle_truth"]), ""
-        if pd.notna(row["oracle_truth"]) and not narrow:
-            mark = " in" if row["covered"] else " out"
+    for row in view.estimates:
+        ends = interval(row.ci_low, row.ci_high)
+        truth, mark = UNKNOWN, ""
+        if row.truth is not None:
+            truth = number(row.truth.oracle_truth)
+            mark = "" if narrow else " in" if row.truth.covered else " out"
         table.add_row(
-            Text(named(run, policy)),
-            number(row["raw_judge"]),
-            number(row["calibrated_judge"]),
-            Text.assemble((number(row["v_hat"]), struck)),
-            Text.assemble((ends.replace(" to ", "\N{EN DASH}") if narrow else ends, struck)),
+            Text(named(row.policy, view.base)),
+            number(row.raw_judge),
+            number(row.calibrated_judge),
+            struck(row, number(row.v_hat)),
+            struck(row, ends.replace(" to ", "\N{EN DASH}") if narrow else ends),
             truth + mark,
-            Text(row["verdict"], style=VERDICT_STYLES[row["verdict"]]),
+            Text(VERDICTS[row.verdict], style=VERDICT_STYLES[row.verdict]),
         )
     return table
 
 
-def named(run: Run, policy: str) -> str:
-    """The policy's name, with a word where it is the base policy under another one."""
-    return f"{policy} (base)" if policy == run.base and policy != "base" else policy
+def struck(row: EstimateRow, words: str) -> Text:
+    """Words that are struck through where the policy is refused."""
+    return Text.assemble((words, "strike" if row.refused else ""))
 
 
-def truth_table(run: Run, width: int) -> Table:
+def truth_table(view: RunView, width: int) -> Table:
     """The estimates against the oracle's labels that none of them used; on a narrow screen without
     what `estimates_table` has."""
     columns = {
@@ -142,45 +131,43 @@ def truth_table(run: Run, width: int) -> Table:
     if narrow:
         del columns["estimate"], columns["calibrated judge"]
     table = new_table("Against the oracle's truth", columns)
-    for policy, row in run.estimates.dropna(subset=["oracle_truth"]).iterrows():
-        struck = "strike" if row["verdict"] == Verdict.REFUSE else ""
+    for row, truth in view.truths:
         cells: list[str | Text] = [
-            f"{number(row['oracle_truth'])} ± {number(row['se_truth'])}",
-            f"{row['truth_labels']:,.0f}",
-            Text(number(row["absolute_error"]), struck),
-            "inside" if row["covered"] else "outside",
+            plus_minus(truth.oracle_truth, truth.se),
+            count(truth.labels),
+            struck(row, number(truth.absolute_error)),
+            "inside" if truth.covered else "outside",
         ]
         if not narrow:
-            cells = [Text(number(row["v_hat"]), struck), *cells, number(row["calibrated_judge"])]
-        table.add_row(Text(named(run, policy)), *cells)
+            cells = [struck(row, number(row.v_hat)), *cells, number(row.calibrated_judge)]
+        table.add_row(Text(named(row.policy, view.base)), *cells)
     return table
 
 
-def legend(run: Run, width: int) -> list[str]:
+def legend(view: RunView, width: int) -> list[str]:
     """What the columns of `estimates_table` mean."""
     lines = [
         "raw judge: the mean of its scores as they are; calibrated judge: the same on the oracle's "
-        f"scale, by {run.base}'s labels, which may be wrong for another policy.",
+        f"scale, by {view.base}'s labels, which may be wrong for another policy.",
         "estimate: labels of the policy's own answers lead; judge, other policies' labels and "
         "exact weights of the logs take off noise.",
     ]
-    known = run.estimates.dropna(subset=["oracle_truth"])
-    if len(known):
-        error = f"its standard error is at most {number(known['se_truth'].max())}"
+    if view.truths:
+        most = max(truth.labels for _, truth in view.truths)
+        largest = max(truth.se for _, truth in view.truths)
+        error = f"its standard error is at most {number(largest)}"
         agree = "in or out: whether the two agree within their errors"
         lines.append(
-            f"truth: the oracle's mean over {int(known['truth_labels'].max()):,} answers of the "
-            f"policy that no estimate used; {error if width < NARROW else f'{agree} ({error})'}."
+            f"truth: the oracle's mean over {count(most)} answers of the policy that no estimate "
+            f"used; {error if width < NARROW else f'{agree} ({error})'}."
         )
-    return [*lines, *looking(run)]
+    return [*lines, *looking(view)]
 
 
-def weights_table(run: Run, width: int) -> Table | str:
-    """How well the logs reach each policy: the weights that its estimate used, and the exact ones
-    of its log-probabilities, used or not; on a narrow screen without issues and reach."""
-    facts = run.diagnostics
-    used = facts["weights"] != WeightKind.NONE
-    if not used.any() and facts["sequence_ess"].isna().all():
+def weights_table(view: RunView, width: int) -> Table | str:
+    """How well the logs overlap with each policy: the weights that its estimate used, and the exact
+    ones of its log-probabilities, used or not; on a narrow screen without issues and reach."""
+    if not any(row.used or row.exact_ess is not None for row in view.overlap):
         return (
             "\nImportance weights: none. There are no log-probabilities, and no estimate uses "
             "learned weights."
@@ -193,18 +180,19 @@ def weights_table(run: Run, width: int) -> Table | str:
     if narrow:
         del columns["reach"], columns["issues"]
     table = new_table("Importance weights", columns)
-    issues = run.weight_issues
-    for policy, row in facts.iterrows():
-        status, reach, mean = row["status"], row["reach"], row["sequence_mean_weight"]
-        found = ", ".join(issues[policy]).replace("_", " ") or "none"
+    issues = view.weight_issues
+    for row in view.overlap:
+        found = ", ".join(issues[row.policy]).replace("_", " ") or "none"
         table.add_row(
-            Text(named(run, policy)),
-            row["weights"],
-            percent(row["ess"]) if used[policy] else "-",
-            percent(row["sequence_ess"]),
-            "-" if pd.isna(mean) else f"{mean:.2f}",
-            Text(status, STATUS_STYLES[status]) if used[policy] else Text("not used", "dim"),
-            *([] if narrow else ["-" if pd.isna(row["sequence_ess"]) else reach, found]),
+            Text(named(row.policy, view.base)),
+            WEIGHTS[row.weights],
+            percent(row.ess) if row.used else "none",
+            percent(row.exact_ess),
+            weight(row.exact_mean_weight),
+            Text(STATUSES[row.status], STATUS_STYLES[row.status])
+            if row.used
+            else Text("not used", "dim"),
+            *([] if narrow else [row.reach or UNKNOWN, found]),
         )
     table.caption = (
         "ESS: the share of the logs that still speak once they are weighted to the policy; exact: "
@@ -216,42 +204,48 @@ def weights_table(run: Run, width: int) -> Table | str:
     return table
 
 
-def print_verdicts(run: Run, console: Console) -> None:
-    """Every verdict with its reason: what checks the reliable numbers, and of the others what the
-    guard rails found and what would fix it; last what changes no verdict, in a line each."""
+def print_verdicts(view: RunView, console: Console) -> None:
+    """How many policies have each verdict: what checks the reliable numbers, and of the others what
+    the guard rails found and what would fix it; last what changes no verdict, in a line each."""
     console.print("\nVerdicts", style="bold")
-    verdicts, every = run.estimates["verdict"], len(run.estimates)
     for verdict in Verdict:
-        policies = list(verdicts.index[verdicts == verdict])
-        words = f" {len(policies)} of {every}"
-        if verdict == Verdict.RELIABLE and policies:
+        rows = [row for row in view.estimates if row.verdict == verdict]
+        words = f" {len(rows)} of {len(view.estimates)}"
+        if verdict == Verdict.RELIABLE and rows:
             words += ": checked, with nothing against them"
         console.print(Text.assemble((VERDICTS[verdict], VERDICT_STYLES[verdict]), words))
         if verdict == Verdict.RELIABLE:
-            checks = {policy: evidence(run.estimates.loc[policy]) for policy in policies}
-            for found in dict.fromkeys(checks.values()):
-                names = [policy for policy in policies if checks[policy] == found]
-                console.print(indented(Text(f"{found}: {listed(names)}")))
+            print_evidence(rows, console)
         else:
-            print_issues(run.issues[run.issues["policy"].isin(policies)], console)
-    print_issues(run.issues[run.issues["policy"] == ""], console)
-    if len(run.notes):
+            policies = {row.policy for row in rows}
+            print_findings([one for one in view.issues if one.policy in policies], console)
+    print_findings([one for one in view.issues if one.policy is None], console)
+    if view.notes:
         console.print("Notes, which change no verdict (metrics/violations.csv):", style="dim")
-    for code, rows in run.notes.groupby("code", sort=False):
-        whose = ", ".join(dict.fromkeys(rows["policy"].replace("", "all policies")))
-        console.print(indented(Text(f"{code}: {MEANINGS[code]} ({whose})", style="dim")))
+    for note in findings(view.notes):
+        cases = [one for found in note.remedies.values() for one in found]
+        whose = ", ".join(dict.fromkeys(one.policy or "all policies" for one in cases))
+        console.print(indented(Text(f"{note.code}: {note.meaning} ({whose})", style="dim")))
 
 
-def print_issues(issues: pd.DataFrame, console: Console) -> None:
+def print_evidence(rows: Sequence[EstimateRow], console: Console) -> None:
+    """What checks the numbers, and of which policies."""
+    by_evidence: dict[str, list[str]] = {}
+    for row in rows:
+        by_evidence.setdefault(evidence(row), []).append(row.policy)
+    for found, policies in by_evidence.items():
+        console.print(indented(Text(f"{found}: {listed(policies)}")))
+
+
+def print_findings(violations: Sequence[Violation], console: Console) -> None:
     """What guard rails found, by code, with one remedy for all that share it."""
-    groups = issues.groupby(["code", "severity", "remedy"], sort=False)
-    for (code, severity, remedy), rows in groups:
-        style = SEVERITY_STYLES[severity]
-        console.print(indented(Text.assemble((code, style), (f" {severity}", style))))
-        for row in rows.itertuples():
-            text = Text(f"{row.policy or 'all policies'}: {row.message}")
-            console.print(indented(text, 4))
-        console.print(indented(Text.assemble(("remedy: ", "bold"), remedy), 4))
+    for finding in findings(violations):
+        style = SEVERITY_STYLES[finding.severity]
+        console.print(indented(Text(f"{finding.code} {finding.severity}", style)))
+        for remedy, cases in finding.remedies.items():
+            for one in cases:
+                console.print(indented(Text(f"{one.policy or 'all policies'}: {one.message}"), 4))
+            console.print(indented(Text.assemble(("remedy: ", "bold"), remedy), 4))
 
 
 def indented(text: Text, by: int = 2) -> Padding:
@@ -259,25 +253,26 @@ def indented(text: Text, by: int = 2) -> Padding:
     return Padding(text, (0, 0, 0, by), expand=False)
 
 
-def intervals_table(run: Run, width: int) -> Table:
+def intervals_table(view: RunView, width: int) -> Table:
     """Every interval on one scale, in text, as long as the screen allows."""
-    found = run.estimates
-    names = [named(run, policy) for policy in found.index]
+    names = [named(policy, view.base) for policy in view.policies]
     length = min(max(width - max(map(len, names), default=0) - 2, SHORT_LINE), LINE)
-    ends = found[["ci_low", "ci_high", "oracle_truth"]]
-    low, high = float(ends.min().min()), float(ends.max().max())
-    ruler = f"{low:.3f}{f'{high:.3f}':>{length - 5}}"
+    ends = [end for row in view.estimates for end in (row.ci_low, row.ci_high) if end is not None]
+    ends += [truth.oracle_truth for _, truth in view.truths]
+    low, high = min(ends, default=0.0), max(ends, default=1.0)
+    ruler = number(low) + number(high).rjust(length - len(number(low)))
     table = new_table("Intervals", {"policy": "left", ruler: "left"})
 
     def place(value: float) -> int:
         return round((value - low) / ((high - low) or 1) * (length - 1))
 
-    for policy, row in found.iterrows():
-        first, value, last = (place(row[end]) for end in ("ci_low", "v_hat", "ci_high"))
-        truth = None if pd.isna(row["oracle_truth"]) else place(row["oracle_truth"])
-        stroke = "." if row["verdict"] == Verdict.REFUSE else "-"
-        drawn = line(length, first, value, last, truth, stroke)
-        table.add_row(Text(named(run, policy)), Text(drawn, style=VERDICT_STYLES[row["verdict"]]))
+    for name, row in zip(names, view.estimates, strict=True):
+        drawn = ""
+        if row.ci_low is not None and row.v_hat is not None and row.ci_high is not None:
+            truth = None if row.truth is None else place(row.truth.oracle_truth)
+            low_end, value, high_end = place(row.ci_low), place(row.v_hat), place(row.ci_high)
+            drawn = line(length, low_end, value, high_end, truth, "." if row.refused else "-")
+        table.add_row(Text(name), Text(drawn, style=VERDICT_STYLES[row.verdict]))
     table.caption = "o: estimate, x: oracle truth, *: both; dotted: refused"
     return table
 
@@ -292,37 +287,33 @@ def line(length: int, low: int, value: int, high: int, truth: int | None, stroke
     return "".join(drawn)
 
 
-def comparisons_table(run: Run, width: int) -> Table:
+def comparisons_table(view: RunView, width: int) -> Table:
     """Every pair of policies that are not refused: difference, interval, Holm-corrected p-value,
     and on a wide screen in a word whether the difference is clear."""
-    alpha, narrow = run.settings.alpha, width < NARROW
+    narrow = width < NARROW
     columns = {
-        "pair": "left", "difference": "right", f"{100 * (1 - alpha):g} % interval": "right",
+        "pair": "left", "difference": "right", f"{level(view.alpha)} interval": "right",
         "p, Holm": "right", "clear difference": "left",
     }  # fmt: skip
     if narrow:
         del columns["clear difference"]
     table = new_table("Differences between policies, on the same prompts", columns)
-    order = {policy: place for place, policy in enumerate(run.estimates.index)}
-    rows = []
-    for row in run.comparisons.to_dict("records"):
-        a, b, sign = row["policy_a"], row["policy_b"], 1
-        if order[a] > order[b]:
-            a, b, sign = b, a, -1
-        ends = sorted((sign * row["ci_low"], sign * row["ci_high"]))
-        p = row["p_value_corrected"]
-        word = "yes" if p < alpha else "no"
-        rows.append((order[a], order[b], f"{a} - {b}", sign * row["difference"], ends, p, word))
-    for _, _, pair, difference, (low, high), p, word in sorted(rows):
+    for row in view.differences:
+        clear = row.conclusion != Conclusion.SAME
+        word = Text("yes", SCREEN_GREEN) if clear else Text("no", "dim")
         table.add_row(
-            Text(pair), number(difference, "+.3f"), interval(low, high, "+.3f"),
-            p_value(p).removeprefix("p ").removeprefix("= "),
-            *([] if narrow else [Text(word, style={"yes": GREEN}.get(word, "dim"))]),
-        )  # fmt: skip
-    clear = f"A difference is clear where p, Holm-corrected, is below {alpha:g}."
-    notes = [clear] if narrow else []
-    if run.refused:
-        notes.append(f"Refused, so in no comparison: {', '.join(run.refused)}")
+            Text(f"{row.policy_a} - {row.policy_b}"),
+            signed(row.difference),
+            signed_interval(row.ci_low, row.ci_high),
+            p_value(row.p_value_corrected).removeprefix("p ").removeprefix("= "),
+            *([] if narrow else [word]),
+        )
+    notes = []
+    if narrow:
+        limit = short(view.alpha)
+        notes.append(f"A difference is clear where p, Holm-corrected, is below {limit}.")
+    if view.refused:
+        notes.append(f"Refused, so in no comparison: {', '.join(view.refused)}")
     table.caption = "\n".join(notes) or None
     return table
 
@@ -330,7 +321,7 @@ def comparisons_table(run: Run, width: int) -> Table:
 def main() -> None:
     """Print the summary of the run in this folder."""
     try:
-        print_summary(open_run("."), screen())
+        print_summary(RunView(open_run(".")), screen())
     except CJEError as error:
         sys.exit(f"error: {error}")
 

@@ -24,6 +24,8 @@ from cje.results.figures import draw_comparisons, draw_differences, draw_estimat
 from cje.results.provenance import checksums, git_state, versions
 from cje.results.report import write_report
 from cje.results.run import LOCK, RESULTS, Run
+from cje.results.view import RunView
+from cje.stats.guardrails import violations_frame
 
 LOG, REPORT = "stochastic_log.jsonl", "report.html"
 FIGURES = ("calibration_curve", "weights")  # beside those that validation may change
@@ -43,7 +45,7 @@ def new_run_folder(runs: Path) -> Path:
     return next(runs / name for name in names if not (runs / name).exists())
 
 
-def write_run_folder(run: Run, folder: Path) -> Path:
+def write_run_folder(view: RunView, folder: Path) -> Path:
     """Write the run folder, whole or not at all, and a ZIP beside it, whose path is returned.
 
     Raises CJEError where something is there already.
@@ -51,10 +53,10 @@ def write_run_folder(run: Run, folder: Path) -> Path:
     archive = folder.with_name(f"{folder.name}.zip")
     check_free(archive)
     with unfinished(folder) as new:
-        copy_run(run, new)
-        write_lines(logged_lines(run), new / LOG)
-        write_report(run, new / REPORT)
-        write_json(results(run, checksums(new)), new / RESULTS)
+        copy_run(view, new)
+        write_lines(logged_lines(view.run), new / LOG)
+        write_report(view, new / REPORT)
+        write_json(results(view, checksums(new)), new / RESULTS)
     write_zip(folder, archive)
     now = time.time()  # the folder is the newest entry, the ZIP older even where clocks are coarse
     os.utime(archive, (now - CLOCK_SECONDS, now - CLOCK_SECONDS))
@@ -80,17 +82,18 @@ def check_free(path: Path) -> None:
         raise CJEError(f"{path}: is there already; remove it, or give another --out")
 
 
-def copy_run(run: Run, folder: Path) -> None:
+def copy_run(view: RunView, folder: Path) -> None:
     """The settings, figures, metrics and tables of the run, laid out as in the project."""
+    run = view.run
     (folder / "data").mkdir()
     shutil.copytree(run.folder / "metrics", folder / "metrics")
     for name in ("params.yaml", LOCK):
         shutil.copyfile(run.folder / name, folder / name)
     for name in FIGURES:
         shutil.copyfile(run.figure(name), folder / f"{name}.png")
-    draw_estimates(run, folder / "estimates.png")
-    draw_differences(run, folder / "differences.png")
-    draw_comparisons(run, folder / "comparison_heatmap.png")
+    draw_estimates(view, folder / "estimates.png")
+    draw_differences(view, folder / "differences.png")
+    draw_comparisons(view, folder / "comparison_heatmap.png")
     for name in TABLES:
         shutil.copyfile(run.data / f"{name}.parquet", folder / "data" / f"{name}.parquet")
 
@@ -112,17 +115,19 @@ def logged_lines(run: Run) -> Iterator[dict[str, Any]]:
         }
 
 
-def results(run: Run, sums: Mapping[str, str]) -> dict[str, Any]:
+def results(view: RunView, sums: Mapping[str, str]) -> dict[str, Any]:
     """Everything that was found, the settings that it was found with, and where it comes from."""
-    pairs = run.comparisons.set_index(["policy_a", "policy_b"])["p_value_corrected"]
+    run, pairs = view.run, view.comparisons.to_dict("records")
     return {
-        "results": run.estimates.to_dict("index"),
-        "base_policy": run.base,
-        "best_policy": run.best_policy,
-        "best": run.best,
-        "p_values_corrected": {f"{a} vs {b}": value for (a, b), value in pairs.items()},
-        "comparisons": run.comparisons.to_dict("records"),
-        "guard_rail_violations": run.violations.replace({"policy": {"": None}}).to_dict("records"),
+        "results": view.table.to_dict("index"),
+        "base_policy": view.base,
+        "best_policy": view.best_policy,
+        "best": view.best,
+        "p_values_corrected": {
+            f"{pair['policy_a']} vs {pair['policy_b']}": pair["p_value_corrected"] for pair in pairs
+        },
+        "comparisons": pairs,
+        "guard_rail_violations": violations_frame(view.violations).to_dict("records"),
         "validation": {
             key: value for key, value in run.metrics("validation").items() if key != "results"
         },

@@ -1,49 +1,133 @@
-"""Words for numbers and names; what is not known is a dash."""
+"""Words for numbers and names, the same on the screen, in figures, notebook, report and export.
 
+What is not known is `UNKNOWN` everywhere. Numbers have a fixed number of digits by what they are:
+three decimals for utilities, scores and correlations, three digits for percentages.
+"""
+
+import math
 from collections.abc import Sequence
 
-import pandas as pd
-
-from cje.vocabulary import Evidence, Intervals, Verdict
+from cje.results.rows import DifferenceRow, EstimateRow
+from cje.vocabulary import Conclusion, Evidence, Intervals, Status, Verdict, WeightKind
 
 VERDICTS = {
     Verdict.RELIABLE: "reliable", Verdict.CAUTION: "caution", Verdict.REFUSE: "refused",
+}  # fmt: skip
+STATUSES = {Status.GOOD: "good", Status.WARNING: "warning", Status.CRITICAL: "critical"}
+WEIGHTS = {WeightKind.SEQUENCE: "exact", WeightKind.MARGINAL: "learned", WeightKind.NONE: "none"}
+WEIGHT_MEANINGS = {
+    WeightKind.SEQUENCE: "the ratio of the answers' probabilities under policy and base (sequence)",
+    WeightKind.MARGINAL: "from judge scores and fresh answers (marginal); they check nothing",
+    WeightKind.NONE: "the estimate uses no weights: it rests on labels, or on nothing",
+}
+CONCLUSIONS = {
+    Conclusion.BETTER: "better", Conclusion.WORSE: "worse",
+    Conclusion.SAME: "no clear difference",
 }  # fmt: skip
 UNKNOWN = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 
 
-def number(value: float | None, form: str = ".3f") -> str:
+def known(value: float | None) -> bool:
+    """Whether there is a number."""
+    return value is not None and not math.isnan(value)
+
+
+def formatted(value: float | None, form: str) -> str:
     """A number in that format, with a real minus sign."""
-    return UNKNOWN if value is None or pd.isna(value) else format(value, form).replace("-", MINUS)
+    if value is None or math.isnan(value):
+        return UNKNOWN
+    return format(value, form).replace("-", MINUS)
+
+
+def number(value: float | None) -> str:
+    """A utility, a score, a correlation: `0.500`."""
+    return formatted(value, ".3f")
+
+
+def signed(value: float | None) -> str:
+    """A difference of utilities: `+0.500`."""
+    return formatted(value, "+.3f")
+
+
+def weight(value: float | None) -> str:
+    """An importance weight: `1.00`."""
+    return formatted(value, ".2f")
+
+
+def short(value: float | None) -> str:
+    """A setting, or a label on the oracle's own scale, with the digits that it has: `0.05`."""
+    return formatted(value, "g")
+
+
+def count(value: float | None) -> str:
+    """A whole number: `1,000`."""
+    return formatted(value, ",.0f")
+
+
+def counted(number: int, noun: str, many: str = "") -> str:
+    """A count with its noun: `1 label`, `1,000 labels`."""
+    return f"{count(number)} {noun if number == 1 else many or noun + 's'}"
 
 
 def percent(value: float | None) -> str:
-    """A share as a percentage of three digits."""
-    return UNKNOWN if value is None or pd.isna(value) else f"{100 * value:.3g} %"
+    """A share as a percentage of three digits: `12.5 %`."""
+    return f"{formatted(100 * value, '.3g')} %" if value is not None and known(value) else UNKNOWN
 
 
-def interval(low: float | None, high: float | None, form: str = ".3f") -> str:
-    """An interval's ends."""
-    return UNKNOWN if pd.isna(low) else f"{number(low, form)} to {number(high, form)}"
+def level(alpha: float) -> str:
+    """The level of intervals: `95 %`."""
+    return f"{short(100 * (1 - alpha))} %"
+
+
+def dollars(value: float | None, digits: int = 2) -> str:
+    """US dollars: `12.50`."""
+    return formatted(value, f",.{digits}f")
+
+
+def tick(value: float, digits: int) -> str:
+    """A number beside an axis, with the digits that its steps need."""
+    return formatted(value, f".{digits}f")
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """An interval's ends: `0.400 to 0.600`."""
+    return f"{number(low)} to {number(high)}" if known(low) else UNKNOWN
+
+
+def signed_interval(low: float | None, high: float | None) -> str:
+    """The ends of a difference's interval: `+0.100 to +0.200`."""
+    return f"{signed(low)} to {signed(high)}" if known(low) else UNKNOWN
+
+
+def plus_minus(value: float, se: float) -> str:
+    """A mean with its standard error: `0.500 ± 0.010`."""
+    return f"{number(value)} ± {number(se)}"
 
 
 def p_value(value: float | None) -> str:
-    """A p-value, as small as it can be told."""
-    if value is None or pd.isna(value):
-        return "p not known"
-    return "p < 0.001" if value < 0.001 else f"p = {value:.{3 if value < 0.1 else 2}f}"
+    """A p-value in a sentence: `p = 0.012`, `p < 0.001`."""
+    if value is None or math.isnan(value):
+        return f"p {UNKNOWN}"
+    if value < 0.001:
+        return "p < 0.001"
+    return f"p = {formatted(value, '.3f' if value < 0.1 else '.2f')}"
 
 
-def evidence(row: pd.Series) -> str:
+def evidence(row: EstimateRow) -> str:
     """What checks the number: `100 own labels`, `exact weights`, both, or `nothing`."""
-    labels = counted(int(row["labels"]), "own label")
+    labels = counted(row.labels, "own label")
     return {
         Evidence.LABELS: labels,
         Evidence.WEIGHTS: "exact weights",
         Evidence.BOTH: f"{labels} and exact weights",
         Evidence.NONE: "nothing",
-    }[Evidence(row["evidence"])]
+    }[row.evidence]
+
+
+def named(policy: str, base: str | None) -> str:
+    """The policy's name, marked where it is the base policy under another one."""
+    return f"{policy} (base)" if policy == base and policy != "base" else policy
 
 
 def listed(names: Sequence[str], most: int | None = None, last: str = "and") -> str:
@@ -53,19 +137,19 @@ def listed(names: Sequence[str], most: int | None = None, last: str = "and") -> 
     return f" {last} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def counted(count: int, noun: str, many: str = "") -> str:
-    """A count with its noun: `1 label`, `1,000 labels`."""
-    return f"{count:,} {noun if count == 1 else many or noun + 's'}"
+def sentence(text: str) -> str:
+    """A text with a capital letter and a full stop."""
+    return f"{text[0].upper()}{text[1:]}."
 
 
-def title(rows: pd.DataFrame, rivals: Sequence[str]) -> str:
-    """Which policy is best, as far as it can be told: `rows` with `v_hat` and `verdict`, best
-    first; `rivals`: those beside the first that no other beats."""
-    kept = rows[rows["verdict"] != Verdict.REFUSE]
-    if kept.empty:
-        return "No estimate may be believed" if len(rows) else "Estimates"
-    name, value = str(kept.index[0]), number(kept["v_hat"].iloc[0])
-    care = ", to be taken with caution" if kept["verdict"].iloc[0] == Verdict.CAUTION else ""
+def title(rows: Sequence[EstimateRow], rivals: Sequence[str]) -> str:
+    """Which policy is best, as far as the comparisons support it: `rows` best first; `rivals`:
+    those beside the first that no other beats."""
+    kept = [row for row in rows if not row.refused]
+    if not kept:
+        return "No estimate may be believed" if rows else "Estimates"
+    name, value = kept[0].policy, number(kept[0].v_hat)
+    care = ", to be taken with caution" if kept[0].verdict == Verdict.CAUTION else ""
     others = len(kept) - 1
     if not others:
         return f"{name} is worth {value}{care}"
@@ -76,18 +160,18 @@ def title(rows: pd.DataFrame, rivals: Sequence[str]) -> str:
     return f"{name} has the highest estimate, {value}, and rivals within chance"
 
 
-def differences_title(rows: pd.DataFrame, base: str, most: int | None = None) -> str:
-    """What the comparisons with the base allow to say: `rows` with `difference` and `told`, best
-    first; names of more than `most` letters are cut."""
-    if rows.empty:
+def differences_title(rows: Sequence[DifferenceRow], base: str, most: int | None = None) -> str:
+    """What the comparisons with the base support: `rows` best first; names of more than `most`
+    letters are cut."""
+    if not rows:
         return f"Nothing to compare with {base}"
-    better = rows[rows["told"] == "better"]
-    if better.empty:
+    better = [row for row in rows if row.conclusion == Conclusion.BETTER]
+    if not better:
         return f"No policy is ahead of {base} beyond chance"
-    name, more = str(better.index[0]), len(better) - 1
+    name, more = better[0].policy_a, len(better) - 1
     if most is not None and len(name) > most:
         name = name[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
-    first = f"{name} is ahead of {base} by {number(better['difference'].iloc[0])}"
+    first = f"{name} is ahead of {base} by {number(better[0].difference)}"
     return first + (f", and {more} more {'is' if more == 1 else 'are'}" if more else "")
 
 

@@ -228,32 +228,10 @@ def paired_comparisons(
     return frame.assign(p_value_corrected=holm(frame["p_value"].to_numpy(float)))
 
 
-def against(comparisons: pd.DataFrame, base: str, order: pd.Index, alpha: float) -> pd.DataFrame:
-    """The comparisons with the base, indexed by policy, in this order of policies: `difference` of
-    the policy's estimate and the base's, `ci_low`, `ci_high`, `p_value_corrected`, and `told`:
-    better, worse or same. `comparisons`: as `paired_comparisons` gives them."""
-    first = comparisons["policy_b"].eq(base)
-    pairs = comparisons[first | comparisons["policy_a"].eq(base)]
-    sign = np.where(first[pairs.index], 1.0, -1.0)
-    low, high = pairs["ci_low"].to_numpy(float), pairs["ci_high"].to_numpy(float)
-    found = pd.DataFrame(
-        {
-            "difference": sign * pairs["difference"].to_numpy(float),
-            "ci_low": np.where(sign > 0, low, -high),
-            "ci_high": np.where(sign > 0, high, -low),
-            "p_value_corrected": pairs["p_value_corrected"].to_numpy(float),
-        },
-        index=np.where(sign > 0, pairs["policy_a"], pairs["policy_b"]),
-    )
-    apart = np.where(found["difference"] > 0, "better", "worse")
-    found["told"] = np.where(found["p_value_corrected"] < alpha, apart, "same")
-    return found.reindex([name for name in order if name in found.index])
-
-
 def unbeaten(comparisons: pd.DataFrame, names: Sequence[str], alpha: float) -> list[str]:
     """Those of `names` that no other beats significantly (Holm-corrected p below alpha)."""
-    told = comparisons[comparisons["p_value_corrected"] < alpha]
-    losers = np.where(told["difference"] < 0, told["policy_a"], told["policy_b"])
+    clear = comparisons[comparisons["p_value_corrected"] < alpha]
+    losers = np.where(clear["difference"] < 0, clear["policy_a"], clear["policy_b"])
     return [name for name in names if name not in set(losers)]
 
 

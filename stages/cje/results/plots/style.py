@@ -1,4 +1,4 @@
-"""What all figures share: the look, the frame, and words for numbers."""
+"""What all figures share: the look and the frame."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -19,15 +19,15 @@ from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike, NDArray
 
 from cje.errors import writing
-from cje.results.theme import AMBER, BLUE, GREY, INK, RED
-from cje.vocabulary import Status, Verdict
+from cje.results.theme import AMBER, BLUE, FRAME, GREY, GRID, HATCH, INK, PAPER, QUIET
+from cje.vocabulary import Verdict
 
 Keywords = dict[str, Any]  # of a function of matplotlib's
 STYLE: dict[Any, Any] = {
     "font.size": 12,
     "text.parse_math": False,  # a "$" in a policy's name is a character, not mathematics
     "text.color": INK,
-    "axes.edgecolor": "#777777",
+    "axes.edgecolor": FRAME,
     "axes.labelcolor": INK,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -35,13 +35,13 @@ STYLE: dict[Any, Any] = {
     "axes.titlesize": 12,
     "axes.titleweight": "bold",
     "axes.axisbelow": True,
-    "grid.color": "#E4E4E4",
-    "hatch.color": "#C8C8C8",
+    "grid.color": GRID,
+    "hatch.color": HATCH,
     "hatch.linewidth": 0.8,
     "legend.frameon": False,
-    "xtick.color": "#777777",
+    "xtick.color": FRAME,
     "xtick.labelcolor": INK,
-    "ytick.color": "#777777",
+    "ytick.color": FRAME,
     "ytick.labelcolor": INK,
 }
 # Letters that the first lacks are taken from the others, as far as they are installed.
@@ -56,22 +56,13 @@ WEIGHTS = (400, 700)  # normal and bold
 IN_ROW: Keywords = {"va": "center_baseline", "linespacing": 0.95}  # words that stand on one line
 WIDTH, HEIGHT, DPI = 10.0, 6.25, 160  # inches, inches, pixels per inch
 
-PALE = "#EFEFEF"
-# Lines of policies: Okabe and Ito's palette, distinct with every form of colour blindness.
-POLICY_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#555555")
-STATUS_COLOURS = {Status.GOOD: BLUE, Status.WARNING: AMBER, Status.CRITICAL: RED}
-VERDICT_STYLES: dict[Verdict, Keywords] = {
+VERDICT_MARKS: dict[Verdict, Keywords] = {
     Verdict.RELIABLE: {"color": BLUE, "marker": "o", "markerfacecolor": BLUE},
-    Verdict.CAUTION: {"color": AMBER, "marker": "o", "markerfacecolor": "white"},
+    Verdict.CAUTION: {"color": AMBER, "marker": "o", "markerfacecolor": PAPER},
     Verdict.REFUSE: {"color": GREY, "marker": "x", "markerfacecolor": GREY},
 }
-VERDICT_WORDS = {
-    Verdict.RELIABLE: "reliable", Verdict.CAUTION: "caution", Verdict.REFUSE: "refused",
-}  # fmt: skip
-ROW_BETTER = ("#08519C", "#6BAED6", "#C6DBEF")  # p below 0.001, 0.01, 0.05
-ROW_WORSE = ("#A63603", "#F08A4B", "#FDD0A2")
 P_LEVELS = (0.001, 0.01, 0.05)
-MAX_BINS, MAX_POINTS, CURVE_POINTS = 10, 2000, 50
+MAX_POINTS, CURVE_POINTS = 2000, 50
 
 
 @contextmanager
@@ -80,12 +71,12 @@ def drawing(path: str | os.PathLike[str], title: str, subtitle: str) -> Iterator
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a user's matplotlibrc must not change the bytes
         matplotlib.rcParams.update(STYLE | {"font.family": installed_fonts()})
-        figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, facecolor="white")
+        figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, facecolor=PAPER)
         FigureCanvasAgg(figure)
         figure.set_layout_engine("constrained", rect=(0.012, 0.012, 0.976, 0.848), hspace=0.04)
         size = min(18.0, 1150 / max(len(title), 1))
         figure.text(0.02, 0.965, title, fontsize=size, fontweight="bold", va="top")
-        figure.text(0.02, 0.905, subtitle, fontsize=12, color="#555555", va="top")
+        figure.text(0.02, 0.905, subtitle, fontsize=12, color=QUIET, va="top")
         yield figure
         _settle(figure)
         with writing(path):
@@ -133,7 +124,7 @@ def _weight(font: font_manager.FontEntry) -> int:
 
 
 def message(figure: Figure, text: str) -> None:
-    figure.text(0.5, 0.45, text, ha="center", va="center", fontsize=16, color="#555555")
+    figure.text(0.5, 0.45, text, ha="center", va="center", fontsize=16, color=QUIET)
 
 
 def finite(values: np.ndarray) -> np.ndarray:
@@ -154,14 +145,6 @@ def rounded(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**exact).reset_index(drop=True)
 
 
-def counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
-def number(value: float, form: str = ".3f") -> str:
-    return format(value, form).replace("-", "\N{MINUS SIGN}") if np.isfinite(value) else "n/a"
-
-
 def wrap(name: str, width: int, lines: int = 2) -> str:
     """The name on at most `lines` lines of `width`, cut in its middle where that is too little."""
     if len(name) > width * lines:
@@ -175,11 +158,6 @@ def wrap(name: str, width: int, lines: int = 2) -> str:
         parts.append(name[:cut])
         name = name[cut:]
     return "\n".join([*parts, name])
-
-
-def marked(names: Sequence[str], base: str | None) -> list[str]:
-    """The names, with a word at the base policy where its name does not say it."""
-    return [f"{name} (base)" if name == base and name != "base" else name for name in names]
 
 
 def row_font(rows: float, biggest: float = 13.0) -> float:
@@ -212,8 +190,8 @@ def interval_mark(
     axes: Axes,
     place: float,
     centre: float,
-    low: float,
-    high: float,
+    low: float | None,
+    high: float | None,
     style: Keywords,
     size: float,
     width: float,
@@ -221,9 +199,9 @@ def interval_mark(
     """A mark on its interval; arrow heads where either runs off the chart."""
     left, right = axes.get_xlim()
     colour = style["color"]
-    if np.isfinite(low) and np.isfinite(high):
+    if low is not None and high is not None:
         axes.hlines(place, max(low, left), min(high, right), color=colour, linewidth=width)
-    ends = [value for value in (centre, low, high) if np.isfinite(value)]
+    ends = [value for value in (centre, low, high) if value is not None]
     for beyond, edge, head in ((min(ends) < left, left, "<"), (max(ends) > right, right, ">")):
         if beyond:
             axes.plot(edge, place, head, color=colour, markersize=0.9 * size, clip_on=False)
@@ -232,8 +210,7 @@ def interval_mark(
 
 
 def reach(values: ArrayLike, *also: float) -> tuple[float, float]:
-    """The ends of an axis that shows the finite ones of the values, with a margin; 0 to 1 without
-    any."""
+    """The ends of an axis that shows the finite values, with a margin; 0 to 1 without any."""
     known = np.concatenate([finite(np.ravel(values)), also])
     low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
     pad = 0.04 * (high - low) if high > low else 0.05

@@ -11,12 +11,9 @@ from matplotlib.lines import Line2D
 from cje.results.plots.style import (
     CURVE_POINTS,
     IN_ROW,
-    POLICY_COLOURS,
-    STATUS_COLOURS,
     Keywords,
     drawing,
     finite,
-    marked,
     message,
     policy_ticks,
     ridge,
@@ -24,60 +21,71 @@ from cje.results.plots.style import (
     row_font,
     wrap,
 )
-from cje.results.theme import GREY, INK
-from cje.vocabulary import WeightKind
+from cje.results.rows import OverlapRow
+from cje.results.theme import (
+    INK,
+    PALE_BAR,
+    PAPER,
+    POLICY_COLOURS,
+    QUIET,
+    STATUS_COLOURS,
+)
+from cje.results.words import STATUSES, UNKNOWN, named, percent, short, weight
+from cje.vocabulary import Status, WeightKind
 
-ON_WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}  # words that a line may cross
+ON_WHITE = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.5}  # words that a line may cross
 
 
 def weight_dashboard(
     path: str | os.PathLike[str],
     weights: Mapping[str, np.ndarray],
-    summary: pd.DataFrame,
+    rows: Sequence[OverlapRow],
     *,
     ess_good: float = 0.3,
     ess_critical: float = 0.05,
 ) -> None:
-    """How well the logs reach each policy: sample size, weights, and who carries them.
+    """How well the logs overlap with each policy: sample size, weights, and who carries them.
 
-    `weights`: policy to the mean-one importance weights that its estimate used, (n,).
-    `summary`: indexed by policy, `ess` (share of n), `mean_weight`, `max_share`, `zero_share`,
-    `status` (GOOD, WARNING, CRITICAL), `sequence_ess` (of the exact weights, used or not),
-    `is_base` (it wrote the logs), and where it is known `weights`: those that were learned are
-    hatched. `ess_good`, `ess_critical`: thresholds of the effective sample
-    size. A policy absent from `weights` uses none: its exact weights are a pale bar.
+    `weights`: policy to the mean-one importance weights that its estimate used, (n,). `rows`: of
+    all policies; learned weights are hatched. `ess_good`, `ess_critical`: thresholds of the
+    effective sample size. A policy absent from `weights` uses none: its exact weights are a pale
+    bar.
     """
-    weights = {name: finite(weights[name]) for name in summary.index if name in weights}
+    weights = {row.policy: finite(weights[row.policy]) for row in rows if row.policy in weights}
     weights = {name: values for name, values in weights.items() if values.size}
-    shares = summary.loc[list(weights), "ess"].dropna()
-    title = "Overlap: no policy's estimate uses weights"
-    subtitle = "Numbers that stand on own labels need none"
-    if len(shares):
-        low, high = (percent(share) for share in (shares.min(), shares.max()))
-        title = "Overlap: effective sample size is "
-        title += f"{low} of the logs" if low == high else f"{low} to {high} of the logs"
-        status = summary.loc[list(weights), "status"]
-        words = [f"{(status == s).sum()} {s.lower()}" for s in STATUS_COLOURS]
-        unused = len(summary) - len(weights)
-        subtitle = f"Policies by status: {', '.join(words)}; {unused} use no weights"
+    title, subtitle = _titles(rows, weights)
     with drawing(path, title, subtitle) as figure:
-        if summary.empty:
+        if not rows:
             message(figure, "No policy was estimated.")
             return
-        upper = 0.55 + 0.09 * len(summary)
+        upper = 0.55 + 0.09 * len(rows)
         grid = figure.add_gridspec(2, 3, width_ratios=[1.0, 1.0, 1.05], height_ratios=[upper, 1.0])
         bars = figure.add_subplot(grid[0, 0])
         spread = figure.add_subplot(grid[0, 1], sharey=bars)
         numbers = figure.add_subplot(grid[0, 2], sharey=bars)
-        size = row_font(len(summary), biggest=12)
-        _ess_bars(bars, summary, weights, (ess_critical, ess_good), size)
-        _weight_histograms(spread, list(summary.index), weights)
-        _weight_numbers(numbers, summary, weights, size)
-        base = next(iter(summary.index[summary["is_base"]]), None)
-        policy_ticks(bars, marked(summary.index, base), size, width=20)
-        bars.set_ylim(len(summary) - 0.4, -0.6)
+        size, order = row_font(len(rows), biggest=12), [row.policy for row in rows]
+        _ess_bars(bars, rows, weights, (ess_critical, ess_good), size)
+        _weight_histograms(spread, order, weights)
+        _weight_numbers(numbers, rows, weights, size)
+        base = next((row.policy for row in rows if row.is_base), None)
+        policy_ticks(bars, [named(policy, base) for policy in order], size, width=20)
+        bars.set_ylim(len(rows) - 0.4, -0.6)
         curves, key = figure.add_subplot(grid[1, :2]), figure.add_subplot(grid[1, 2])
-        _concentration_curves(curves, key, list(summary.index), weights)
+        _concentration_curves(curves, key, order, weights)
+
+
+def _titles(rows: Sequence[OverlapRow], weights: Mapping[str, np.ndarray]) -> tuple[str, str]:
+    """How large effective samples are, and how many policies have which status."""
+    used = [row for row in rows if row.policy in weights]
+    shares = [row.ess for row in used if row.ess is not None]
+    if not shares:
+        return "Overlap: no policy's estimate uses weights", "Estimates from own labels need none"
+    low, high = percent(min(shares)), percent(max(shares))
+    title = "Overlap: effective sample size is "
+    title += f"{low} of the logs" if low == high else f"{low} to {high} of the logs"
+    words = [f"{sum(row.status == status for row in used)} {STATUSES[status]}" for status in Status]
+    unused = len(rows) - len(used)
+    return title, f"Policies by status: {', '.join(words)}; {unused} use no weights"
 
 
 def weights_data(weights: Mapping[str, np.ndarray]) -> pd.DataFrame:
@@ -91,50 +99,47 @@ def weights_data(weights: Mapping[str, np.ndarray]) -> pd.DataFrame:
     return rounded(pd.concat(frames)) if frames else empty
 
 
-def percent(share: float) -> str:
-    """A share in two digits, three for all of them."""
-    return f"{100 * share:.2g} %" if share < 0.0995 else f"{100 * share:.0f} %"
-
-
 def _ess_bars(
     axes: Axes,
-    summary: pd.DataFrame,
+    rows: Sequence[OverlapRow],
     weights: Mapping[str, np.ndarray],
     thresholds: tuple[float, float],
     size: float,
 ) -> None:
-    for place, (name, row) in enumerate(summary.iterrows()):
-        share = 100 * row["ess"]
-        if name not in weights or not np.isfinite(share):
-            exact = row["sequence_ess"]
-            words = "no weights used" if name not in weights else "not defined"
-            if name not in weights and pd.notna(exact):
-                axes.barh(place, 100 * exact, height=0.62, color="#D5D5D5")
-                words = f"{percent(exact)}, not used"
-            aside: Keywords = {"fontsize": size, "color": "#666666", "style": "italic", **IN_ROW}
-            axes.text(100 * max(thresholds) + 2, place, words, **aside)
+    for place, row in enumerate(rows):
+        if row.policy in weights and row.ess is not None:
+            _ess_bar(axes, place, row, row.ess, size)
             continue
-        colour = STATUS_COLOURS.get(row["status"], GREY)
-        learned = row.get("weights") == WeightKind.MARGINAL
-        fill: Keywords = {"facecolor": "white", "edgecolor": colour, "hatch": "////"}
-        axes.barh(place, share, height=0.62, **(fill if learned else {"color": colour}))
-        inside = share > 75 and not learned
-        words = f"{percent(row['ess'])}, learned" if learned else percent(row["ess"])
-        if learned and share > 60:  # beside its own bar it would leave the chart
-            axes.text(97, place, words, ha="right", fontsize=size, color=INK, bbox=ON_WHITE,
-                      **IN_ROW)  # fmt: skip
-            continue
-        axes.text(
-            share + (-2 if inside else 2), place, words,
-            ha="right" if inside else "left", fontsize=size, **IN_ROW,
-            color="white" if inside else INK, bbox=None if inside else ON_WHITE,
-        )  # fmt: skip
+        words = UNKNOWN if row.policy in weights else "no weights used"
+        if row.policy not in weights and row.exact_ess is not None:
+            axes.barh(place, 100 * row.exact_ess, height=0.62, color=PALE_BAR)
+            words = f"{percent(row.exact_ess)}, not used"
+        aside: Keywords = {"fontsize": size, "color": QUIET, "style": "italic", **IN_ROW}
+        axes.text(100 * max(thresholds) + 2, place, words, **aside)
     for threshold in thresholds:
         axes.axvline(100 * threshold, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=0.5)
     axes.set(xlim=(0, 100), title="ESS, % of logs")
     axes.set_xticks([*(100 * np.array(thresholds)), 100])
     axes.xaxis.set_major_formatter("{x:g}")
     axes.tick_params(axis="y", length=0)
+
+
+def _ess_bar(axes: Axes, place: int, row: OverlapRow, ess: float, size: float) -> None:
+    """The bar of the weights used, and its share in words, inside or beside it."""
+    colour, share = STATUS_COLOURS[row.status], 100 * ess
+    learned = row.weights == WeightKind.MARGINAL
+    fill: Keywords = {"facecolor": PAPER, "edgecolor": colour, "hatch": "////"}
+    axes.barh(place, share, height=0.62, **(fill if learned else {"color": colour}))
+    words: Keywords = {"fontsize": size, "color": INK, "bbox": ON_WHITE, **IN_ROW}
+    if learned and share > 60:  # beside its own bar it would leave the chart
+        axes.text(97, place, f"{percent(ess)}, learned", ha="right", **words)
+    elif learned:
+        axes.text(share + 2, place, f"{percent(ess)}, learned", ha="left", **words)
+    elif share > 75:
+        axes.text(share - 2, place, percent(ess), ha="right",
+                  **words | {"color": PAPER, "bbox": None})  # fmt: skip
+    else:
+        axes.text(share + 2, place, percent(ess), ha="left", **words)
 
 
 def _weight_histograms(axes: Axes, order: Sequence[str], weights: Mapping[str, np.ndarray]) -> None:
@@ -149,26 +154,25 @@ def _weight_histograms(axes: Axes, order: Sequence[str], weights: Mapping[str, n
             inside = np.clip(logs[name], edges[0], edges[-1])
             ridge(axes, place, inside, edges, _line(order, name)["color"])
     powers = np.arange(np.ceil(edges[0]), np.floor(edges[-1]) + 1)
-    axes.set_xticks(powers, [f"{10.0**power:g}" for power in powers])
+    axes.set_xticks(powers, [short(10.0**power) for power in powers])
     axes.set(xlim=(edges[0], edges[-1]), title="Weights (log scale)")
     axes.tick_params(axis="y", length=0, labelleft=False)
     axes.spines["left"].set_visible(False)
 
 
 def _weight_numbers(
-    axes: Axes, summary: pd.DataFrame, weights: Mapping[str, np.ndarray], size: float
+    axes: Axes, rows: Sequence[OverlapRow], weights: Mapping[str, np.ndarray], size: float
 ) -> None:
     columns = {"mean": 0.24, "max": 0.56, "zeros": 0.88}
     right = axes.get_yaxis_transform()
     for word, place in columns.items():
         axes.text(place, 1.02, word, transform=axes.transAxes, ha="right", fontweight="bold")
-    for place, (name, row) in enumerate(summary.iterrows()):
-        if name in weights:
-            shares = [percent(row[key]) for key in ("max_share", "zero_share")]
-            for x, words in zip(
-                columns.values(), [f"{row['mean_weight']:.3g}", *shares], strict=True
-            ):
-                axes.text(x, place, words, transform=right, ha="right", fontsize=size, **IN_ROW)
+    for place, row in enumerate(rows):
+        if row.policy not in weights:
+            continue
+        numbers = (weight(row.mean_weight), percent(row.max_share), percent(row.zero_share))
+        for x, words in zip(columns.values(), numbers, strict=True):
+            axes.text(x, place, words, transform=right, ha="right", fontsize=size, **IN_ROW)
     axes.set_axis_off()
 
 

@@ -15,6 +15,7 @@ from cje.data.tables import LOGGED
 from cje.results.report.packing import packed, to_json
 from cje.results.report.redaction import redacted
 from cje.results.run import Run
+from cje.results.view import RunView
 
 CHUNK_LETTERS = 1 << 19  # of JSON: some milliseconds to unpack
 EXCERPT = 160
@@ -35,10 +36,11 @@ class Answers:
     total: int
 
 
-def answers(run: Run, count: int) -> Answers:
+def answers(view: RunView, count: int) -> Answers:
     """The first `count` logged prompts with all that is known of their answers."""
+    run = view.run
     logs = any_label(run.logs.iloc[:count].reset_index(drop=True))
-    policies = [str(policy) for policy in run.estimates.index if policy != run.base]
+    policies = [policy for policy in view.policies if policy != view.base]
     draws = run.draws[run.draws["uid"].isin(logs["uid"])].sort_values("draw", kind="stable")
     draws = any_label(draws)
     texts: list[str] = []
@@ -52,7 +54,7 @@ def answers(run: Run, count: int) -> Answers:
     index = {
         "base": str(logs["policy"].iloc[0]) if len(logs) else "",
         "policies": policies,
-        "refused": [policy in run.refused for policy in policies],
+        "refused": [policy in view.refused for policy in policies],
         "total": len(run.logs),
         "uids": logs["uid"].tolist(),
         "excerpts": [prompt[:EXCERPT] for prompt in logs["prompt"]],

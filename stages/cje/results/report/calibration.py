@@ -3,132 +3,104 @@
 from dataclasses import dataclass
 
 import pandas as pd
-from scipy.special import stdtrit
 
 from cje.results.report.axis import Axis, axis_over
-from cje.results.run import Run
-from cje.results.words import counted, interval, number
+from cje.results.rows import CalibrationBin, calibration_bins
+from cje.results.view import RunView
+from cje.results.words import count, counted, interval, number, short
 from cje.stats.calibration import score_bins
 
 WIDTH, HEIGHT = 620, 320
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 26, 44
-BINS, PER_BIN, CURVE_POINTS = 10, 10, 40
+CURVE_POINTS = 40
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """Facts as (name, value, what it means); the drawing's scales, curve (points of an SVG
-    polyline) and binned labels (x, y, low, high); None where nothing is labelled."""
+class Curve:
+    """The drawing: labels in bins, the curve as points of an SVG polyline, and the scales."""
 
-    facts: list[tuple[str, str, str]]
-    x: Axis | None
-    y: Axis | None
-    curve: str
-    bins: list[tuple[float, float, float, float]]
-    table: pd.DataFrame
+    bins: list[CalibrationBin]
+    points: str
+    x: Axis
+    y: Axis
     width: int = WIDTH
     height: int = HEIGHT
 
 
-def calibration(run: Run) -> Calibration:
-    """What `metrics/calibration.json` says, and the curve from the logs."""
-    found = run.metrics("calibration")
-    facts = [
-        (
-            "Labels",
-            number(found.get("labels"), ",.0f"),
-            "of logged answers, by the oracle",
-        ),
+def calibration_facts(view: RunView) -> list[tuple[str, str, str]]:
+    """What is known of the calibration: name, value, what it means."""
+    found = view.calibration
+    return [
+        ("Labels", count(found.labels), "of logged answers, by the oracle"),
         (
             "Rank correlation",
-            number(found.get("spearman")),
+            number(found.spearman),
             "Spearman, judge with oracle: 0 is no signal, 1 the same order",
         ),
         (
             "Calibration error",
-            number(found.get("calibration_error")),
+            number(found.calibration_error),
             "how far calibrated scores are from the labels' mean, on average; a perfect curve "
-            f"would show {number(found.get('calibration_error_by_chance'))} with as few labels, "
-            f"the judge as it is {number(found.get('calibration_error_raw'))}",
+            f"would show {number(found.calibration_error_by_chance)} with as few labels, the judge "
+            f"as it is {number(found.calibration_error_raw)}",
         ),
         (
             "Share explained",
-            number(found.get("r2")),
+            number(found.r2),
             "R²: of the labels' variance, by the calibrated score; below 0: none",
         ),
-        (
-            "Error of one answer",
-            number(found.get("rmse")),
-            "root mean square, from its label",
-        ),
+        ("Error of one answer", number(found.rmse), "root mean square, from its label"),
         (
             "Scores covered",
-            interval(found.get("score_low"), found.get("score_high")),
+            interval(found.score_low, found.score_high),
             "judge scores, from 0 to 1, that labels reach",
         ),
+        *ceiling(view),
     ]
-    facts += ceiling(run)
-    labelled = run.logs.dropna(subset=["judge_raw", "oracle_score"])
-    bins = binned(labelled)
-    if bins.empty:
-        return Calibration(facts, None, None, "", [], bins)
-    curve = fitted(run.logs)
-    x = axis_over([*curve["judge"], *bins["judge"]], LEFT, WIDTH - RIGHT)
-    y = axis_over([*curve["reward"], *bins["low"], *bins["high"]], HEIGHT - BOTTOM, TOP)
+
+
+def calibration_curve(view: RunView) -> Curve | None:
+    """The curve and the binned labels; None where no logged answer is labelled."""
+    logs = view.run.logs
+    labelled = logs.dropna(subset=["judge_raw", "oracle_score"])
+    bins = calibration_bins(labelled["judge_raw"].to_numpy(), labelled["oracle_score"].to_numpy())
+    if not bins:
+        return None
+    curve = fitted(logs)
+    ends = [end for one in bins for end in one.interval]
+    x = axis_over([*curve["judge"], *(one.judge_score for one in bins)], LEFT, WIDTH - RIGHT)
+    y = axis_over([*curve["reward"], *ends], HEIGHT - BOTTOM, TOP)
     points = " ".join(f"{x.at(a)},{y.at(b)}" for a, b in curve.to_numpy())
-    marks = [
-        (x.at(row.judge), y.at(row.oracle), y.at(row.low), y.at(row.high))
-        for row in bins.itertuples()
-    ]
-    return Calibration(facts, x, y, points, marks, bins)
+    return Curve(bins, points, x, y)
 
 
-def ceiling(run: Run) -> list[tuple[str, str, str]]:
+def ceiling(view: RunView) -> list[tuple[str, str, str]]:
     """How far raters agree, and what that leaves for a judge, as facts; none where they shared no
     answers."""
-    found = run.raters
-    if not found:
+    found = view.raters
+    if found is None:
         return []
-    low, high = run.settings.oracle_range
+    low, high = view.run.settings.oracle_range
     return [
         (
             "Raters' agreement",
-            number(found["alpha"]),
-            f"Krippendorff's alpha on {counted(found['answers'], 'answer')} that several "
-            "labelled: 1 is full agreement, 0 is chance",
+            number(found.alpha),
+            f"Krippendorff's alpha on {counted(found.answers, 'answer')} that several labelled: 1 "
+            "is full agreement, 0 is chance",
         ),
         (
             "Noise of one rater",
-            number(found["noise"]),
-            f"standard deviation of labels of the same answer, on the scale from {low:g} to "
-            f"{high:g}",
+            number(found.noise),
+            "standard deviation of labels of the same answer, on the scale from "
+            f"{short(low)} to {short(high)}",
         ),
         (
             "Ceiling",
-            number(found["ceiling"]),
+            number(found.ceiling),
             "no judge's correlation with these labels can be higher: the root of their "
-            f"reliability, {number(found['reliability'])}",
+            f"reliability, {number(found.reliability)}",
         ),
     ]
-
-
-def binned(labelled: pd.DataFrame) -> pd.DataFrame:
-    """Means of bins of about as many labels: `judge`, `oracle`, `labels`, and the ends of a 95 % t
-    interval, `low` and `high`, on [0, 1]."""
-    groups = labelled.groupby(score_bins(labelled["judge_raw"], BINS, PER_BIN))
-    labels = groups.size()
-    means = groups["oracle_score"].mean()
-    spread = groups["oracle_score"].std().fillna(0) / labels**0.5
-    half = spread * stdtrit((labels - 1).clip(lower=1), 0.975)
-    return pd.DataFrame(
-        {
-            "judge": groups["judge_raw"].mean(),
-            "oracle": means,
-            "labels": labels,
-            "low": (means - half).clip(0, 1),
-            "high": (means + half).clip(0, 1),
-        }
-    )
 
 
 def fitted(logs: pd.DataFrame) -> pd.DataFrame:

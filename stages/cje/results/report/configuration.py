@@ -5,6 +5,7 @@ from typing import Any
 
 from cje.results.report.redaction import redacted
 from cje.results.run import Run
+from cje.results.words import short
 from cje.settings import CALL_SETTINGS
 
 TEXTS = ("system_prompt",)
@@ -42,4 +43,19 @@ def shown(value: Any) -> str:
         return redacted(value)
     if isinstance(value, list):
         return ", ".join(shown(item) for item in value)
-    return f"{value:g}" if isinstance(value, float) else json.dumps(value)
+    return short(value) if isinstance(value, float) else json.dumps(value)
+
+
+def about(run: Run, policy: str) -> str:
+    """What the policy is: the base policy, and where settings say so its model and temperature."""
+    words = ["wrote the logs"] if policy == run.base else []
+    if run.settings.source == "files":
+        return "".join(words)
+    meant = run.settings.policy(policy)
+    if meant.model != policy:
+        words.append(redacted(meant.model))
+    if meant.temperature is not None:
+        words.append(f"temperature {short(meant.temperature)}")
+    if meant.system_prompt:
+        words.append("system prompt of its own")
+    return ", ".join(words)

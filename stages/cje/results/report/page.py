@@ -9,20 +9,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cje.errors import CJEError, disk_problem
-from cje.results import words
+from cje.results import answer, words
 from cje.results.report.answers import answers as pack_answers
-from cje.results.report.calibration import calibration
+from cje.results.report.axis import WIDTH, estimates_axis
+from cje.results.report.calibration import calibration_curve, calibration_facts
 from cje.results.report.comparisons import comparisons
-from cje.results.report.configuration import policies_shown, settings_shown
-from cje.results.report.headline import headline, level, question
-from cje.results.report.overlap import MEANINGS, overlap
+from cje.results.report.configuration import about, policies_shown, settings_shown
+from cje.results.report.headline import headline
 from cje.results.report.provenance import provenance
-from cje.results.report.rails import rails
-from cje.results.report.ranking import ranking
 from cje.results.report.redaction import redacted
 from cje.results.report.slices import slices
-from cje.results.report.truth import truth
-from cje.results.run import Run
+from cje.results.theme import page_colours
+from cje.results.view import RunView, findings
 from cje.stats.estimators import FEWEST_LABELS
 
 SCRIPTS = (
@@ -32,7 +30,7 @@ SCRIPTS = (
 STYLE = "page.css"
 
 
-def write_report(run: Run, path: Path, *, answers: int = 5000) -> None:
+def write_report(view: RunView, path: Path, *, answers: int = 5000) -> None:
     """Write the run as one HTML file that needs no network and no other file.
 
     `answers`: the prompts at most whose answers can be looked through; 0: none. The same run gives
@@ -40,7 +38,7 @@ def write_report(run: Run, path: Path, *, answers: int = 5000) -> None:
     """
     if answers < 0:
         raise CJEError(f"--answers: {answers} is not allowed; give 0 or more")
-    page = render(run, answers)
+    page = render(view, answers)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page, encoding="utf-8", newline="\n")
@@ -49,8 +47,9 @@ def write_report(run: Run, path: Path, *, answers: int = 5000) -> None:
         raise CJEError(problem) from error
 
 
-def render(run: Run, count: int) -> str:
+def render(view: RunView, count: int) -> str:
     """The page's HTML."""
+    run = view.run
     environment = Environment(
         loader=PackageLoader("cje.results.report"),
         autoescape=True,
@@ -59,7 +58,7 @@ def render(run: Run, count: int) -> str:
         lstrip_blocks=True,
     )
     script = "\n".join(asset(name) for name in SCRIPTS)
-    style = asset(STYLE)
+    style = page_colours() + asset(STYLE)
     return environment.get_template("page.html").render(
         words=words,
         redacted=redacted,
@@ -69,27 +68,26 @@ def render(run: Run, count: int) -> str:
             f"default-src 'none'; script-src '{digest(script)}'; style-src '{digest(style)}'; "
             "base-uri 'none'; form-action 'none'"
         ),
-        headline=headline(run),
-        question=question(run),
-        level=level(run),
-        verdicts=words.VERDICTS,
-        ranking=ranking(run),
-        calibration=calibration(run),
-        overlap=overlap(run),
-        kinds=MEANINGS,
+        view=view,
+        headline=headline(view),
+        question=answer.question(view),
+        about={policy: about(run, policy) for policy in view.policies},
+        axis=estimates_axis(view.estimates),
+        width=WIDTH,
+        calibration=calibration_facts(view),
+        curve=calibration_curve(view),
         thresholds=run.settings.thresholds,
-        truth=truth(run),
-        rails=rails(run.issues),
-        notes=rails(run.notes),
-        comparisons=comparisons(run),
-        slices=slices(run),
+        truth=answer.truth(view),
+        issues=findings(view.issues),
+        notes=findings(view.notes),
+        comparisons=comparisons(view),
+        slices=slices(view),
         fewest_labels=FEWEST_LABELS,
-        alpha=run.settings.alpha,
         cost=run.metrics("cost"),
         settings=settings_shown(run),
         policies=policies_shown(run),
         provenance=provenance(run),
-        answers=pack_answers(run, count),
+        answers=pack_answers(view, count),
     )
 
 

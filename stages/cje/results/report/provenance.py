@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from cje.results.opening import locked_stages
 from cje.results.provenance import git_state, versions
-from cje.results.run import LOCK, Run, locked_stages
+from cje.results.run import LOCK, Run
+from cje.results.words import count
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def outputs(folder: Path) -> list[tuple[str, str, str]]:
     if not (folder / LOCK).exists():
         return []
     return [
-        (out["path"], out["md5"], f"{out['size']:,}")
+        (out["path"], out["md5"], count(out["size"]))
         for stage in locked_stages(folder).values()
         for out in stage.get("outs", [])
     ]

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from cje.data.metadata import metadata_columns
-from cje.results.run import Run
-from cje.results.words import counted, interval, listed, number
+from cje.results.rows import EstimateRow
+from cje.results.view import RunView
+from cje.results.words import count, counted, listed, short
 from cje.stats.estimators import FEWEST_LABELS
 from cje.stats.samples import clusters_of
 from cje.stats.slices import Part, part_estimate
@@ -22,20 +23,11 @@ NONE = "not given"
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A policy on a part of the prompts, in words; `few` says how many labels are too few."""
-
-    estimate: str
-    interval: str
-    few: str
-
-
-@dataclass(frozen=True)
 class Slices:
-    """A column's parts: `rows` are (value, prompts, a cell a policy); without any, `why`."""
+    """A column's parts: `rows` are (value, prompts, a part a policy); without any, `why`."""
 
     column: str
-    rows: list[tuple[str, str, list[Cell]]]
+    rows: list[tuple[str, int, list[Part]]]
     why: str
 
 
@@ -49,29 +41,29 @@ class ByKind:
     left_out: str
 
 
-def slices(run: Run) -> ByKind:
+def slices(view: RunView) -> ByKind:
     """Empty `columns` where the prompts have no metadata, or every policy is refused."""
-    prompts = run.prompts.reset_index(drop=True)
+    prompts = view.run.prompts.reset_index(drop=True)
     table = metadata_columns(prompts["metadata"])
-    policies = [str(policy) for policy in run.kept.index]
+    policies = [row.policy for row in view.kept]
     if not policies or table.empty:
         return ByKind(policies, [], "", "")
     names = [name for name in table if table[name].nunique() > 1 or table[name].isna().any()]
-    estimate = _Estimator(run, prompts)
-    found = [sliced(name, parts(table[name]), estimate, policies) for name in names[:MOST_COLUMNS]]
+    estimate = _Estimator(view, prompts)
+    found = [sliced(name, parts(table[name]), estimate, view.kept) for name in names[:MOST_COLUMNS]]
     found.sort(key=lambda one: not one.rows)
     left = names[MOST_COLUMNS:]
     words = f"Not sliced by, for these are many columns: {listed(left)}." if left else ""
-    return ByKind(policies, found, looks(found, run.settings.alpha), words)
+    return ByKind(policies, found, looks(found, view.alpha), words)
 
 
 def sliced(
-    column: str, groups: pd.Series, estimate: "_Estimator", policies: Sequence[str]
+    column: str, groups: pd.Series, estimate: "_Estimator", estimates: Sequence[EstimateRow]
 ) -> Slices:
     """The slices by one column; one sentence where none holds labels enough."""
     values = list(groups.cat.categories)
     every = {
-        value: [estimate(policy, (groups == value).to_numpy()) for policy in policies]
+        value: [estimate(row, (groups == value).to_numpy()) for row in estimates]
         for value in values
     }
     named = {value: row for value, row in every.items() if value not in (OTHERS, NONE)}
@@ -84,29 +76,23 @@ def sliced(
             "That is too little for a number."
         )
         return Slices(column, [], why)
-    rows = [
-        (value, f"{row[0].prompts:,}", [cell(part) for part in row]) for value, row in every.items()
-    ]
+    rows = [(value, row[0].prompts, row) for value, row in every.items()]
     return Slices(column, rows, "")
-
-
-def cell(part: Part) -> Cell:
-    """A part in words."""
-    if part.value is None:
-        return Cell("", "", f"too few: {counted(part.labels, 'label')}")
-    return Cell(number(part.value), interval(part.low, part.high), "")
 
 
 def looks(found: Sequence[Slices], alpha: float) -> str:
     """How many intervals there are, and how many of so many miss by chance alone."""
-    count = sum(not one.few for own in found for _, _, cells in own.rows for one in cells)
-    missed = count * alpha
-    if count < 2:
+    shown = sum(part.value is not None for own in found for _, _, row in own.rows for part in row)
+    missed = shown * alpha
+    if shown < 2:
         return ""
-    chance = f"about {missed:.0f} of them miss" if missed >= 1.5 else "one of them may well miss"
+    chance = "one of them may well miss"
+    if missed >= 1.5:
+        chance = f"about {count(missed)} of them miss"
     return (
-        f"These are {count:,} looks at the same labels, each interval by itself: {chance} what it "
-        "should hold by chance alone. A surprise here asks for more labels; it settles nothing."
+        f"These are {count(shown)} looks at the same labels, each interval by itself: {chance} "
+        "what it should hold by chance alone. A surprise here asks for more labels; it settles "
+        "nothing."
     )
 
 
@@ -145,18 +131,18 @@ def parts(values: pd.Series) -> pd.Series:
 def _word(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return short(value) if isinstance(value, float) else str(value)
 
 
 def _span(low: float, high: float) -> str:
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    return short(low) if low == high else f"{short(low)} to {short(high)}"
 
 
 class _Estimator:
     """A policy's estimate on some of the prompts."""
 
-    def __init__(self, run: Run, prompts: pd.DataFrame):
-        self.run, uids = run, prompts["uid"]
+    def __init__(self, view: RunView, prompts: pd.DataFrame):
+        self.view, run, uids = view, view.run, prompts["uid"]
         self.influence = run.influence.reindex(uids)
         self.cluster = pd.factorize(clusters_of(prompts))[0]
         answers = pd.concat([run.logs[_LABELLED], run.draws[_LABELLED]])
@@ -164,16 +150,17 @@ class _Estimator:
         self.labelled = {p: uids.isin(rows["uid"]) for p, rows in labels.groupby("policy")}
         self.none = pd.Series(False, uids.index)
 
-    def __call__(self, policy: str, inside: np.ndarray) -> Part:
-        row, contribution = self.run.estimates.loc[policy], self.influence[policy]
-        labelled = self.labelled.get(policy, self.none)
-        if row["evidence"] == Evidence.WEIGHTS:
-            labelled = labelled | self.labelled.get(self.run.base, self.none)
+    def __call__(self, row: EstimateRow, inside: np.ndarray) -> Part:
+        contribution = self.influence[row.policy]
+        labelled = self.labelled.get(row.policy, self.none)
+        if row.evidence == Evidence.WEIGHTS:
+            labelled = labelled | self.labelled.get(self.view.base, self.none)
         # What the standard error holds beyond the contributions widens the parts' as well.
         alone = contribution.std() / len(contribution) ** 0.5
+        widening = row.se / alone if row.se is not None and alone > 0 else 1.0
         return part_estimate(
             contribution.to_numpy(), labelled.to_numpy(), self.cluster, inside,
-            alpha=self.run.settings.alpha, widening=row["se"] / alone if alone > 0 else 1.0,
+            alpha=self.view.alpha, widening=widening,
         )  # fmt: skip
 
 
