@@ -24,7 +24,7 @@ NAMES = ("better", "clone", "<img/src=x>onerror=alert(1)")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     folder = write_run(tmp_path_factory.mktemp("run") / "run", policies=NAMES, texts=HOSTILE)
-    write_report(opened(folder), folder / "report.html")
+    write_report(RunView(opened(folder)), folder / "report.html")
     return folder
 
 
@@ -55,8 +55,8 @@ def show(chromium) -> Callable:
     assert not faults
 
 
-def opened(folder: Path) -> RunView:
-    return RunView(Run(folder, load_settings(folder / "params.yaml")))
+def opened(folder: Path) -> Run:
+    return Run(folder, load_settings(folder / "params.yaml"))
 
 
 def status(page, words: str) -> None:
@@ -220,7 +220,7 @@ def test_token_ratios_are_those_of_the_tables(show, folder):
 
 def test_policies_without_log_probabilities_say_so(show, tmp_path):
     folder = write_run(tmp_path / "run", logps=False, labels=False, source="files")
-    write_report(opened(folder), folder / "report.html")
+    write_report(RunView(opened(folder)), folder / "report.html")
     page = show(folder / "report.html")
     page.get_by_text("better has no log-probabilities of this answer").wait_for()
 
@@ -254,7 +254,7 @@ def test_accessibility(show, folder, scheme, size):
 def test_a_phone_scrolls_one_way(show, folder, tmp_path):
     policies = tuple(f"{'a-long-name-' * 4}{n}" for n in range(22))
     write_run(tmp_path / "run", policies=policies)
-    write_report(opened(tmp_path / "run"), tmp_path / "report.html")
+    write_report(RunView(opened(tmp_path / "run")), tmp_path / "report.html")
     for path in (folder / "report.html", tmp_path / "report.html"):
         page = show(path, viewport=PHONE)
         for summary in page.locator("summary").all():
@@ -291,7 +291,7 @@ def test_without_javascript_all_but_the_answers_reads(show, folder):
 
 def test_five_thousand_prompts_are_quick(show, tmp_path):
     folder = write_run(tmp_path / "run", prompts=5000, policies=tuple("abcdef"), length=12)
-    write_report(opened(folder), folder / "report.html")
+    write_report(RunView(opened(folder)), folder / "report.html")
     start = time.monotonic()
     page = show(folder / "report.html")
     assert time.monotonic() - start < 6
