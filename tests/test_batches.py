@@ -13,7 +13,8 @@ from cje.models.providers.anthropic import BACKEND as ANTHROPIC
 from cje.models.providers.openai import BACKEND as OPENAI
 from cje.models.requests import CallFailed, Reply, Request
 from cje.models.runner import batches
-from cje.models.runner.batches import Journal, request_from, run_batches
+from cje.models.runner.batches import run_batches
+from cje.models.runner.journal import Journal, request_from
 from cje.models.runner.upkeep import live_batches
 from cje.settings import Policy
 from loopback import Loopback

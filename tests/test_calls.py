@@ -14,7 +14,8 @@ from cje.models.prices import price_of
 from cje.models.provider import ApiBackend, Backend, InProcessBackend
 from cje.models.requests import CallFailed, Reply, Request, Requests
 from cje.models.runner.budget import worst_cost
-from cje.models.runner.calls import CLAIMED_AT_ONCE, Calls, require_keys
+from cje.models.runner.calls import Calls, require_keys
+from cje.models.runner.in_process import CLAIMED_AT_ONCE
 from cje.models.runner.progress import CallProgress, duration
 from cje.models.runner.rate_limiter import RateLimiter
 from cje.models.runner.store import ReplyStore

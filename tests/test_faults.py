@@ -9,9 +9,9 @@ from cje.data.tables import prompt_uids
 from cje.errors import CJEError
 from cje.models.lookup import provider_for
 from cje.models.provider import Judging
+from cje.models.rows import EMPTY
 from cje.models.runner.calls import Calls
 from cje.models.runner.store import ReplyStore
-from cje.models.table_provider import EMPTY
 from cje.settings import Policy, parse_settings
 from loopback import Loopback
 

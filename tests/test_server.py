@@ -18,7 +18,8 @@ from cje.errors import CJEError
 from cje.models.provider import CallSettings, JudgePrompt
 from cje.models.providers import prompt_scoring
 from cje.models.providers.prompt_scoring import NOT_ALIGNED, _answer_span
-from cje.models.providers.server import BACKEND, answer_body, call_seed
+from cje.models.providers.server import BACKEND
+from cje.models.providers.server_bodies import answer_body, call_seed
 from cje.models.providers.templates import render_prompt
 from cje.models.requests import CallFailed, Request
 from cje.settings import Policy

@@ -7,77 +7,45 @@ is null with a reason.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
 
 import numpy as np
 import pandas as pd
 
 from cje.data.schemas import NO_ANSWER
 from cje.errors import CJEError
-from cje.judging import Rubric, load_rubric, parse_score, score_schema
+from cje.judging import Rubric, load_rubric, score_schema
 from cje.models.addresses import address_of
 from cje.models.exactness import Exactness
+from cje.models.first_replies import (
+    FIRST_ANSWERS,
+    FIRST_VERDICTS,
+    LEAST_VERDICTS,
+    useless_answers,
+    useless_verdicts,
+)
 from cje.models.names import full_name, split_model
 from cje.models.provider import Capability, InProcessBackend, JudgePrompt, Judging, Provider, Role
 from cje.models.registry import AnyBackend
 from cje.models.requests import CallFailed, Outcome, Reply, Request, Requests, required
+from cje.models.rows import (
+    AnswerRow,
+    ScoreRow,
+    Verdict,
+    is_spent,
+    read_verdict,
+    rows_frame,
+    score_row,
+    why_missing,
+)
 from cje.models.runner.attempts import TRIALS
 from cje.models.runner.calls import Calls, Look
-from cje.settings import Policy, show_value
+from cje.settings import Policy
 from cje.vocabulary import LogprobKind
 
-SAID_NOTHING = "the model refused and said nothing"
-CALLED_A_TOOL = "the model called a tool and gave no answer"
-EMPTY = "the model gave an empty answer, asked once more too"
-FIRST_ANSWERS = 20  # of a policy, after which it is seen whether any is of use
-LEAST_ANSWERS = 5  # that tell
-FIRST_VERDICTS = {"proxy_score": 20}  # of a judge; of the oracle 10
-LEAST_VERDICTS = 3
-REMEDIES = {
-    "cut": "Set a larger max_tokens than {} (for a model that thinks first much larger), or, where "
-    "cut answers are meant, guard_rails.max_truncated: 1.",
-    "refused": "Give other prompts, or another model.",
-    "empty": "Ask the model by hand what it says to one of the prompts.",
-}
-SPENT = "{setting}, {limit}, were spent before the first word of the {what}; set a larger {setting}"
 SCORED_COLUMNS = ("prompt", "answer", "tokens", "token_ids", "finish_reason")
-
-
-class Verdict(NamedTuple):
-    """A score and the judge's words on it; or None and why there is none."""
-
-    score: float | None
-    reason: str | None
-
-
-class AnswerRow(NamedTuple):
-    """The columns of table logs that a reply fills; without an answer, `reason` alone."""
-
-    answer: str | None = None
-    tokens: list[str] | None = None
-    token_logprobs: np.ndarray | None = None
-    sequence_logp: float | None = None
-    logprob_kind: str | None = None
-    finish_reason: str | None = None
-    model: str | None = None
-    address: str | None = None
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    token_ids: np.ndarray | None = None
-    reasoning: str | None = None
-    finish_reason_given: str | None = None
-    reason: str | None = None
-
-
-class ScoreRow(NamedTuple):
-    """The columns of `Provider.score`: of an answer without a score, as they stand here."""
-
-    token_logprobs: np.ndarray | None = None
-    sequence_logp: float = np.nan
-    logprob_kind: str | None = None
 
 
 class TableProvider(Provider):
@@ -124,7 +92,7 @@ class TableProvider(Provider):
         missing: Counter[str | None] = Counter()
 
         def look(found: list[Outcome]) -> str | None:
-            return _no_answers(found, policy, accept_cut)
+            return useless_answers(found, policy, accept_cut)
 
         first = 0 if self.in_process else FIRST_ANSWERS
         title = f"{policy.name}: answers"
@@ -142,7 +110,7 @@ class TableProvider(Provider):
         for reason, count in missing.items():
             if count:
                 self.calls.say(f"{policy.name}: {count:,} of {len(rows):,} answers: {reason}")
-        frame = _frame(rows, AnswerRow._fields)
+        frame = rows_frame(rows, AnswerRow._fields)
         told = frame["token_logprobs"].notna()
         if told.any() and (exactness := self.exactness(policy, replayed)) is not None:
             frame["logprob_kind"] = self._kinds(frame["logprob_kind"], told, exactness, policy)
@@ -165,7 +133,7 @@ class TableProvider(Provider):
         uids = pd.DataFrame({"uid": answers["uid"].to_numpy()})
         scoring = self.scoring(policy) if len(answers) else "none"
         if scoring == "none":
-            return pd.concat([uids, _frame([ScoreRow()] * len(uids), ScoreRow._fields)], axis=1)
+            return pd.concat([uids, rows_frame([ScoreRow()] * len(uids), ScoreRow._fields)], axis=1)
         same_tokens = full_name(author.model) == full_name(policy.model)
         rows = [answers[column].array for column in SCORED_COLUMNS]
 
@@ -179,7 +147,7 @@ class TableProvider(Provider):
         for reason, count in reasons.items():
             words = f"{count:,} of {len(outcomes):,} logged answers have no score: {reason}"
             self.calls.say(f"{policy.name}: {words}")
-        frame = _frame(map(_score_row, outcomes), ScoreRow._fields)
+        frame = rows_frame(map(score_row, outcomes), ScoreRow._fields)
         told = frame["token_logprobs"].notna()
         if told.any() and (exactness := self.exactness(policy, replayed)) is not None:
             kind = exactness.kind(policy.temperature, policy.top_p, scored=True)
@@ -197,10 +165,10 @@ class TableProvider(Provider):
             verdicts[place] = verdict
         enough = self.calls.asks and len(verdicts) >= LEAST_VERDICTS
         if enough and all(verdict.score is None for verdict in verdicts):
-            raise CJEError(_no_verdicts(name, verdicts, []))
+            raise CJEError(useless_verdicts(name, verdicts, []))
         found, none = iter(verdicts), Verdict(None, NO_ANSWER)
         rows = [next(found) if has else none for has in answers["answer"].notna()]
-        return _frame(rows, Verdict._fields)
+        return rows_frame(rows, Verdict._fields)
 
     def scoring(self, policy: Policy) -> str | None:
         """How the policy's server scores given texts: "none" where it cannot, None where it needs
@@ -411,84 +379,21 @@ class TableProvider(Provider):
 
         def dead(outcomes: list[Outcome]) -> str | None:
             found = [
-                _verdict(outcome, request, score_range)
+                read_verdict(outcome, request, score_range)
                 for outcome, request in zip(outcomes, requests, strict=False)
             ]
             if len(found) < LEAST_VERDICTS or any(v.score is not None for v in found):
                 return None
             replies = [outcome for outcome in outcomes if isinstance(outcome, Reply)]
-            return _no_verdicts(name, found, replies)
+            return useless_verdicts(name, found, replies)
 
         for outcome in self._replies(requests, f"{name}: judgements", first, dead):
             place = len(verdicts)
-            verdicts.append(_verdict(outcome, requests[place], score_range))
+            verdicts.append(read_verdict(outcome, requests[place], score_range))
             unread = verdicts[-1].score is None and isinstance(outcome, Reply)
-            if unread and not _is_spent(outcome):
+            if unread and not is_spent(outcome):
                 unclear.append(place)
         return verdicts, unclear
-
-
-def _no_answers(outcomes: list[Outcome], policy: Policy, accept_cut: bool) -> str | None:
-    """Why a policy's other answers must not be paid for: none of the first is of use."""
-    replies = [outcome for outcome in outcomes if isinstance(outcome, Reply)]
-    kinds = Counter(_flaw(reply, accept_cut) for reply in replies)
-    usual = kinds.most_common(1)[0][0] if kinds else None
-    if usual is None or None in kinds or len(replies) < LEAST_ANSWERS:
-        return None
-    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-    return (
-        f"{policy.name}: none of its first {len(replies)} answers is of use: {counts}. "
-        f"{REMEDIES[usual].format(policy.max_tokens)} "
-        f"No others were asked for; these are kept.{_shown(replies)}"
-    )
-
-
-def _verdict(outcome: Outcome, request: Request, score_range: tuple[float, float]) -> Verdict:
-    if isinstance(outcome, CallFailed):
-        return Verdict(None, outcome.reason)
-    if _is_spent(outcome):
-        limit = {"setting": "judge_max_tokens", "limit": request.max_tokens}
-        return Verdict(None, SPENT.format(**limit, what="verdict"))
-    return Verdict(*parse_score(outcome.text, score_range))
-
-
-def _is_spent(outcome: Outcome) -> bool:
-    """Whether thought took all the room, so that the same question again would fare no better."""
-    if isinstance(outcome, CallFailed):
-        return False
-    return outcome.text is None and outcome.finish_reason == "length"
-
-
-def _no_verdicts(name: str, verdicts: list[Verdict], replies: list[Reply]) -> str:
-    """Why a judge is asked no more: nothing that it says can be read."""
-    counted = Counter(verdict.reason for verdict in verdicts).most_common(3)
-    lines = [f"\n  {count} x {reason}" for reason, count in counted]
-    said = f"\nThree of its replies:{_shown(replies)}" if replies else ""
-    return (
-        f"{name}: none of its first {len(verdicts)} verdicts holds a score; no others were asked "
-        f"for, and these are kept.{''.join(lines)}{said}\nName another judge, or a larger "
-        "judge_max_tokens for one that thinks first"
-    )
-
-
-def _flaw(reply: Reply, accept_cut: bool) -> str | None:
-    """What an answer of no use is: cut, refused or empty; None for one of use."""
-    if reply.finish_reason == "length":
-        return None if accept_cut and reply.text is not None else "cut"
-    if reply.finish_reason == "refusal":
-        return "refused"
-    return "empty" if reply.text is None or not reply.text.strip() else None
-
-
-def _shown(replies: Iterable[Reply]) -> str:
-    """Three replies, a line each; where there is a thought alone, that."""
-    return "".join(f"\n  {_said(reply)}" for reply in islice(replies, 3))
-
-
-def _said(reply: Reply) -> str:
-    if reply.text is None and reply.reasoning:
-        return f"no text, after the thought {show_value(reply.reasoning)}"
-    return show_value(reply.text or "")
 
 
 def with_body(request: Request, body: dict[str, Any] | None) -> Request:
@@ -497,27 +402,3 @@ def with_body(request: Request, body: dict[str, Any] | None) -> Request:
         return request
     given = json.dumps(body, sort_keys=True, ensure_ascii=False)
     return request.with_options(extra_body=given)
-
-
-def why_missing(reply: Reply, max_tokens: int) -> str:
-    """Why a reply holds no answer, and what to do about it."""
-    if reply.finish_reason == "length":
-        return SPENT.format(setting="max_tokens", limit=max_tokens, what="answer")
-    reasons = {"refusal": SAID_NOTHING, "tool_call": CALLED_A_TOOL}
-    return reasons.get(reply.finish_reason or "", EMPTY)
-
-
-def _score_row(outcome: Outcome) -> ScoreRow:
-    if isinstance(outcome, CallFailed) or outcome.token_logprobs is None:
-        return ScoreRow()
-    logprobs = np.array(outcome.token_logprobs, dtype=float)
-    return ScoreRow(logprobs, float(logprobs.sum()), outcome.logprob_kind)
-
-
-def _frame(rows: Iterable[tuple[object, ...]], columns: tuple[str, ...]) -> pd.DataFrame:
-    """The rows as objects: pandas would read whole numbers beside nulls as floats."""
-    values: dict[str, list[Any]] = {column: [] for column in columns}
-    for row in rows:
-        for cells, cell in zip(values.values(), row, strict=True):
-            cells.append(cell)
-    return pd.DataFrame({c: pd.Series(cells, dtype=object) for c, cells in values.items()})

@@ -9,7 +9,6 @@ the names that they have for it. Of which kind a server's log-probabilities are,
 draws by them, is found out by one probe (`cje.models.exactness`), so replies do not state it.
 """
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Collection
@@ -30,7 +29,16 @@ from cje.models.provider import (
 )
 from cje.models.providers import prompt_scoring
 from cje.models.providers.chat import REASON_TOKENS, THOUGHT_TOKENS
-from cje.models.providers.structured import SchemasSeen, json_schema, verdict_turns
+from cje.models.providers.server_bodies import (
+    ALL_TOKENS,
+    OPTIONAL,
+    PLAIN,
+    answer_body,
+    judgement_body,
+    path_of,
+    without,
+)
+from cje.models.providers.structured import SchemasSeen
 from cje.models.providers.templates import render_prompt
 from cje.models.requests import CallFailed, Reply, Request, required
 from cje.settings import Policy
@@ -38,31 +46,6 @@ from cje.settings import Policy
 if TYPE_CHECKING:
     import openai
 
-ALL_TOKENS = 1_000_000  # of top_k: beyond any vocabulary
-# Switched off: what a server does to its model's distribution beside temperature and top_p, by the
-# names of OpenAI, vLLM, SGLang, TGI, llama.cpp, llama-cpp-python and kin; others pass over them.
-# All servers that know top_k take one beyond the vocabulary; 0 and -1 are each refused by some.
-PLAIN: dict[str, float] = {
-    "frequency_penalty": 0.0,
-    "presence_penalty": 0.0,
-    "top_k": ALL_TOKENS,
-    "min_p": 0.0,
-    "typical_p": 1.0,
-    "tfs_z": 1.0,
-    "top_n_sigma": -1.0,
-    "repetition_penalty": 1.0,
-    "repeat_penalty": 1.0,
-    "no_repeat_ngram_size": 0,
-    "dry_multiplier": 0.0,
-    "xtc_probability": 0.0,
-    "dynatemp_range": 0.0,
-    "mirostat": 0,
-    "mirostat_mode": 0,
-}
-# What a call can do without, where the server does not take it; what is left of a server's own
-# ways then shows in the probe.
-OPTIONAL = {*PLAIN, "seed", "logprobs", "top_logprobs", "return_token_ids", "add_special_tokens"}
-OPTIONAL |= {"response_format", "chat_template_kwargs"}
 ROOMS = (THOUGHT_TOKENS, 2048, REASON_TOKENS)  # that a judge gets, where its context is short
 
 Build = Callable[[set[str]], dict[str, Any]]
@@ -157,7 +140,7 @@ class ServerConnection:
         refused = self._refused_by(request)
         if self._logprobs.gives_none(request.model):
             refused.add("logprobs")
-        path = _path(request)
+        path = path_of(request)
         try:
             body = await self._call(request, path, partial(answer_body, request))
         except http.Moderated as failed:
@@ -195,12 +178,12 @@ class ServerConnection:
                 uid="exactness", seed=seed, draw=0,
             )  # fmt: skip
             wanted = {"top_k": top_k}
-            wanted["logprobs" if _path(request) == "/completions" else "top_logprobs"] = count
+            wanted["logprobs" if path_of(request) == "/completions" else "top_logprobs"] = count
 
             def build(refused: set[str]) -> dict[str, Any]:
-                return _without(answer_body(asked, set()) | wanted, refused - {*wanted, "logprobs"})
+                return without(answer_body(asked, set()) | wanted, refused - {*wanted, "logprobs"})
 
-            return await self._call(asked, _path(request), build, needed={*wanted, "logprobs"})
+            return await self._call(asked, path_of(request), build, needed={*wanted, "logprobs"})
 
         try:
             return exactness.exactness_reply(*await exactness.find_exactness(draw))
@@ -262,7 +245,7 @@ class ServerConnection:
         """The same for a body that scores."""
         if path == "/tokenize":
             return await self._post(request, path, body)
-        return await self._call(request, path, partial(_without, body | request.extra_body))
+        return await self._call(request, path, partial(without, body | request.extra_body))
 
     def _refused_by(self, request: Request) -> set[str]:
         return self._refused[request.base_url, request.model]
@@ -293,56 +276,6 @@ class ServerConnection:
         return self._clients[address]
 
 
-def answer_body(request: Request, refused: set[str]) -> dict[str, Any]:
-    """The body of a call for an answer, `model` aside, without what the server refuses."""
-    prompt = request.option("prompt")
-    body: dict[str, Any] = {"max_tokens": request.max_tokens, **PLAIN, "return_token_ids": True}
-    body |= {"temperature": request.temperature, "top_p": request.top_p}
-    body["seed"] = None if request.seed is None else call_seed(request)
-    body |= thinking(request)
-    if prompt is None:
-        body |= {"messages": _turns(request), "logprobs": True, "top_logprobs": 1}
-        if "logprobs" in refused:
-            del body["top_logprobs"]
-    else:
-        body |= {"prompt": prompt, "logprobs": 1, "add_special_tokens": False}
-    body |= request.extra_body
-    return _without({k: v for k, v in body.items() if v is not None}, refused)
-
-
-def thinking(request: Request) -> dict[str, Any]:
-    """What tells a server how much to think: OpenAI's setting, and what switches thought on or off
-    in the templates of models that know no more than that."""
-    effort = request.option("reasoning_effort")
-    if effort is None:
-        return {}
-    switch = {"enable_thinking": effort != "none"}
-    return {"reasoning_effort": effort, "chat_template_kwargs": switch}
-
-
-def judgement_body(request: Request, refused: set[str]) -> dict[str, Any]:
-    """The body of a call for a verdict; the schema stands in the prompt where the server takes no
-    `response_format`."""
-    in_prompt = "response_format" in refused
-    body: dict[str, Any] = {
-        "messages": verdict_turns(request, in_prompt),
-        "max_tokens": request.max_tokens,
-        "temperature": request.temperature,
-    }
-    if not in_prompt:
-        body["response_format"] = json_schema(required(request.schema))
-    return body | request.extra_body
-
-
-def call_seed(request: Request) -> int:
-    """31 bits from the random draw that the request names."""
-    name = f"{request.seed}/{request.uid}/{request.draw}"
-    if request.attempt:
-        name = f"{name}/{request.attempt}"
-    digest = hashlib.blake2b(name.encode(), digest_size=4).digest()
-    return int.from_bytes(digest, "big") >> 1
-
-
 def _request(policy: Policy, prompt: str) -> Request:
     messages = policy_messages(policy, prompt)
     options = None
@@ -360,20 +293,6 @@ def _request(policy: Policy, prompt: str) -> Request:
         base_url=policy.base_url,
         options=options,
     )
-
-
-def _turns(request: Request) -> list[dict[str, str]]:
-    return [{"role": role, "content": content} for role, content in request.messages]
-
-
-def _without(body: dict[str, Any], refused: set[str]) -> dict[str, Any]:
-    return {k: v for k, v in body.items() if k not in refused}
-
-
-def _path(request: Request) -> str:
-    """Where an answer is asked for: completions take a prompt that is rendered."""
-    rendered = request.option("prompt") is not None
-    return "/completions" if rendered else "/chat/completions"
 
 
 def _address(base_url: str | None, model: str) -> str:

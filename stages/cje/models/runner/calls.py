@@ -7,12 +7,9 @@ calls in flight, and nothing that was paid for is paid for twice.
 import asyncio
 import os
 import sys
-import time
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from itertools import islice
 from typing import NamedTuple
 
 import pandas as pd
@@ -27,19 +24,18 @@ from cje.models.provider import Backend, CallSettings, InProcessBackend
 from cje.models.registry import AnyBackend, backend_for, is_asked
 from cje.models.requests import CallFailed, Outcome, Request, Requests
 from cje.models.retired import require_alive
-from cje.models.runner.attempts import WAIT_SECONDS, Attempts
-from cje.models.runner.batches import Journal, run_batches
-from cje.models.runner.budget import Budget, BudgetSpent, experiment_name, worst_cost
+from cje.models.runner.attempts import Attempts
+from cje.models.runner.batch_calls import BatchCalls
+from cje.models.runner.budget import Budget, experiment_name
+from cje.models.runner.in_process import ask_in_process
 from cje.models.runner.keeping import Keeper
 from cje.models.runner.place import store_folder
 from cje.models.runner.progress import CallProgress
 from cje.models.runner.recording import recorded_runs, recordings
-from cje.models.runner.sightings import Sighting
 from cje.models.runner.store import ReplyStore
 from cje.models.runner.unusable import ASKED_IN_ALL
 from cje.settings import Settings
 
-CLAIMED_AT_ONCE = 1024  # requests that a model in process is asked in one go
 REASONS_SHOWN = 3
 LOST = CallFailed("its reply is damaged; run again, and it is asked again")
 
@@ -242,19 +238,18 @@ class Calls:
         limits = self.settings.limits.get(provider)
         concurrency = (limits and limits.concurrency) or self.settings.concurrency
         headers = tuple(self.settings.extra_headers.get(provider, {}).items())
-        own_headers(headers)
+        values = own_headers(headers)
         found = self.store.folder / "servers.jsonl"
         call_settings = CallSettings(
             self.settings.timeout, self.settings.max_retries, concurrency, headers, found
         )
         with CallProgress(title, total, total - len(missing)) as progress:
             keep = Keeper(self.store, self.budget, price, progress)
-
             if isinstance(backend, InProcessBackend):
-                return self._in_process(missing, backend, keep)
+                return ask_in_process(missing, backend, self.store, keep)
 
-            def singly(requests: Sequence[Request], ahead: int) -> dict[str, CallFailed]:
-                asking = Attempts(
+            def singly(requests: Sequence[Request], ahead: int = 0) -> dict[str, CallFailed]:
+                attempts = Attempts(
                     requests, self.store, self.budget, keep, price, call_settings,
                     requests_per_minute=(limits and limits.requests_per_minute)
                     or self.settings.requests_per_minute,
@@ -262,130 +257,19 @@ class Calls:
                     or self.settings.tokens_per_minute,
                     allowed=allowed,
                 )  # fmt: skip
-                asking.first, asking.check = ahead, check
-                failed = asyncio.run(asking.run(backend))
-                for words in asking.notes:
+                attempts.first, attempts.check = ahead, check
+                failed = asyncio.run(attempts.run(backend))
+                for words in attempts.notes:
                     self.say(words)
                 return failed
 
             if not (self.settings.batch and "batch" in backend.can(name)):
                 return singly(missing, ahead)
-            journal = Journal(self.store.folder / "batches" / f"{provider}.jsonl")
-            batched = partial(self._in_batches, provider=provider, keep=keep, price=price)
+            batched = BatchCalls(provider, self.store, self.budget, keep, price, values)
             if trial or 0 < ahead < len(missing):
                 tried = len(missing) if trial else ahead
-                return self._tried_first(missing, tried, journal, singly, batched, check, allowed)
-            return batched(missing)
-
-    def _tried_first(
-        self,
-        missing: Requests,
-        ahead: int,
-        journal: Journal,
-        singly: Callable[[Sequence[Request], int], dict[str, CallFailed]],
-        batched: Callable[[Sequence[Request]], dict[str, CallFailed]],
-        check: Check,
-        allowed: int,
-    ) -> dict[str, CallFailed]:
-        """A batch is paid whole: so the first requests are asked one by one, but for those that are
-        in a batch already, and decide whether the others are asked at all."""
-        journal.refresh()
-        submitted = {key for entry in journal.live() for key in entry.requests}
-        first = [missing[place] for place in range(ahead)]
-        alone = [request for request in first if request.key not in submitted]
-        failed = singly(alone, 0) if alone else {}
-        waiting = [request for request in first if request.key in submitted]
-        failed |= batched(waiting) if waiting else {}
-        if ahead == len(missing) or len(failed) > allowed or any(f.fatal for f in failed.values()):
-            return failed
-        if words := check(failed):
-            raise CJEError(words)
-        rest = (missing[place] for place in range(ahead, len(missing)))
-        # What was waited for brought others of its batch with it.
-        left = [request for request in rest if not waiting or not self.store.holds(request)]
-        return failed | (batched(left) if left else {})
-
-    def _in_process(
-        self, missing: Requests, backend: InProcessBackend, keep: Keeper
-    ) -> dict[str, CallFailed]:
-        """A model in this process: large batches, each reply kept as it comes."""
-        failed: dict[str, CallFailed] = {}
-        later: Sequence[Request] = missing
-        while later:
-            requests, later = iter(later), []
-            while group := list(islice(requests, CLAIMED_AT_ONCE)):
-                mine = [request for request in group if self.store.claim(request)]
-                taken = {request.key for request in mine}
-                later += [request for request in group if request.key not in taken]
-                self.store.refresh(missing[0].model)
-                try:
-                    wanted = [request for request in mine if not self.store.holds(request)]
-                    for request, outcome in backend.ask_many(wanted) if wanted else ():
-                        if isinstance(outcome, CallFailed):
-                            failed[request.key] = outcome
-                        keep(request, outcome)
-                finally:
-                    for request in mine:
-                        self.store.release(request)
-            if later:
-                time.sleep(WAIT_SECONDS)
-        return failed
-
-    def _in_batches(
-        self, missing: Sequence[Request], provider: str, keep: Keeper, price: Price
-    ) -> dict[str, CallFailed]:
-        """The provider's batch interface, at half the price, as much at once as the budget lets;
-        what failed in a way that may pass goes into one more batch."""
-
-        def told(seen: Sighting) -> None:
-            keep.progress.look(seen.batch, seen.counts, str(seen))
-
-        keep.batch = True
-        failed: dict[str, CallFailed] = {}
-        journal = self.store.folder / "batches" / f"{provider}.jsonl"
-        left, asked = list(missing), set()
-        while left:
-            worst = [worst_cost(request, price, batch=True) for request in left]
-            count = len(left) if self._fits(sum(worst), wait=False) else 0
-            while count < len(left) and self._fits(worst[count], wait=count == 0):
-                count += 1
-            group, left, room = left[:count], left[count:], sum(worst[:count])
-            try:
-                failures = run_batches(
-                    group, provider, journal, keep,
-                    progress=told, held=self._held_now, bill=keep.bill,
-                    headers=own_headers(self.settings.extra_headers.get(provider, {}).items()),
-                )  # fmt: skip
-            finally:
-                self.budget.release(room)
-            for request, failure in failures:
-                failed[request.key] = failure
-                if failure.again and request.key not in asked:
-                    left.append(request)
-            asked |= {request.key for request in group}
-            for request in group:
-                if self._held_now(request):
-                    failed.pop(request.key, None)
-        return failed
-
-    def _fits(self, dollars: float, wait: bool) -> bool:
-        """Whether the dollars were set aside. With `wait` they are, once other calls have left room
-        for them; raises CJEError where none is in flight and they do not fit."""
-        while True:
-            try:
-                if self.budget.take(dollars):
-                    return True
-            except BudgetSpent as error:
-                if wait:
-                    raise CJEError(str(error)) from None
-                return False
-            if not wait:
-                return False
-            time.sleep(WAIT_SECONDS)
-
-    def _held_now(self, request: Request) -> bool:
-        self.store.refresh(request.model)
-        return self.store.holds(request)
+                return batched.run_after_first(missing, tried, singly, check, allowed)
+            return batched.run(missing)
 
     def _price(self, model: str) -> Price:
         price = price_of(model, self.settings.prices)

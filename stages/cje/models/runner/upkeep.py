@@ -10,7 +10,8 @@ from typing import Any
 
 from cje.errors import CJEError
 from cje.models.requests import request_key
-from cje.models.runner.batches import Journal, look_now
+from cje.models.runner.batches import look_now
+from cje.models.runner.journal import Journal
 from cje.models.runner.locks import Lock, Members
 from cje.models.runner.recording import (
     Record,
