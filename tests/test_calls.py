@@ -19,7 +19,7 @@ from cje.models.runner.in_process import CLAIMED_AT_ONCE
 from cje.models.runner.progress import CallProgress, duration
 from cje.models.runner.rate_limiter import RateLimiter
 from cje.models.runner.store import ReplyStore
-from cje.models.runner.unusable import ASKED_IN_ALL
+from cje.models.runner.unusable import MOST_ATTEMPTS
 from cje.models.runner.upkeep import forget_unusable
 from cje.settings import parse_settings
 
@@ -334,10 +334,10 @@ def test_replies_of_no_use_are_paid_counted_and_asked_a_few_times_over_all_runs(
         asked += fake.asked
         stage.store.members.leave()
     keys = [request.key for request in questions(6)]
-    assert [asked[key] for key in keys] == [1, ASKED_IN_ALL] * 3
+    assert [asked[key] for key in keys] == [1, MOST_ATTEMPTS] * 3
     table = stage.table()
     assert table["reason"][1] == "of no use (asked 4 times in all)"
-    assert table["cost_usd"][1] == pytest.approx(ASKED_IN_ALL * worst)
+    assert table["cost_usd"][1] == pytest.approx(MOST_ATTEMPTS * worst)
     assert stage.budget.spent == pytest.approx(table["cost_usd"].sum())
     assert forget_unusable(tmp_path, really=True) == 3
     fake = FakeBackend()
@@ -350,7 +350,7 @@ def test_replies_of_no_use_are_paid_counted_and_asked_a_few_times_over_all_runs(
 def test_what_is_not_asked_any_more_is_among_the_first_looked_at(tmp_path, first, asked):
     """Question 1 was asked four times in all: the look sees its reason, and is not put off."""
     lenient = {"max_failed_fraction": 1.0, "max_cost_usd": 100}
-    stage = calls(tmp_path, max_retries=ASKED_IN_ALL - 1, **lenient)
+    stage = calls(tmp_path, max_retries=MOST_ATTEMPTS - 1, **lenient)
     list(stage.replies(questions(1, 1), FakeBackend(useless), "t"))
     seen, fake = [], FakeBackend()
 

@@ -622,7 +622,7 @@ def test_the_provider_judges_and_writes_nothing():
     provider = provider_for("checks/share")
     for name in ("share", "all", "form"):
         provider.check(name, "judge")
-        with pytest.raises(CJEError, match=f"checks/{name} judges answers, it writes none"):
+        with pytest.raises(CJEError, match=f"checks/{name} judges answers and cannot write them"):
             provider.check(name, "policy")
     for role in ("judge", "policy"):
         with pytest.raises(CJEError, match=re.escape("checks/most: there is no such judge")):

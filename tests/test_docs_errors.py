@@ -203,7 +203,7 @@ def without_hub(folder: Path) -> str:
     return said(stage(folder, "load_prompts", PYTHONPATH=f"{stub}:{ROOT / 'stages'}"))
 
 
-@provokes("… must be installed. Three ways on:")
+@provokes("… must be installed. Choose one of:")
 def without_torch(folder: Path) -> str:
     find, importlib.util.find_spec = importlib.util.find_spec, lambda name: None
     try:
@@ -239,10 +239,10 @@ provokes("no whole reply in time; a longer `timeout` may help")(
 provokes("the reply is not JSON but a web page, of a proxy perhaps; check the address")(
     asked("html")
 )
-provokes("max_cost_usd: … are spent and the next call could cost …")(
+provokes("max_cost_usd: … is spent and the next call could cost …")(
     asked(None, max_cost_usd=0.00001)
 )
-provokes("max_cost_usd: the price of … is not known, so no bound can be held")(
+provokes("max_cost_usd: the price of … is not known, so the bound cannot be enforced")(
     asked(None, base_model="openai/gpt-nobody-knows", max_cost_usd=5)
 )
 

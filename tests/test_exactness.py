@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from cje.models.exactness import Exactness, find_exactness, told_steps
+from cje.models.exactness import Exactness, find_exactness, parse_steps
 from cje.models.provider import CallSettings
 from cje.models.providers.server import BACKEND
 from cje.models.runner.calls import Calls
@@ -41,7 +41,7 @@ def probed(server, **changes):
 
 @pytest.mark.parametrize("template", [None, "chatml"])
 @pytest.mark.parametrize(
-    ("switches", "told", "doubt"),
+    ("switches", "reported", "doubt"),
     [
         (Switches(), "raw", None),
         (Switches(end_token=True), "raw", None),
@@ -50,14 +50,16 @@ def probed(server, **changes):
         (Switches(own=PENALTY, deaf=True), "raw", "given before"),
         (Switches(own=FEW, deaf=True), "raw", "beyond the likeliest"),
         (Switches(own=LIKELY, deaf=True), "raw", "temperature 1"),
-        (Switches(deaf=True), "raw", "top_k is not obeyed"),
-        (Switches(logprobs="ignored"), "unknown", "does not tell the likeliest"),
+        (Switches(deaf=True), "raw", "it ignores top_k"),
+        (Switches(logprobs="ignored"), "unknown", "does not report the likeliest"),
     ],
 )
-def test_what_a_server_does_of_itself_is_switched_off_or_found_out(switches, told, doubt, template):
+def test_what_a_server_does_of_itself_is_switched_off_or_found_out(
+    switches, reported, doubt, template
+):
     with Loopback(switches=switches) as server:
         found = probed(server, chat_template=template)
-    assert found.told == told
+    assert found.reported == reported
     assert found.doubt is None if doubt is None else doubt in found.doubt
 
 
@@ -69,14 +71,14 @@ def test_a_penalty_shows_at_temperature_0():
         return asyncio.sleep(0, body)
 
     found, _ = asyncio.run(find_exactness(greedy))
-    assert "passes over its likeliest token 64 times in 64" in found.doubt
+    assert "skips its likeliest token 64 times in 64" in found.doubt
 
 
 @pytest.mark.parametrize(
-    ("name", "limit", "told", "doubt"),
+    ("name", "limit", "reported", "doubt"),
     [("temperature", 1.5, "unknown", None), ("top_logprobs", 5, "raw", "repeats too little")],
 )
-def test_a_server_that_takes_less_is_probed_with_less(name, limit, told, doubt):
+def test_a_server_that_takes_less_is_probed_with_less(name, limit, reported, doubt):
     def limited(path, body, reply):
         if (body.get(name) or 0) > limit:
             raise Refused(400, f"{name} must be at most {limit}", name)
@@ -84,12 +86,12 @@ def test_a_server_that_takes_less_is_probed_with_less(name, limit, told, doubt):
 
     with Altered(limited) as server:
         found = probed(server)
-    assert found.told == told
+    assert found.reported == reported
     assert found.doubt is None if doubt is None else doubt in found.doubt
 
 
 @pytest.mark.parametrize(
-    ("told", "doubt", "temperature", "top_p", "answer", "score"),
+    ("reported", "doubt", "temperature", "top_p", "answer", "score"),
     [
         ("raw", None, 1.0, 1.0, "sampling", "sampling"),
         ("raw", None, 0.7, 1.0, "raw", "raw"),
@@ -101,8 +103,8 @@ def test_a_server_that_takes_less_is_probed_with_less(name, limit, told, doubt):
         ("raw", "a penalty", 1.0, 1.0, "raw", "raw"),
     ],
 )
-def test_the_kind_is_that_of_the_settings(told, doubt, temperature, top_p, answer, score):
-    found = Exactness(told, doubt)
+def test_the_kind_is_that_of_the_settings(reported, doubt, temperature, top_p, answer, score):
+    found = Exactness(reported, doubt)
     assert found.kind(temperature, top_p, scored=False) == answer
     assert found.kind(temperature, top_p, scored=True) == score
     assert Exactness.from_json(found.as_json) == found
@@ -112,7 +114,7 @@ def test_odd_log_probabilities_are_no_steps():
     rows = [None, {}, {"token": "a"}, {"token": "a", "logprob": -1.0, "top_logprobs": []}]
     rows += [{"token": "a", "logprob": None, "top_logprobs": [{"logprob": -9999.0}, None]}]
     for given in (None, [], {"content": rows}, {"tokens": ["a"], "token_logprobs": [-1]}):
-        assert told_steps({"choices": [{"logprobs": given}]}, 5) == []
+        assert parse_steps({"choices": [{"logprobs": given}]}, 5) == []
 
 
 PROMPTS = pd.DataFrame({"uid": list("abcdef"), "prompt": [f"Say {i}." for i in range(6)]})
@@ -166,5 +168,5 @@ def test_a_drawn_token_that_is_listed_beside_the_likeliest_is_none_of_them(liste
     likeliest = [("a", -0.7), ("b", -1.2), ("c", -2.0), ("d", -2.5)][:listed]
     top = [{"token": name, "logprob": p} for name, p in [("x", -9.0), *likeliest]]
     row = {"token": "x", "logprob": -9.0, "top_logprobs": top}
-    (step,) = told_steps({"choices": [{"logprobs": {"content": [row]}}]}, 4)
-    assert step.top == (-0.7, -1.2, -2.0) and not step.is_told
+    (step,) = parse_steps({"choices": [{"logprobs": {"content": [row]}}]}, 4)
+    assert step.top == (-0.7, -1.2, -2.0) and not step.is_listed

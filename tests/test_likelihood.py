@@ -96,7 +96,7 @@ def test_a_model_that_cannot_score_a_text_is_refused(model):
 
 
 def test_a_likelihood_writes_no_answers():
-    with pytest.raises(CJEError, match="judges answers, it writes none"):
+    with pytest.raises(CJEError, match="judges answers and cannot write them"):
         provider_for("likelihood/local/smollm2-135m").check("local/smollm2-135m", "policy", None)
 
 

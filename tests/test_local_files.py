@@ -76,7 +76,7 @@ def test_a_model_of_many_files_is_fetched_without_the_rest(hub):
 @pytest.mark.parametrize(
     "name, words",
     [("hf:a/none", "there is no https://huggingface.co/a/none"), ("hf:a", "names no repository"),
-     ("hf:a/-b-", "is no name of a repository")],
+     ("hf:a/-b-", "is not the name of a repository")],
 )  # fmt: skip
 def test_names_that_are_none_are_errors_in_words(hub, name, words):
     with pytest.raises(CJEError, match=words):
@@ -98,6 +98,6 @@ def test_a_package_that_is_missing_is_named_before_the_download(hub, monkeypatch
         "find_spec",
         lambda name: None if name == "torch" else find(name),
     )
-    with pytest.raises(CJEError, match=r"torch.* must be installed.*\n.*the model's 491 MB follow"):
+    with pytest.raises(CJEError, match=r"torch.* must be installed.*\n.*the model itself, 491 MB"):
         BACKEND.ready(NAME)
     assert not hub.served

@@ -327,7 +327,7 @@ def test_no_answer_is_labelled_twice_and_some_are_on_every_policys(repo):
     [
         ({"target_models": "[clone,nobody]"}, '"nobody" is not defined'),
         ({"estimator": "magic"}, 'estimator: "magic" is not allowed'),
-        ({"base_model": "sim/nope"}, "sim/nope is no simulated policy"),
+        ({"base_model": "sim/nope"}, "sim/nope is not a simulated policy"),
         ({"proxy_model": "acme/judge"}, "there is no provider 'acme'"),
         ({"prompts": "elsewhere/p.jsonl"}, "is not under data/prompts"),
         ({"prompts": "data/prompts/none.jsonl"}, "no such file"),

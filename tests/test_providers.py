@@ -253,7 +253,7 @@ def test_the_api_of_the_documentation_answers_and_judges(monkeypatch, tmp_path):
     assert header(answer, "Authorization") == "Bearer acme-key-0123456789"
     assert answer[2]["max_tokens"] == 8 and verdicts[0][2]["max_tokens"] > 4000
     templated = model("acme/m").base.model_copy(update={"chat_template": "chatml"})
-    with pytest.raises(CJEError, match="acme/m takes none"):
+    with pytest.raises(CJEError, match="acme/m does not take one"):
         check_model("acme/m", "policy", "x", templated)
 
 

@@ -422,9 +422,9 @@ def test_a_template_that_does_not_work_is_told(tmp_path):
     today = tmp_path / "today.jinja"
     today.write_text("{{ strftime_now('%Y') }}")
     for path, words in (
-        ("mistral-9", "is no template"),
+        ("mistral-9", "is not a template"),
         (bare, "put the model's tokenizer_config.json beside it"),
-        (wrong, "no valid template"),
+        (wrong, "not a valid template"),
         (unsafe, "refuses the messages"),
         (today, "strftime_now"),
         (tmp_path / "none.jinja", "cannot be read"),

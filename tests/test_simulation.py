@@ -240,11 +240,13 @@ def test_a_models_name_tells_its_provider(model, parts):
 def test_what_no_provider_has_is_named_with_what_there_is():
     with pytest.raises(CJEError, match=r"nope/x: there is no provider 'nope'; there are anthr"):
         provider_for("nope/x")
-    with pytest.raises(CJEError, match=r"base_model: sim/judge is no simulated policy; .*sim/base"):
+    with pytest.raises(
+        CJEError, match=r"base_model: sim/judge is not a simulated policy; .*sim/base"
+    ):
         check_model("sim/judge", "policy", "base_model")
-    with pytest.raises(CJEError, match="proxy_model: sim/base is no simulated judge"):
+    with pytest.raises(CJEError, match="proxy_model: sim/base is not a simulated judge"):
         check_model("sim/base", "judge", "proxy_model")
-    with pytest.raises(CJEError, match="sim/other is no simulated set of prompts"):
+    with pytest.raises(CJEError, match="sim/other is not a simulated set of prompts"):
         PROVIDER.prompts("other", 5, 0)
     with pytest.raises(CJEError, match="max_samples: 99999 is not allowed; sim/arena has 12,000"):
         PROVIDER.prompts("arena", 99_999, 0)

@@ -53,7 +53,7 @@ def test_a_judge_whose_thought_takes_all_its_room_is_stopped_with_the_remedy(tmp
     with Altered(hidden) as server, pytest.raises(CJEError, match="none of its first 20") as error:
         judged(tmp_path, server, 60)
     assert len(server.calls) == 20
-    words = "20 x judge_max_tokens, 8192, were spent before the first word of the verdict"
+    words = "20 x all of judge_max_tokens, 8192, was spent before the first word of the verdict"
     assert words in str(error.value) and 'no text, after the thought "Let me' in str(error.value)
 
 
@@ -74,7 +74,7 @@ def policy_answers(folder, server, count, accept_cut=False, **changes):
 
 
 def test_a_policy_of_which_every_answer_is_cut_is_asked_no_more(tmp_path, server):
-    with pytest.raises(CJEError, match=r"20 answers is of use: 20 cut\. Set a larger"):
+    with pytest.raises(CJEError, match=r"20 answers is usable: 20 cut\. Set a larger"):
         policy_answers(tmp_path, server, 60, max_tokens=1)
     assert len(server.calls) == 20
     meant = policy_answers(tmp_path, server, 60, accept_cut=True, max_tokens=1)
@@ -160,6 +160,6 @@ def test_a_policy_of_which_every_answer_is_cut_buys_no_batch(tmp_path, sold):
     made = Calls(settings, "generate_logs", ReplyStore(tmp_path))
     provider = provider_for("openai/gpt-4o-mini", made)
     provider.try_out(prompts(60), settings.base, seed=1)
-    with pytest.raises(CJEError, match="20 answers is of use: 20 cut"):
+    with pytest.raises(CJEError, match="20 answers is usable: 20 cut"):
         provider.generate(prompts(60), settings.base, draw=0, seed=1)
     assert len(sold.calls) == 20 and not sold.batches.made

@@ -6,7 +6,7 @@ import pytest
 
 from cje.models.completions import CUT_OFF, chat_reply, text_reply
 from cje.models.requests import CallFailed, Reply
-from cje.models.thought import NOT_SEPARABLE, answer_tokens, apart, without_thought
+from cje.models.thought import NOT_SEPARABLE, answer_tokens, split_thought, without_thought
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ from cje.models.thought import NOT_SEPARABLE, answer_tokens, apart, without_thou
     ],
 )
 def test_a_thought_is_told_apart(text, answer, thought):
-    assert apart(text) == (answer, thought)
+    assert split_thought(text) == (answer, thought)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_tool_call_is_no_answer():
     "values, words",
     [
         ([-1.0, None], "null"), ([float("nan"), -1.0], "null"), ([-1.0, -9999.0], CUT_OFF),
-        ([-1.0], "1 log-probabilities for 2 tokens"), (["-1", -1.0], "no numbers"),
+        ([-1.0], "1 log-probabilities for 2 tokens"), (["-1", -1.0], "not numbers"),
     ],
 )  # fmt: skip
 def test_log_probabilities_of_no_use_are_left_out_and_the_answer_stays(values, words):

@@ -41,9 +41,9 @@ def request_address(model: str, given: str | None = None) -> str | None:
     return None if _is_own(split_model(model)[0], address) else address
 
 
-def answering_address(model: str, asked: str | None) -> str | None:
-    """The address that answers a request with the address `asked`."""
-    return asked or OWN.get(split_model(model)[0])
+def answering_address(model: str, requested: str | None) -> str | None:
+    """The address that answers a request with the address `requested`."""
+    return requested or OWN.get(split_model(model)[0])
 
 
 def _set_address(provider: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Replies of the OpenAI kind, JSON in and replies out, for every server that speaks it."""
+"""Replies of OpenAI-compatible APIs: JSON in, replies out."""
 
 import math
 import re
@@ -10,13 +10,13 @@ from typing import Any, Literal
 from cje.data.endings import finish_reason, is_end
 from cje.data.schemas import VERY_UNLIKELY
 from cje.models.requests import CallFailed, Reply, Request, billed
-from cje.models.thought import NOT_SEPARABLE, answer_tokens, apart
+from cje.models.thought import NOT_SEPARABLE, answer_tokens, split_thought
 
 ROUNDING = 1e-3  # what a log-probability may be above 0 by rounding
 OTHER_TOKENS = "the server's tokens do not spell the answer: no log-probabilities are taken"
 END_TOKEN = re.compile(r"(<[^<>]*>|\[[^\[\]]*\])*")  # or several, as servers write them
 CUT_OFF = (
-    "the server tells log-probabilities of the most likely tokens alone, and one of the answer's "
+    "the server reports log-probabilities of the most likely tokens alone, and one of the answer's "
     f"is not among them ({VERY_UNLIKELY:g} in its place)"
 )
 MISSED = 2  # replies without log-probabilities after which a model is taken to give none
@@ -31,11 +31,11 @@ def logprob_kind(request: Request) -> Kind:
 
 
 def chat_reply(body: Any, kind: Kind | None = None, *, logprobs: bool = True) -> Reply:
-    """The reply in the JSON of a chat completion; raises CallFailed where it is of no use.
+    """The reply in the JSON of a chat completion; raises CallFailed where it is not usable.
 
     `kind` is that of its log-probabilities, None where nobody has stated it; they are left aside
-    unless `logprobs` are wanted. They are None in the reply where the body has none of use, and its
-    `note` says why.
+    unless `logprobs` are wanted. They are None in the reply where the body has no usable ones, and
+    its `note` says why.
     """
     choice = first_choice(body)
     message = choice.get("message")
@@ -52,7 +52,7 @@ def chat_reply(body: Any, kind: Kind | None = None, *, logprobs: bool = True) ->
 
 
 def text_reply(body: Any, kind: Kind | None = None) -> Reply:
-    """The same of a completion on a prompt as text."""
+    """The same for a completion of a prompt given as text."""
     choice = first_choice(body)
     return made_reply(body, choice, _parts(choice.get("text"))[0], kind)
 
@@ -84,7 +84,7 @@ def made_reply(
     reason = "refusal" if refusal else "tool_call" if called else finish_reason(said)
     if reason is None and not (text and is_end(said)):
         raise CallFailed(f"the reply ended for an unknown reason, {str(said)[:40]!r}", again=True)
-    text, marked = apart(text or "")
+    text, marked = split_thought(text or "")
     thought = "\n".join(part for part in (thought, marked) if part) or None
     if text.strip() == "":
         text = refusal
@@ -101,23 +101,23 @@ def made_reply(
     if text is not None and logprobs:
         details = mapping(usage.get("completion_tokens_details"))
         hidden = thought is not None or bool(details.get("reasoning_tokens"))
-        reply |= _told_tokens(choice, text, kind, hidden, reason)
+        reply |= _token_fields(choice, text, kind, hidden, reason)
     return Reply(**reply)
 
 
-def _told_tokens(
+def _token_fields(
     choice: Mapping[str, Any],
     text: str,
     kind: Kind | None,
     thought: bool,
     reason: str | None,
 ) -> dict[str, Any]:
-    """The answer's tokens, their numbers and log-probabilities; or a note why they are not had.
+    """The answer's tokens, their numbers and log-probabilities; or a note why there are none.
 
     Behind a thought, log-probabilities are those of the answer given that thought: no propensity of
     the answer, and `raw`.
     """
-    tokens, values = _told(choice)
+    tokens, values = _logprob_lists(choice)
     if not _are_strings(tokens) or not isinstance(values, list):
         return {}
     ids = _token_ids(choice, len(tokens), reason)
@@ -144,20 +144,22 @@ def checked_logprobs(values: Sequence[Any], count: int) -> list[float]:
     if len(values) != count:
         raise CallFailed(f"the server gives {len(values)} log-probabilities for {count} tokens")
     if any(v is None or v != v for v in values):
-        raise CallFailed("the server tells no log-probability of some token of the answer (null)")
+        raise CallFailed("the server reports no log-probability of some token of the answer (null)")
     if not all(isinstance(v, int | float) and v <= ROUNDING for v in values):
-        raise CallFailed("the server's log-probabilities are none: numbers above 0, or no numbers")
+        raise CallFailed(
+            "the server's log-probabilities are invalid: numbers above 0, or not numbers"
+        )
     return [max(min(float(v), 0.0), VERY_UNLIKELY) for v in values]
 
 
 def support_logprobs(values: Sequence[Any], count: int) -> list[float]:
-    """The same of a given text, where the model's least value means outside its support: -inf."""
+    """The same for a given text, where the model's least value means outside its support: -inf."""
     checked = checked_logprobs(values, count)
     return [-math.inf if value == VERY_UNLIKELY else value for value in checked]
 
 
 def billed_reply(body: Any) -> AbstractContextManager[None]:
-    """What fails inside, of the JSON of a reply, was paid for: with the tokens that it tells."""
+    """What fails inside, of the JSON of a reply, was paid for: with the tokens that it reports."""
     usage = mapping(mapping(body).get("usage"))
     return billed(usage.get("prompt_tokens"), _written(usage))
 
@@ -223,7 +225,7 @@ def _parts(content: Any) -> tuple[str | None, str | None]:
     if content is None or isinstance(content, str):
         return content, None
     if not isinstance(content, list):
-        raise CallFailed("the reply's content is no text", again=True)
+        raise CallFailed("the reply's content is not text", again=True)
     found: dict[str, list[str]] = {"text": [], "thinking": []}
     for block in filter(lambda part: isinstance(part, Mapping), content):
         kind = "thinking" if "thinking" in block else "text"
@@ -237,7 +239,7 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value.strip() else None
 
 
-def _told(choice: Mapping[str, Any]) -> tuple[Any, Any]:
+def _logprob_lists(choice: Mapping[str, Any]) -> tuple[Any, Any]:
     """Tokens and log-probabilities as the server has them, in the chat form or the other."""
     given = choice.get("logprobs")
     if not isinstance(given, Mapping):
@@ -262,7 +264,7 @@ def _are_strings(tokens: Any) -> bool:
 
 
 def _token_ids(choice: Mapping[str, Any], count: int, reason: str | None) -> list[int] | None:
-    """The numbers of the tokens, where the server tells them (vLLM's `token_ids`); the end token
+    """The numbers of the tokens, where the server reports them (vLLM's `token_ids`); the end token
     is among them even where it has no log-probability."""
     ids = choice.get("token_ids")
     if not isinstance(ids, list) or not all(isinstance(i, int) for i in ids):

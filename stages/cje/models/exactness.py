@@ -1,12 +1,12 @@
-"""Whether a server draws from the distribution whose log-probabilities it tells.
+"""Whether a server draws from the distribution whose log-probabilities it reports.
 
 Weights are exact where they do. A server may sample otherwise of its own accord: with a penalty on
 what was said, only from the likeliest tokens, at a temperature of its own. What it does by a name
 that we know is switched off by that name; whether anything is left shows in what it draws. It is
-asked for one text again and again, and tells the likeliest tokens of every step:
+asked for one text again and again, and reports the likeliest tokens of every step:
 
 - at temperature 0 it must give the likeliest token at every step: a penalty or a bias does not;
-- at temperature 1 it must give the likeliest, those that it does not tell, and those that it has
+- at temperature 1 it must give the likeliest, those that it does not report, and those that it has
   given already, as often as their probabilities say;
 - at temperature 2 most tokens of a large vocabulary are unlikely ones, which truncation (top_k,
   min_p, ...) never draws. Of the n likeliest of k that are left at least n/k are drawn. Where that
@@ -31,17 +31,17 @@ PROMPT = (
 TOKENS = 64  # of one draw, at most
 DRAWS = 24  # at one temperature, at most
 WARM, HOT = 192, 96  # tokens wanted at temperatures 1 and 2
-TOLD = (20, 5)  # of the likeliest tokens: as many as a server tells
+TOP_COUNTS = (20, 5)  # of the likeliest tokens: as many as a server reports
 SAME = 1e-3  # nats: two log-probabilities of one token
 SURE = 4.0  # standard errors: what chance does not do
 PROOF = 7.0  # nats: a thousand to one
 LEAST_STEPS, LEAST_REPEATS = 16, 8  # at temperature 0; or so many more repeats due at 1
 LEAST_DUE = 15
 LEAST_DRAWN = 64
-LEAST_KEPT = 200  # tokens: truncation to more of them is none
-ALL_TOLD = 1e-3  # of probability left to the tokens that are not told, at most: as good as none
+LEAST_KEPT = 200  # tokens: truncation to more of them does not count
+NEGLIGIBLE = 1e-3  # of probability left to the tokens that are not listed, at most: negligible
 
-Told = Literal["raw", "processed", "unknown"]
+Reported = Literal["raw", "processed", "unknown"]
 # Sends `temperature`, `seed`, `max_tokens`, how many likely tokens are wanted, and what else is
 # given; gives the JSON of the reply.
 Draw = Callable[..., Awaitable[Any]]
@@ -49,16 +49,16 @@ Draw = Callable[..., Awaitable[Any]]
 
 @dataclass(frozen=True)
 class Exactness:
-    """What a probe found. `told`: log-probabilities before temperature (`raw`), after it
+    """What a probe found. `reported`: log-probabilities before temperature (`raw`), after it
     (`processed`), or it cannot be seen. `doubt`: why they may be of another distribution than the
     one that is sampled; None where nothing speaks for it."""
 
-    told: Told
+    reported: Reported
     doubt: str | None
 
     @property
     def as_json(self) -> str:
-        return json.dumps({"told": self.told, "doubt": self.doubt}, sort_keys=True)
+        return json.dumps({"told": self.reported, "doubt": self.doubt}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Exactness":
@@ -70,7 +70,7 @@ class Exactness:
         (`scored`) are before temperature whatever the sampled ones are."""
         if self.doubt is not None or top_p != 1 or not temperature:
             return "raw"
-        after = self.told == "processed" and not scored
+        after = self.reported == "processed" and not scored
         return "sampling" if temperature == 1 or after else "raw"
 
     @property
@@ -78,7 +78,7 @@ class Exactness:
         """What it means, in a few words."""
         if self.doubt is not None:
             return f"its log-probabilities count as raw: {self.doubt}"
-        if self.told == "processed":
+        if self.reported == "processed":
             return "its log-probabilities are those it samples by, at any temperature"
         return "its log-probabilities are those it samples by, at temperature 1 and top_p 1"
 
@@ -98,13 +98,13 @@ class Step:
         return self.logp >= self.top[0] - SAME
 
     @property
-    def is_told(self) -> bool:
+    def is_listed(self) -> bool:
         """Whether it is among the likeliest."""
         return self.logp >= self.top[-1] - SAME
 
     def odds(self, power: float) -> tuple[list[float], float, float]:
-        """Shares of the told tokens, which come to 1, at probabilities to the power; the sum before
-        that; and what the tokens that are not told have at least, on the same scale."""
+        """Shares of the listed tokens, which come to 1, at probabilities to the power; the sum
+        before that; and what the tokens that are not listed have at least, on the same scale."""
         weights = [math.exp(power * logp) for logp in self.top]
         mass = max(1 - sum(map(math.exp, self.top)), 0.0)
         least = math.exp(self.top[-1])
@@ -119,14 +119,14 @@ async def find_exactness(draw: Draw) -> tuple[Exactness, list[Any]]:
     """What the server's draws show, and the JSON of all its replies."""
     bodies: list[Any] = []
 
-    async def steps(count: int, least: int = 2, **asked: Any) -> list[Step]:
-        body = await draw(count=count, **asked)
+    async def steps(count: int, least: int = 2, **settings: Any) -> list[Step]:
+        body = await draw(count=count, **settings)
         bodies.append(body)
-        return told_steps(body, count, least)
+        return parse_steps(body, count, least)
 
     count, cold = await _cold(steps)
     if not cold:
-        words = "it does not tell the likeliest tokens, so nothing shows how it samples"
+        words = "it does not report the likeliest tokens, so nothing shows how it samples"
         return Exactness("unknown", words), bodies
 
     async def drawn(wanted: int, temperature: float) -> list[Step]:
@@ -144,8 +144,8 @@ async def find_exactness(draw: Draw) -> tuple[Exactness, list[Any]]:
         if failed.again:
             raise
         hot = []
-    told = _told(warm, hot)
-    hot_power = 1.0 if told == "processed" else 0.5
+    reported = _reported(warm, hot)
+    hot_power = 1.0 if reported == "processed" else 0.5
     doubt = _cold_doubt(cold) or _warm_doubt(warm, cold) or _hot_doubt(hot, hot_power)
     if doubt is None and not _is_whole(warm, hot, count):
         free, power = (hot, hot_power) if hot else (warm, 1.0)
@@ -153,8 +153,8 @@ async def find_exactness(draw: Draw) -> tuple[Exactness, list[Any]]:
         only: list[Step] = []
         for seed in range(DRAWS):
             try:
-                asked = {"temperature": 2.0 if hot else 1.0, "top_k": 1, "seed": seed}
-                only += await steps(count, least=1, **asked)
+                settings = {"temperature": 2.0 if hot else 1.0, "top_k": 1, "seed": seed}
+                only += await steps(count, least=1, **settings)
             except CallFailed as failed:
                 if failed.again:
                     raise
@@ -163,26 +163,26 @@ async def find_exactness(draw: Draw) -> tuple[Exactness, list[Any]]:
                 break
         if len(only) < due or not all(step.is_top for step in only):
             doubt = (
-                "it cannot be shown that it draws from all tokens: top_k is not obeyed, and its "
-                "own may be at work"
+                "it cannot be shown that it draws from all tokens: it ignores top_k, and may apply "
+                "one of its own"
             )
-    return Exactness(told, doubt), bodies
+    return Exactness(reported, doubt), bodies
 
 
 async def _cold(steps: Callable[..., Awaitable[list[Step]]]) -> tuple[int, list[Step]]:
-    """How many of the likeliest tokens the server tells, and its steps at temperature 0."""
-    for count in TOLD:
+    """How many of the likeliest tokens the server reports, and its steps at temperature 0."""
+    for count in TOP_COUNTS:
         try:
             return count, await steps(count, temperature=0.0, seed=0)
         except CallFailed as failed:
-            if failed.again or count == TOLD[-1]:
+            if failed.again or count == TOP_COUNTS[-1]:
                 raise
     raise AssertionError
 
 
-def told_steps(body: Any, count: int, least: int = 2) -> list[Step]:
+def parse_steps(body: Any, count: int, least: int = 2) -> list[Step]:
     """The steps of a reply's JSON, chat or completion, as far as `least` of the likeliest tokens
-    are told."""
+    are listed."""
     given = mapping(first_choice(body).get("logprobs"))
     rows = given.get("content")
     if isinstance(rows, list):
@@ -210,13 +210,13 @@ def told_steps(body: Any, count: int, least: int = 2) -> list[Step]:
             continue
         values = tuple(p for _, p in pairs)
         again = min(sum(math.exp(p) for name, p in pairs if name in seen), 1.0)
-        is_told = logp >= values[-1] - SAME
-        steps.append(Step(token, logp, values, (is_told and token in seen, again)))
+        is_listed = logp >= values[-1] - SAME
+        steps.append(Step(token, logp, values, (is_listed and token in seen, again)))
         seen.add(token)
     return steps
 
 
-def _told(warm: list[Step], hot: list[Step]) -> Told:
+def _reported(warm: list[Step], hot: list[Step]) -> Reported:
     """Whether the first step's log-probabilities change with temperature."""
     if not warm or not hot:
         return "unknown"
@@ -231,7 +231,7 @@ def _cold_doubt(cold: list[Step]) -> str | None:
     passed = sum(not step.is_top for step in cold)
     if passed:
         return (
-            f"at temperature 0 it passes over its likeliest token {passed} times in {len(cold)}: a "
+            f"at temperature 0 it skips its likeliest token {passed} times in {len(cold)}: a "
             "penalty on repetition, or another bias, is at work"
         )
     return None
@@ -241,7 +241,7 @@ def _warm_doubt(warm: list[Step], cold: list[Step]) -> str | None:
     if len(warm) < LEAST_DRAWN:
         return f"its answers to the probe are too short to show how it samples: {len(warm)} tokens"
     chances = [(step.is_top, math.exp(step.top[0])) for step in warm]
-    rest = [(not step.is_told, step.odds(1.0)[2]) for step in warm]
+    rest = [(not step.is_listed, step.odds(1.0)[2]) for step in warm]
     again = [step.repeat for step in warm]
     for rows, what in (
         (chances, "its likeliest token"),
@@ -262,12 +262,12 @@ def _warm_doubt(warm: list[Step], cold: list[Step]) -> str | None:
 
 
 def _hot_doubt(hot: list[Step], power: float) -> str | None:
-    """Steps at temperature 2, whose told probabilities are drawn at this power of theirs."""
+    """Steps at temperature 2, whose listed probabilities are drawn at this power of theirs."""
     ranks, rest = [], []
     for step in hot:
         shares, total, beyond = step.odds(power)
-        rest.append((not step.is_told, beyond / (total + beyond)))
-        if step.is_told:
+        rest.append((not step.is_listed, beyond / (total + beyond)))
+        if step.is_listed:
             ranks.append((step.is_top, shares[0]))
     if abs(_score(ranks)) > SURE or _score(rest) < -SURE:
         return "at temperature 2 it draws unlikely tokens less often than it should: they are cut"
@@ -276,9 +276,9 @@ def _hot_doubt(hot: list[Step], power: float) -> str | None:
 
 def _is_whole(warm: list[Step], hot: list[Step], count: int) -> bool:
     """Whether what was drawn shows that all tokens are drawn from."""
-    if warm and sum(step.odds(1.0)[2] for step in warm) / len(warm) < ALL_TOLD:
+    if warm and sum(step.odds(1.0)[2] for step in warm) / len(warm) < NEGLIGIBLE:
         return len(hot) >= LEAST_DRAWN
-    beyond = sum(not step.is_told for step in hot) / max(len(hot), 1)
+    beyond = sum(not step.is_listed for step in hot) / max(len(hot), 1)
     return len(hot) >= LEAST_DRAWN and count >= LEAST_KEPT * (1 - beyond)
 
 

@@ -1,4 +1,4 @@
-"""Whether a model's first replies are of any use: where none is, the others are not paid for."""
+"""Whether any of a model's first replies is usable: where none is, the others are not paid for."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -8,20 +8,20 @@ from cje.models.requests import Outcome, Reply
 from cje.models.rows import Verdict
 from cje.settings import Policy, show_value
 
-FIRST_ANSWERS = 20  # of a policy, after which it is seen whether any is of use
+FIRST_ANSWERS = 20  # of a policy, after which it is seen whether any is usable
 LEAST_ANSWERS = 5  # that tell
 FIRST_VERDICTS = {"proxy_score": 20}  # of a judge; of the oracle 10
 LEAST_VERDICTS = 3
 REMEDIES = {
     "cut": "Set a larger max_tokens than {} (for a model that thinks first much larger), or, where "
     "cut answers are meant, guard_rails.max_truncated: 1.",
-    "refused": "Give other prompts, or another model.",
-    "empty": "Ask the model by hand what it says to one of the prompts.",
+    "refused": "Use other prompts, or another model.",
+    "empty": "Send one of the prompts to the model by hand, and look at its reply.",
 }
 
 
 def useless_answers(outcomes: list[Outcome], policy: Policy, accept_cut: bool) -> str | None:
-    """Why a policy's other answers must not be paid for: none of the first is of use."""
+    """Why a policy's other answers must not be paid for: none of the first is usable."""
     replies = [outcome for outcome in outcomes if isinstance(outcome, Reply)]
     kinds = Counter(_flaw(reply, accept_cut) for reply in replies)
     usual = kinds.most_common(1)[0][0] if kinds else None
@@ -29,7 +29,7 @@ def useless_answers(outcomes: list[Outcome], policy: Policy, accept_cut: bool) -
         return None
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     return (
-        f"{policy.name}: none of its first {len(replies)} answers is of use: {counts}. "
+        f"{policy.name}: none of its first {len(replies)} answers is usable: {counts}. "
         f"{REMEDIES[usual].format(policy.max_tokens)} "
         f"No others were asked for; these are kept.{_shown(replies)}"
     )
@@ -48,7 +48,7 @@ def useless_verdicts(name: str, verdicts: list[Verdict], replies: list[Reply]) -
 
 
 def _flaw(reply: Reply, accept_cut: bool) -> str | None:
-    """What an answer of no use is: cut, refused or empty; None for one of use."""
+    """What makes an answer unusable: cut, refused or empty; None for a usable one."""
     if reply.finish_reason == "length":
         return None if accept_cut and reply.text is not None else "cut"
     if reply.finish_reason == "refusal":

@@ -22,7 +22,7 @@ SHORTEST_KEY = 8  # characters; what is shorter is no secret, and may be part of
 REASON_LENGTH = 200  # characters of a reason, at most
 HIDDEN = "***"
 CONNECT_SECONDS = 15.0
-TOO_LATE = "x-cje-too-late"  # header of an answer that stands for none in time
+TOO_LATE = "x-cje-too-late"  # header of the response that replaces one which came too late
 NO_MONEY = re.compile(
     r"insufficient_quota|exceeded your current quota|billing|credit balance|insufficient credit",
     re.IGNORECASE,
@@ -208,7 +208,7 @@ async def outcome(call: Awaitable[T], errors: type[Exception]) -> T:
         failed = failure(error)
     except UnicodeEncodeError as error:
         in_head = error.encoding == "ascii"  # of headers; the body is UTF-8
-        words = "the API key holds characters that no key has" if in_head else "no valid Unicode"
+        words = "the API key contains characters that no key has" if in_head else "no valid Unicode"
         failed = CallFailed(f"the call cannot be sent: {words}", fatal=in_head)
     raise failed
 
@@ -221,7 +221,7 @@ def json_body(content: bytes) -> Any:
     except ValueError:
         words = "the reply is not JSON" if content.strip() else "the reply is empty"
     except RecursionError:
-        words = "the reply is JSON that is nested too deep"
+        words = "the reply is JSON that is nested too deeply"
     if content.lstrip().startswith(b"<"):
         words = "the reply is not JSON but a web page, of a proxy perhaps; check the address"
         raise CallFailed(words, again=True)

@@ -3,7 +3,7 @@
     score = mean_t log p(a_t | prompt, a_<t) - mean_t log p(a_t | bland prompt, a_<t)
 
 over the answer's tokens, under a model that can score a given text, at temperature 1. It asks the
-model for no opinion, so that a small one can judge and nothing in the answer can talk it round;
+model for no opinion, so that a small one can judge and nothing in the answer can persuade it;
 what it measures is whether the answer belongs to the prompt. The difference, in nats a token, goes
 to the judge's scale by a logistic curve, which keeps ranks.
 """
@@ -28,15 +28,15 @@ class LikelihoodJudge(Provider):
 
     def check(self, name: str, role: Role, policy: Policy | None = None) -> None:
         if role != "judge":
-            raise CJEError(f"likelihood/{name} judges answers, it writes none")
-        scorer = self._asker(name)
+            raise CJEError(f"likelihood/{name} judges answers and cannot write them")
+        scorer = self._table_provider(name)
         place = (policy.base_url, policy.chat_template) if policy else (None, None)
         inner = _scoring_policy(name, *place)
         if "score" not in scorer.can(inner.model.partition("/")[2]):
             raise _cannot_score(name)
         scorer.check(name.partition("/")[2], "policy", inner)
 
-    def _asker(self, name: str) -> TableProvider:
+    def _table_provider(self, name: str) -> TableProvider:
         if not isinstance(self.scorer, TableProvider):
             raise _cannot_score(name)
         return self.scorer
@@ -46,8 +46,8 @@ class LikelihoodJudge(Provider):
     ) -> None:
         """Raise CJEError where the model cannot score a given text, which is found out by asking it
         once."""
-        scorer = self._asker(name)
-        policy = self._asked(_scoring_policy(name, base_url, chat_template))
+        scorer = self._table_provider(name)
+        policy = self._with_body(_scoring_policy(name, base_url, chat_template))
         if scorer.scoring(policy) == "none":
             raise CJEError(
                 f"{setting}: likelihood/{name}: {name} cannot score a given text, by echo or "
@@ -56,8 +56,8 @@ class LikelihoodJudge(Provider):
             )
 
     def judge(self, answers: pd.DataFrame, name: str, how: Judging) -> pd.DataFrame:
-        scorer = self._asker(name)
-        policy = self._asked(_scoring_policy(name, how.base_url, how.chat_template))
+        scorer = self._table_provider(name)
+        policy = self._with_body(_scoring_policy(name, how.base_url, how.chat_template))
         blank = np.array([isinstance(a, str) and not a.strip() for a in answers["answer"]], bool)
         given = answers[answers["answer"].notna() & ~blank]
         texts = given["answer"].tolist()
@@ -80,9 +80,9 @@ class LikelihoodJudge(Provider):
         frame = pd.DataFrame({"score": scores, "reason": reasons})
         return frame.reset_index(drop=True)
 
-    def _asked(self, policy: Policy) -> Policy:
+    def _with_body(self, policy: Policy) -> Policy:
         """The policy with what the settings add to the body of its provider's calls."""
-        body = self._asker(policy.model).calls.settings.body(policy.model)
+        body = self._table_provider(policy.model).calls.settings.body(policy.model)
         return policy.model_copy(update={"extra_body": body or None})
 
 

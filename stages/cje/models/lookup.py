@@ -21,7 +21,7 @@ class JudgingProvider(Provider):
     def check(self, name: str, role: Role, policy: Policy | None = None) -> None:
         self._judge.check(name)
         if role != "judge":
-            words = f"{self.prefix}/{name} judges answers, it writes none; give another model"
+            words = f"{self.prefix}/{name} judges answers and cannot write them; give another model"
             raise CJEError(words)
 
     def judge(self, answers: pd.DataFrame, name: str, how: Judging) -> pd.DataFrame:

@@ -68,7 +68,7 @@ class Provider(ABC):
 
     def prompts(self, name: str, n: int, seed: int) -> pd.DataFrame:
         """The first `n` of a set of prompts of its own, in an order by the seed: table prompts."""
-        raise CJEError(f"{name} is no set of prompts")
+        raise CJEError(f"{name} is not a set of prompts")
 
     def generate(
         self,
@@ -82,7 +82,7 @@ class Provider(ABC):
         """One answer to each prompt (`uid`, `prompt`), row for row: the columns of table logs
         but `action`. `draw` numbers the answers to the same prompt. Unless answers cut at
         `max_tokens` are accepted, a policy whose first answers are all cut is asked no more."""
-        raise CJEError(f"{policy.model} judges answers, it writes none")
+        raise CJEError(f"{policy.model} judges answers and cannot write them")
 
     def score(self, answers: pd.DataFrame, policy: Policy, *, author: Policy) -> pd.DataFrame:
         """Teacher forcing: `uid`, `token_logprobs`, `sequence_logp`, `logprob_kind` of given
@@ -94,7 +94,7 @@ class Provider(ABC):
         """`score` on the scale (NaN: none) and `reason` (the judge's words on the score, null
         where it gives none; without a score, why there is none) of each answer (`prompt`,
         `answer`, and where the prompt has them `checks`, `reference`), row for row."""
-        raise CJEError(f"{name} writes answers, it judges none")
+        raise CJEError(f"{name} writes answers and cannot judge them")
 
 
 @runtime_checkable
@@ -154,7 +154,7 @@ class Backend(ABC):
         """The request for a verdict by the model: at temperature 0 where it takes one, with room
         for a short reason, and for thought unless the model is known to have none, where the prompt
         sets no `max_tokens`."""
-        raise CJEError(f"{name} writes answers, it judges none")
+        raise CJEError(f"{name} writes answers and cannot judge them")
 
     def probe(self, policy: Policy) -> Request | None:
         """A request whose reply's text says how the policy's server scores given texts, or "none";
@@ -179,8 +179,9 @@ class ApiBackend(Backend):
         if not name:
             raise CJEError(f"{self.provider}/ names no model")
         if policy is not None and policy.chat_template is not None:
-            words = f"chat_template: {self.provider}/{name} takes none; it is of server/... models"
-            raise CJEError(words)
+            raise CJEError(
+                f"chat_template: {self.provider}/{name} does not take one; only server/... does"
+            )
 
     def ready(self, name: str) -> None:
         try:
@@ -203,7 +204,7 @@ class InProcessBackend(Backend):
 
 
 def policy_messages(policy: Policy, prompt: str) -> tuple[tuple[str, str], ...]:
-    """What a policy is told, (role, content): its system prompt, if it has one, and the prompt."""
+    """The messages to a policy (role, content): its system prompt, if any, and the prompt."""
     system = () if policy.system_prompt is None else (("system", policy.system_prompt),)
     return (*system, ("user", prompt))
 
@@ -215,8 +216,8 @@ class Connection(Protocol):
     notes: list[str]
 
     async def ask(self, request: Request) -> Reply:
-        """The reply; raises CallFailed with a reason in words, never a key in them. Retries of
-        what a network or a busy server does are the SDK's and are over when this raises."""
+        """The reply; raises CallFailed with a reason in words, never a key in them. The SDK
+        retries network faults and busy servers; when this raises it has given up."""
 
     async def close(self) -> None:
         """Give back what the client holds."""

@@ -57,7 +57,7 @@ class Request:
     @property
     def canonical(self) -> str:
         """The request as JSON: keys sorted, what is None left out."""
-        given = {name: v for name in ASKED_FIELDS if (v := getattr(self, name)) is not None}
+        given = {name: v for name in REQUEST_FIELDS if (v := getattr(self, name)) is not None}
         return _json({"format": FORMAT, **given})
 
     @property
@@ -103,7 +103,7 @@ def required(value: T | None) -> T:
     return value
 
 
-ASKED_FIELDS = tuple(f.name for f in fields(Request) if f.init)
+REQUEST_FIELDS = tuple(f.name for f in fields(Request) if f.init)
 
 
 class Requests(Sequence[Request]):
@@ -134,15 +134,15 @@ class Reply:
     """What a model gave back.
 
     `text` is None where it gave none: it refused, called a tool, spent `max_tokens` on thought, or
-    said nothing. `reasoning` is what it thought before, apart from the answer. Lists run over the
+    said nothing. `reasoning` is what it thought before the answer. Lists run over the
     answer's tokens: strings, the provider's own numbers (where it tells them), log-probabilities of
     kind `logprob_kind`, None where nobody has stated it. For a `score`, `token_logprobs` are those
     of the given text and may be -inf. `model` is the one that served. `finish_reason_given` is how
     the reply ended in the provider's own word. `note` says what a reply lacks and why.
 
     Whatever a server sends, a reply holds only what the tables can: a fact of another form, such as
-    a usage of -1, counts as not told. Raises ValueError for a `text` or a `finish_reason` that is
-    none.
+    a usage of -1, counts as not given. Raises ValueError for a `text` that is not
+    text and an unknown `finish_reason`.
     """
 
     text: str | None = None

@@ -13,7 +13,10 @@ from cje.models.requests import CallFailed, Outcome, Reply, Request
 SAID_NOTHING = "the model refused and said nothing"
 CALLED_A_TOOL = "the model called a tool and gave no answer"
 EMPTY = "the model gave an empty answer, asked once more too"
-SPENT = "{setting}, {limit}, were spent before the first word of the {what}; set a larger {setting}"
+SPENT = (
+    "all of {setting}, {limit}, was spent before the first word of the {what}; "
+    "set a larger {setting}"
+)
 
 
 class Verdict(NamedTuple):

@@ -111,9 +111,9 @@ class TableProvider(Provider):
             if count:
                 self.calls.say(f"{policy.name}: {count:,} of {len(rows):,} answers: {reason}")
         frame = rows_frame(rows, AnswerRow._fields)
-        told = frame["token_logprobs"].notna()
-        if told.any() and (exactness := self.exactness(policy, replayed)) is not None:
-            frame["logprob_kind"] = self._kinds(frame["logprob_kind"], told, exactness, policy)
+        known = frame["token_logprobs"].notna()
+        if known.any() and (exactness := self.exactness(policy, replayed)) is not None:
+            frame["logprob_kind"] = self._kinds(frame["logprob_kind"], known, exactness, policy)
         given = {column: prompts[column].to_numpy() for column in ("uid", "prompt")}
         return pd.concat([pd.DataFrame(given), frame], axis=1)
 
@@ -148,10 +148,10 @@ class TableProvider(Provider):
             words = f"{count:,} of {len(outcomes):,} logged answers have no score: {reason}"
             self.calls.say(f"{policy.name}: {words}")
         frame = rows_frame(map(score_row, outcomes), ScoreRow._fields)
-        told = frame["token_logprobs"].notna()
-        if told.any() and (exactness := self.exactness(policy, replayed)) is not None:
+        known = frame["token_logprobs"].notna()
+        if known.any() and (exactness := self.exactness(policy, replayed)) is not None:
             kind = exactness.kind(policy.temperature, policy.top_p, scored=True)
-            frame["logprob_kind"] = frame["logprob_kind"].mask(told, kind)
+            frame["logprob_kind"] = frame["logprob_kind"].mask(known, kind)
         return pd.concat([uids, frame], axis=1)
 
     def judge(self, answers: pd.DataFrame, name: str, how: Judging) -> pd.DataFrame:
@@ -163,7 +163,7 @@ class TableProvider(Provider):
         again, _ = self._verdicts(retried, name, score_range)
         for place, verdict in zip(unclear, again, strict=True):
             verdicts[place] = verdict
-        enough = self.calls.asks and len(verdicts) >= LEAST_VERDICTS
+        enough = self.calls.makes_calls and len(verdicts) >= LEAST_VERDICTS
         if enough and all(verdict.score is None for verdict in verdicts):
             raise CJEError(useless_verdicts(name, verdicts, []))
         found, none = iter(verdicts), Verdict(None, NO_ANSWER)
@@ -200,9 +200,9 @@ class TableProvider(Provider):
         if policy.extra_body:
             return Exactness("unknown", "nobody knows what extra_body does to how it samples")
         probe = replace(probe, model=full_name(policy.model))
-        replayed = replayed or not self.calls.asks
-        if probe.key in self.calls.unasked:
-            return self.calls.unasked[probe.key]
+        replayed = replayed or not self.calls.makes_calls
+        if probe.key in self.calls.unanswered:
+            return self.calls.unanswered[probe.key]
         title = f"{policy.name}: does it draw by its log-probabilities?"
         try:
             (outcome,) = self._replies([probe], title)
@@ -214,12 +214,12 @@ class TableProvider(Provider):
             found = Exactness.from_json(required(outcome.text))
         else:
             found = Exactness("unknown", f"it cannot be asked how it samples: {outcome.reason}")
-            self.calls.unasked[probe.key] = found
+            self.calls.unanswered[probe.key] = found
         self.calls.say(f"{policy.model}: {found.words}")
         return found
 
     def _kinds(
-        self, stated: pd.Series, told: pd.Series, exactness: Exactness, policy: Policy
+        self, stated: pd.Series, known: pd.Series, exactness: Exactness, policy: Policy
     ) -> pd.Series:
         """Of each answer's log-probabilities. What a reply states was stated by an earlier version,
         which left a server some of its own ways, or is raw for a reason of its own."""
@@ -231,7 +231,7 @@ class TableProvider(Provider):
                 "switched off by all of their names: their log-probabilities count as raw. "
                 f"`cje store prune --model {policy.model} --yes` has them asked again"
             )
-        return stated.mask(told & stated.isna(), kind).mask(old, LogprobKind.RAW.value)
+        return stated.mask(known & stated.isna(), kind).mask(old, LogprobKind.RAW.value)
 
     def text_logprobs(
         self, prompts: list[str], answers: list[str], policy: Policy, title: str

@@ -20,7 +20,7 @@ NOT_SEPARABLE = (
 END_TOKENS = 2  # that may follow the answer's own, at most
 
 
-def apart(text: str) -> tuple[str, str | None]:
+def split_thought(text: str) -> tuple[str, str | None]:
     """The answer in a text, and what was thought around it; None where nothing was.
 
     An answer without a thought is the text as it is. A thought without an end has no answer after
@@ -55,7 +55,7 @@ def without_thought(reply: Reply) -> Reply:
     Behind a thought, log-probabilities are those of the answer given that thought: no propensity of
     the answer, and `raw`.
     """
-    answer, thought = apart(reply.text or "")
+    answer, thought = split_thought(reply.text or "")
     if thought is None:
         return reply
     own = answer_tokens(reply.tokens or (), answer) if answer.strip() else None

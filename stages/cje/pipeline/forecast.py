@@ -51,7 +51,7 @@ class Expected:
 class Forecast(Calls):
     """Counts what would be asked, and asks nothing; `rows` are by stage and model."""
 
-    asks = False
+    makes_calls = False
 
     def __init__(self, settings: Settings):
         super().__init__(settings, "forecast")

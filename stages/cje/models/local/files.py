@@ -75,7 +75,7 @@ def model_path(name: str) -> Path:
 
 
 def needs_gguf(name: str) -> bool:
-    """Whether the model is a GGUF file, as far as its name tells."""
+    """Whether the model is a GGUF file, as far as its name says."""
     if name.startswith(HUB):
         return name.endswith(".gguf")
     return not Path(name).is_dir()
@@ -110,7 +110,7 @@ def _named_path(name: str) -> Path:
 
 
 def _published_path(name: str, model: NamedModel) -> Path:
-    """The file where it is to be had: of the hub's repository, or of an installed package."""
+    """The file where it is published: in a repository of the hub, or in an installed package."""
     if model.repository is not None:
         return _fetched(name, model.repository, model.file)
     found = importlib.util.find_spec(model.module) if model.module else None
@@ -171,7 +171,7 @@ def _hub_error(
     elif isinstance(error, known.RepositoryNotFoundError):
         words = f"there is no {page}; check the name, or set HF_TOKEN if it is private"
     elif isinstance(error, known.HFValidationError):
-        words = f"{repository} is no name of a repository; give hf:<owner>/<repository>"
+        words = f"{repository} is not the name of a repository; give hf:<owner>/<repository>"
     elif isinstance(error, known.EntryNotFoundError) and not isinstance(
         error, known.LocalEntryNotFoundError
     ):

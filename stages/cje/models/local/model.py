@@ -33,7 +33,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 # Its type is told here: torch, which need not be installed, is not looked into.
 no_gradients: Callable[[Function], Function] = torch.inference_mode()
 
-SPLIT_CHARACTER = "\ufffd"  # what bytes decode to that are no whole character
+SPLIT_CHARACTER = "\ufffd"  # what bytes decode to that are not a whole character
 
 
 @dataclass(frozen=True)

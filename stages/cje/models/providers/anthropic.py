@@ -1,6 +1,6 @@
 """The provider `anthropic/...` (and bare claude-*): Anthropic's Messages through its own SDK.
 
-Claude tells no log-probabilities and has no seed: it answers and it judges. What the models take
+Claude reports no log-probabilities and has no seed: it answers and it judges. What the models take
 (Anthropic's documentation of November 2026), by version:
 
 - from 4.7 on, every temperature and top_p but 1 is refused; from 4.1 on, the two together;
@@ -23,7 +23,7 @@ from cje.models.http import http_client, json_body, outcome, own_headers, time_o
 from cje.models.names import full_name, split_model
 from cje.models.provider import ApiBackend, CallSettings, Capability, JudgePrompt, Role
 from cje.models.requests import CallFailed, Reply, Request, billed
-from cje.models.thought import apart
+from cje.models.thought import split_thought
 from cje.settings import Policy
 
 Version = tuple[int, int]
@@ -71,7 +71,7 @@ class AnthropicBackend(ApiBackend):
         )
 
     def score(self, policy: Policy, prompt: str, scoring: str | None) -> Request:
-        raise CJEError(f"{policy.model}: Anthropic tells no log-probabilities of a given text")
+        raise CJEError(f"{policy.model}: Anthropic reports no log-probabilities of a given text")
 
     def judgement(self, name: str, prompt: JudgePrompt) -> Request:
         known = version(name)
@@ -190,7 +190,7 @@ def _parsed(request: Request, message: Any, usage: Mapping[str, Any]) -> Reply:
     if reason is None and not (text and is_end(said)):
         words = f"the reply stopped without an end (stop_reason {str(said)[:40]})"
         raise CallFailed(words, again=True)
-    text, marked = apart(text)
+    text, marked = split_thought(text)
     return Reply(
         text=text if text.strip() else None,
         finish_reason=reason,

@@ -332,7 +332,7 @@ def _parsed(line: str) -> dict[str, Any]:
 
 
 def _torn() -> httpx2.RemoteProtocolError:
-    return httpx2.RemoteProtocolError("a line of the results is torn")
+    return httpx2.RemoteProtocolError("a line of the results is incomplete")
 
 
 def _total(counts: "MessageBatchRequestCounts") -> int:

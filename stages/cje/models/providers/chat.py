@@ -142,8 +142,8 @@ class ChatConnection:
     async def ask(self, request: Request) -> Reply:
         in_prompt = request.schema is not None and self._schemas.in_prompt(request)
         arguments = self.backend.arguments(request, in_prompt)
-        asked = "logprobs" in arguments and not self._logprobs.gives_none(request.model)
-        if not asked:
+        with_logprobs = "logprobs" in arguments and not self._logprobs.gives_none(request.model)
+        if not with_logprobs:
             arguments.pop("logprobs", None)
         body = {name: value for name, value in arguments.items() if name in SDK_TAKES}
         more = {name: value for name, value in arguments.items() if name not in SDK_TAKES}
@@ -161,14 +161,14 @@ class ChatConnection:
                 self._schemas.refused(request)
                 return await self.ask(request)
             known = failed.doubtful and self._logprobs.gives_some(request.model)
-            if not asked or failed.setting != "logprobs" or known:
+            if not with_logprobs or failed.setting != "logprobs" or known:
                 raise
             self._logprobs.refused(request.model)
             return await self.ask(request)
         found = http.json_body(raw.http_response.content)
         with billed_reply(found):
             reply = parse_completion(request, found)
-            if asked:
+            if with_logprobs:
                 self._logprobs.see(request.model, reply)
             if request.schema is not None:
                 self._schemas.see(request, reply)

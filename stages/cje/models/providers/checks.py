@@ -118,7 +118,7 @@ def _parse(frame: pd.DataFrame) -> dict[str, tuple[Check, ...]]:
 
 
 def _texts(frame: pd.DataFrame, column: str) -> list[str | None]:
-    """The column's texts, None where null; what is no text counts as the JSON that it is."""
+    """The column's texts, None where null; what is not text counts as the JSON that it is."""
     texts = []
     for value in frame[column].tolist():
         if value is None or isinstance(value, str):

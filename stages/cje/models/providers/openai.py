@@ -3,7 +3,7 @@
 Log-probabilities are of the sampled tokens alone, so no given text can be scored, and the end
 token has none. OpenAI does not say what temperature does to them; they are taken to be those of
 the model before temperature and top_p, and are the sampling ones only where both are 1. A value of
--9999.0 means "very unlikely" and no number: an answer with one has no log-probabilities.
+-9999.0 means "very unlikely" and is not a number: an answer with one has no log-probabilities.
 """
 
 import re

@@ -1,6 +1,6 @@
 """Teacher forcing over HTTP: log-probabilities of a given text, from servers of the OpenAI kind.
 
-A way is "how, prompt": how the server tells them (`prompt_logprobs`, as vLLM does, or `echo` with
+A way is "how, prompt": how the server reports them (`prompt_logprobs`, as vLLM does, or `echo` with
 `logprobs`), and how the prompt comes to be the one that answers are sampled after: as numbers from
 the server's /tokenize, or as text of the policy's chat template. Which way works is found out by
 trying: the model samples a short answer, which scored again must have the log-probabilities that
@@ -24,7 +24,7 @@ NONE = "none"
 NOT_ALIGNED = "the server cuts prompt and answer into other tokens than the log has"
 # What an echo may lack: special tokens, and in some servers whatever is half a character.
 SPECIAL = re.compile(r"<\|[^|<>]*\|>|</?s>|<(?:bos|eos|start_of_turn|end_of_turn)>")
-UNTOLD = re.compile(SPECIAL.pattern + r"|[^\x00-\x7f]")
+MAY_BE_MISSING = re.compile(SPECIAL.pattern + r"|[^\x00-\x7f]")
 
 
 class NotAligned(CallFailed):
@@ -94,7 +94,7 @@ async def _works(request: Request, way: str, sampled: list[Reply], post: Post) -
 
 async def score(request: Request, post: Post) -> Reply:
     """The log-probabilities of the answer's tokens. None, and a note, where the server cuts the
-    text into others; raises CallFailed where it tells none of use."""
+    text into others; raises CallFailed where it reports no usable ones."""
     how, _, prompt = required(request.option("scoring")).partition(", ")
     if request.answer == "" and not request.tokens:
         return Reply(finish_reason="stop", token_logprobs=[])
@@ -131,22 +131,22 @@ async def _score_ids(request: Request, how: str, post: Post) -> tuple[list[float
         given = {"prompt": _text_to_score(request), "add_special_tokens": False}
         own = await _tokenized(post, given)
     count = len(before) + len(own)
-    asked = {"prompt": before + own, "max_tokens": 1, "temperature": 0}
+    query = {"prompt": before + own, "max_tokens": 1, "temperature": 0}
     if how == "echo":
-        body = await post("/completions", asked | {"echo": True, "logprobs": 1})
+        body = await post("/completions", query | {"echo": True, "logprobs": 1})
         strings, values = _echoed(body)
         if len(values) - count not in range(_completed(body) + 1):
             raise CallFailed("the server echoes another number of tokens than it was sent")
         strings, values = strings[len(before) : count], values[len(before) : count]
     else:
-        body = await post("/completions", asked | {"prompt_logprobs": 1})
+        body = await post("/completions", query | {"prompt_logprobs": 1})
         rows = first_choice(body).get("prompt_logprobs")
         if not isinstance(rows, list) or len(rows) != count:
             raise CallFailed("the server gives no prompt_logprobs")
         try:
-            told = [rows[len(before) + i][str(token)] for i, token in enumerate(own)]
-            strings = [row.get("decoded_token") for row in told]
-            values = [row["logprob"] for row in told]
+            entries = [rows[len(before) + i][str(token)] for i, token in enumerate(own)]
+            strings = [row.get("decoded_token") for row in entries]
+            values = [row["logprob"] for row in entries]
         except (KeyError, TypeError, AttributeError):
             raise CallFailed("the server's prompt_logprobs are of other tokens") from None
     _check_strings(request, strings)
@@ -156,9 +156,9 @@ async def _score_ids(request: Request, how: str, post: Post) -> tuple[list[float
 async def _score_text(request: Request, how: str, post: Post) -> tuple[list[float], list[str], Any]:
     """Prompt and answer sent as one text, which the server echoes token by token."""
     prompt, answer = required(_prompt(request)), _text_to_score(request)
-    asked = {"prompt": prompt + answer, "max_tokens": 1, "temperature": 0}
-    asked |= {"echo": True, "logprobs": 1, "add_special_tokens": False}
-    body = await post("/completions", asked)
+    query = {"prompt": prompt + answer, "max_tokens": 1, "temperature": 0}
+    query |= {"echo": True, "logprobs": 1, "add_special_tokens": False}
+    body = await post("/completions", query)
     strings, values = _echoed(body)
     text, after = first_choice(body).get("text"), None
     if isinstance(text, str) and text.startswith(prompt + answer):
@@ -178,17 +178,17 @@ def _answer_span(
     """Where the answer's tokens begin and end among the echoed ones, of which the last, up to
     `completed`, spell `after`, what was sampled then. Raises CallFailed unless one place fits."""
     known = None if request.tokens is None else list(request.tokens)
-    for untold in (SPECIAL,) if known is None else (SPECIAL, UNTOLD):
+    for missing in (SPECIAL,) if known is None else (SPECIAL, MAY_BE_MISSING):
         fits = []
         for end in range(max(len(strings) - completed, 0), len(strings) + 1):
-            if after is not None and not _same(strings[end:], after, untold):
+            if after is not None and not _same(strings[end:], after, missing):
                 continue
             for begin in range(end + 1) if known is None else [end - len(known)]:
                 if (
                     begin > 0
                     and (known is None or strings[begin:end] == known)
-                    and _same(strings[:begin], prompt, untold)
-                    and _same(strings[begin:end], answer, untold)
+                    and _same(strings[:begin], prompt, missing)
+                    and _same(strings[begin:end], answer, missing)
                 ):
                     fits.append((begin, end))
         if len(fits) == 1:
@@ -221,7 +221,7 @@ def _text_to_score(request: Request) -> str:
 def _echoed(body: Any) -> tuple[list[str], list[Any]]:
     """The echoed tokens and their log-probabilities (the first has none)."""
     given = first_choice(body).get("logprobs")
-    prompts = body.get("prompt")  # Together tells the prompt's apart from the answer's
+    prompts = body.get("prompt")  # Together lists the prompt's beside the answer's
     if isinstance(prompts, list) and prompts and isinstance(prompts[0], dict):
         given = prompts[0].get("logprobs") or given
     given = given if isinstance(given, dict) else {}
@@ -251,9 +251,9 @@ def _prompt(request: Request) -> str | None:
     return request.option("prompt")
 
 
-def _same(strings: list[str], text: str, untold: re.Pattern[str]) -> bool:
-    return untold.sub("", "".join(strings)) == untold.sub("", text)
+def _same(strings: list[str], text: str, missing: re.Pattern[str]) -> bool:
+    return missing.sub("", "".join(strings)) == missing.sub("", text)
 
 
 def _bare(string: str) -> str:
-    return UNTOLD.sub("", string).strip()
+    return MAY_BE_MISSING.sub("", string).strip()

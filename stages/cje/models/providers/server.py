@@ -173,7 +173,7 @@ class ServerConnection:
         async def draw(
             *, temperature: float, seed: int, count: int, top_k: int = ALL_TOKENS
         ) -> Any:
-            asked = replace(
+            drawn = replace(
                 request, temperature=temperature, top_p=1.0, max_tokens=exactness.TOKENS,
                 uid="exactness", seed=seed, draw=0,
             )  # fmt: skip
@@ -181,9 +181,9 @@ class ServerConnection:
             wanted["logprobs" if path_of(request) == "/completions" else "top_logprobs"] = count
 
             def build(refused: set[str]) -> dict[str, Any]:
-                return without(answer_body(asked, set()) | wanted, refused - {*wanted, "logprobs"})
+                return without(answer_body(drawn, set()) | wanted, refused - {*wanted, "logprobs"})
 
-            return await self._call(asked, path_of(request), build, needed={*wanted, "logprobs"})
+            return await self._call(drawn, path_of(request), build, needed={*wanted, "logprobs"})
 
         try:
             return exactness.exactness_reply(*await exactness.find_exactness(draw))
@@ -201,9 +201,9 @@ class ServerConnection:
         most = required(request.max_tokens)
         first = min(most, self._room.get(place, most))
         for room in (first, *(n for n in ROOMS if n < first)):
-            asked = replace(request, max_tokens=room)
+            sized = replace(request, max_tokens=room)
             try:
-                body = await self._call(asked, "/chat/completions", partial(judgement_body, asked))
+                body = await self._call(sized, "/chat/completions", partial(judgement_body, sized))
             except (http.TooLong, http.SettingRefused) as failed:
                 if getattr(failed, "setting", "max_tokens") != "max_tokens":
                     raise

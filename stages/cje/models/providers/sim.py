@@ -54,7 +54,9 @@ class SimulatedProvider(Provider):
 
     def prompts(self, name: str, n: int, seed: int) -> pd.DataFrame:
         if name != "arena":
-            raise CJEError(f"sim/{name} is no simulated set of prompts; there is sim/arena")
+            raise CJEError(
+                f"sim/{name} is not a simulated set of prompts; the only one is sim/arena"
+            )
         total = len(TASKS) * len(SUBJECTS) * len(TURNS)
         if n > total:
             raise CJEError(f"max_samples: {n} is not allowed; sim/arena has {total:,} prompts")

@@ -312,7 +312,7 @@ def check_known(name: str, known: Mapping[str, object], role: str) -> None:
     """Raise CJEError unless a simulated model or judge has this name."""
     if name not in known:
         allowed = ", ".join(f"sim/{k}" for k in known)
-        raise CJEError(f"sim/{name} is no simulated {role}; there are {allowed}")
+        raise CJEError(f"sim/{name} is not a simulated {role}; choose one of {allowed}")
 
 
 def _share(tokens: np.ndarray, lengths: np.ndarray, trait: np.ndarray) -> np.ndarray:

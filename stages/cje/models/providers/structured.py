@@ -55,7 +55,7 @@ class SchemasSeen:
         if reply.finish_reason != "stop" or reply.text is None or place in self._take:
             return
         if not _is_object(reply.text):
-            self._note(place, "passes over")
+            self._note(place, "ignores")
         elif place in self._none:
             self._keep(place)  # the prompt does it
         else:
@@ -63,7 +63,7 @@ class SchemasSeen:
 
     def _note(self, place: Place, verb: str) -> None:
         if verb and place not in self._none:
-            self.notes.append(f"{place[1]} {verb} JSON schemas: they stand in the prompt")
+            self.notes.append(f"{place[1]} {verb} JSON schemas: they are put in the prompt")
         self._none.add(place)
 
     def _keep(self, place: Place) -> None:

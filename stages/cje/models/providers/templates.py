@@ -88,7 +88,7 @@ def _compiled(template: str) -> tuple[jinja2.Template, Mapping[str, str], str]:
     try:
         compiled = environment.from_string(source)
     except jinja2.TemplateError as error:
-        raise CJEError(f"chat_template: {template}: no valid template: {error}") from None
+        raise CJEError(f"chat_template: {template}: is not a valid template: {error}") from None
     return compiled, tokens, _sum(source, tokens)
 
 
@@ -112,7 +112,7 @@ def _source(template: str) -> tuple[str, Mapping[str, str]]:
             source = beside.read_text("utf-8") if beside.is_file() else known.get("chat_template")
         else:
             raise CJEError(
-                f"chat_template: {template}: is no template; give a tokenizer's folder with its "
+                f"chat_template: {template}: is not a template; give a tokenizer's folder with its "
                 f"{CONFIG}, a .jinja file, or one of {', '.join(CLASSICS)}"
             )
     except (OSError, ValueError) as error:
@@ -120,7 +120,7 @@ def _source(template: str) -> tuple[str, Mapping[str, str]]:
     if isinstance(source, list):
         source = {item["name"]: item["template"] for item in source}.get("default")
     if not isinstance(source, str):
-        raise CJEError(f"chat_template: {template}: holds no template; give a .jinja file")
+        raise CJEError(f"chat_template: {template}: contains no template; give a .jinja file")
     contents = {key: _content(known[key]) for key in known if key.endswith("_token")}
     tokens = {key: token for key, token in contents.items() if isinstance(token, str)}
     for name in ("bos_token", "eos_token"):

@@ -21,7 +21,7 @@ from cje.models.runner.rate_limiter import RateLimiter
 from cje.models.runner.store import ReplyStore
 
 WAIT_SECONDS = 0.2  # before looking again whether another process has its reply
-FIRST_PAUSE, LONGEST_PAUSE = 0.25, 8.0  # seconds before a reply of no use is asked for again
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 8.0  # seconds before an unusable reply is asked for again
 TRIALS = 3  # doubtful failures in a row that a model which never answered gets
 BYTES_PER_TOKEN = 4  # of a prompt, as rate limits count it
 
@@ -147,7 +147,7 @@ class Attempts:
         return outcome
 
     async def _attempt(self, connection: Connection, request: Request) -> Reply | CallFailed:
-        """One call, within the budget; a reply of no use is noted, and is paid for like any."""
+        """One call, within the budget; an unusable reply is noted, and is paid for like any."""
         worst = worst_cost(request, self.price)
         await self.budget.reserve(worst)
         try:

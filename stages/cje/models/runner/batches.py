@@ -54,9 +54,9 @@ def run_batches(
     What is in a batch already, of this run or one before it, is waited for; the rest is submitted.
     `keep` gets every reply the moment that it is read, and each wanted failure; also the replies of
     such a batch that nobody wants any more, since they are paid for, unless `held` says that there
-    is one. `bill` gets every failure that a batch brought, before it is noted, and gives what it
-    comes to. What another process collected meanwhile is neither kept nor returned. `wait`: seconds
-    between two looks, at most. `progress` is told what each look shows.
+    is one. `bill` gets every failure that a batch brought, before it is noted, and returns the
+    failure that results. What another process collected meanwhile is neither kept nor returned.
+    `wait`: seconds between two looks, at most. `progress` gets what each look shows.
 
     Raises CJEError where no batch can be looked at; nothing is lost then: run again. A
     KeyboardInterrupt that ends it names the batches and says how to come back.
@@ -135,7 +135,7 @@ class _Run:
         noun, verb = ("batch", "goes") if len(ids) == 1 else ("batches", "go")
         return (
             f"interrupted: {noun} {', '.join(ids)} {verb} on at {self.provider}. dvc repro waits "
-            "for it again and pays nothing twice; cje store batches says how far it is"
+            "for it again and pays nothing twice; cje store batches shows its progress"
         )
 
     def _mine(self) -> list[Entry]:
@@ -156,7 +156,7 @@ class _Run:
             try:
                 self._find(api, entry, "it was never made")
             except api.faults as error:
-                raise self._stopped(f"a batch of before: {failure(error).reason}") from None
+                raise self._stopped(f"an earlier batch: {failure(error).reason}") from None
 
     def _find(self, api: BatchApi, entry: Entry, why: str | None) -> bool:
         """Note the batches that the entry may be; where there are none, that it is void, if a
@@ -249,7 +249,7 @@ class _Run:
         return not entry.ids
 
     def _missed(self, batch: str, error: Exception) -> bool:
-        """Whether the batch is gone; raises CJEError where looking on is of no use."""
+        """Whether the batch is gone; raises CJEError where waiting longer would not help."""
         failed, self.misses[batch] = failure(error), self.misses.get(batch, 0) + 1
         if getattr(error, "status_code", None) == 404:
             return self.misses[batch] >= ATTEMPTS
@@ -268,7 +268,7 @@ class _Run:
     def _collect(self, entry: Entry) -> None:
         """Keep every reply of a batch that has ended, and note its failures."""
         if not entry.ids:
-            self.journal.note(void=entry.tag, why="it is not there any more")
+            self.journal.note(void=entry.tag, why="it no longer exists")
             return
         api, batch = self._api(entry.base_url), entry.ids[0]
         failed: dict[str, CallFailed] = {}
@@ -297,7 +297,7 @@ class _Run:
         self.journal.note(collected=entry.tag, failed=words)
 
     def _settle(self, entry: Entry) -> None:
-        """What a batch that is over means for what is wanted: by whomever it was collected."""
+        """What a batch that is over means for what is wanted: whoever collected it."""
         if entry.failed is None:  # void: its requests are wanted still
             return
         for key, request in entry.requests.items():

@@ -44,7 +44,7 @@ def worst_cost(request: Request, price: Price, batch: bool = False) -> float:
 def reply_cost(
     request: Request, reply: Reply | CallFailed, price: Price, batch: bool = False
 ) -> float:
-    """Dollars that a reply cost, or one of no use; the most it can have where nobody tells."""
+    """Dollars that a reply cost, or an unusable one; the most it can have where nobody tells."""
     if reply.prompt_tokens is None or reply.completion_tokens is None:
         return worst_cost(request, price, batch)
     return price.cost(reply.prompt_tokens, reply.completion_tokens, batch)
@@ -182,7 +182,7 @@ class Budget:
         others = spent - self.ledgers.paid(self.experiment)
         of_them = f" (${others:.4f} by runs at the same time)" if others >= 0.00005 else ""
         return (
-            f"max_cost_usd: ${self.most:g}: ${spent:.4f} are spent{of_them} and the next call "
+            f"max_cost_usd: ${self.most:g}: ${spent:.4f} is spent{of_them} and the next call "
             f"could cost ${dollars:.4f}; all replies so far are kept. Raise max_cost_usd and run "
             "again"
         )

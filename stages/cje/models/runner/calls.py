@@ -33,7 +33,7 @@ from cje.models.runner.place import store_folder
 from cje.models.runner.progress import CallProgress
 from cje.models.runner.recording import recorded_runs, recordings
 from cje.models.runner.store import ReplyStore
-from cje.models.runner.unusable import ASKED_IN_ALL
+from cje.models.runner.unusable import MOST_ATTEMPTS
 from cje.settings import Settings
 
 REASONS_SHOWN = 3
@@ -61,11 +61,11 @@ class Call(NamedTuple):
 class Calls:
     """All calls of one stage, made as the settings say.
 
-    `rows` are those of table calls: each request that the stage's tables rest on, once. `asks` is
-    False where nothing is asked, as in a forecast.
+    `rows` are those of table calls: each request that the stage's tables rest on, once.
+    `makes_calls` is False in a forecast.
     """
 
-    asks = True
+    makes_calls = True
 
     def __init__(self, settings: Settings, stage: str, store: ReplyStore | None = None):
         self.settings, self.stage = settings, stage
@@ -73,7 +73,7 @@ class Calls:
         self.budget = Budget(settings.max_cost_usd, self.store, experiment_name(settings))
         self.rows: dict[str, Call] = {}
         self.said: set[str] = set()
-        self.unasked: dict[str, Exactness] = {}  # by key of a probe, which nobody answers
+        self.unanswered: dict[str, Exactness] = {}  # by the key of a probe that nobody answers
 
     def replies(
         self,
@@ -116,7 +116,7 @@ class Calls:
             if ahead and (words := check(failed)):
                 raise CJEError(words)
         for path, count in self.store.damaged.items():
-            self.say(f"{path}: {count} damaged records passed over; their requests are asked again")
+            self.say(f"{path}: {count} damaged records skipped; their requests are asked again")
         for request in requests:
             kept = None if request.key in failed else self.store.get(request)
             if kept is None:
@@ -134,7 +134,7 @@ class Calls:
         return failed.get(request.key, LOST) if kept is None else kept.reply
 
     def say(self, words: str) -> None:
-        """Tell the user, once, what was found out."""
+        """Tell the user something once."""
         if words not in self.said:
             self.said.add(words)
             print(f"note: {words}", file=sys.stderr)
@@ -144,8 +144,8 @@ class Calls:
         package or a file is missing. What is kept in part is taken for a replay, and found
         lacking when a reply is."""
         names = [model.removeprefix(f"{LIKELIHOOD}/") for model in models]
-        asked = {full_name(m): backend_for(m) for m in names if is_asked(m)}
-        new = {m: backend for m, backend in asked.items() if not self.store.knows(m)}
+        backends = {full_name(m): backend_for(m) for m in names if is_asked(m)}
+        new = {m: backend for m, backend in backends.items() if not self.store.knows(m)}
         for model, backend in new.items():
             require_alive(model, self.settings.address(model))
             backend.ready(split_model(model)[1])
@@ -186,7 +186,7 @@ class Calls:
             wanted, missing = missing, Requests(len(places), lambda i: wanted[places[i]])
             looked_at, ahead = ahead, sum(place < ahead for place in places)
             self.say(
-                f"{model}: {calls_words(len(given_up))} not made: {ASKED_IN_ALL} replies to "
+                f"{model}: {calls_words(len(given_up))} not made: {MOST_ATTEMPTS} replies to "
                 "each were paid for and of no use; `cje store prune --failed` has them asked again"
             )
             if missing and looked_at and not ahead and (words := check(given_up)):
@@ -277,8 +277,9 @@ class Calls:
             return price
         if self.settings.max_cost_usd is not None:
             raise CJEError(
-                f"max_cost_usd: the price of {model} is not known, so no bound can be held; give "
-                f"it in `prices` ({{{model}: {{input: ..., output: ...}}}}), or max_cost_usd: null"
+                f"max_cost_usd: the price of {model} is not known, so the bound cannot be "
+                f"enforced; give it in `prices` ({{{model}: {{input: ..., output: ...}}}}), or set "
+                "max_cost_usd: null"
             )
         self.say(
             f"the price of {model} is not known: its calls are counted as free until `prices` "

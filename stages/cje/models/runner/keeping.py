@@ -8,8 +8,8 @@ from cje.models.runner.store import ReplyStore
 
 
 class Keeper:
-    """Called with each reply, which it keeps, pays and counts, and with each final failure, which
-    it counts. `bill` comes before, for each failure at all."""
+    """Called with each reply, which it keeps, pays for and counts, and with each final failure,
+    which it counts. `bill` comes before, for each failure at all."""
 
     def __init__(self, store: ReplyStore, budget: Budget, price: Price, progress: CallProgress):
         self.store, self.budget, self.price, self.progress = store, budget, price, progress
@@ -26,7 +26,7 @@ class Keeper:
         self.progress.step(usd)
 
     def bill(self, request: Request, failed: CallFailed) -> CallFailed:
-        """Note and pay a reply of no use; what the failure comes to, which is final where the
+        """Note and pay for an unusable reply; the failure that results, which is final where the
         request has been asked often enough."""
         if not failed.billed:
             return failed

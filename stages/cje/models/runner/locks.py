@@ -95,8 +95,8 @@ class Members:
         return self.name is not None and self._process == os.getpid()
 
     def join(self) -> bool:
-        """Be one of them from now on; the caller holds the mutex. Whether a dead one was found,
-        whose marks may still be about."""
+        """Join them; the caller holds the mutex. Whether a dead one was found,
+        whose marks may remain."""
         self.folder.mkdir(parents=True, exist_ok=True)
         before = sum(1 for _ in self.folder.glob("*.lock"))
         alive = len(self.others())
@@ -140,7 +140,7 @@ class Members:
             return ""
 
     def leave(self) -> None:
-        """Be none of them any more."""
+        """Leave them."""
         if self.joined and self._own is not None:
             self._own.close()
             for kind in ("lock", "says"):
@@ -206,7 +206,7 @@ class Claims:
         return True
 
     def _is_left(self, path: Path) -> bool:
-        """Whether nobody who lives has the claim; the caller holds the mutex."""
+        """Whether no living member has the claim; the caller holds the mutex."""
         try:
             name = path.read_text(encoding="ascii")
             if not name:

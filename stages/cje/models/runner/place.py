@@ -47,10 +47,10 @@ def project_root() -> Path:
 def main_project(project: Path) -> Path:
     """The same project in the main worktree of its git repository; itself without git. A bare
     repository has no main worktree, and its own folder stands in."""
-    asked = _git(project, "rev-parse", "--git-common-dir", "--show-prefix")
-    if asked is None:
+    output = _git(project, "rev-parse", "--git-common-dir", "--show-prefix")
+    if output is None:
         return project
-    common_dir, _, prefix = asked.partition("\n")
+    common_dir, _, prefix = output.partition("\n")
     common = (project / common_dir).resolve()
     if common.name == ".git":
         return common.parent / prefix

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 LINE_SECONDS = 15.0  # between two lines where there is no terminal
-TELLING = 32  # calls before the rate tells the time left: batches give their first reply late
+STEADY_CALLS = 32  # before the rate says how long is left: batches give their first reply late
 QUIET_SECONDS = 1.0  # work that is over sooner needs no bar
 
 
@@ -73,10 +73,10 @@ class CallProgress:
 
     def facts(self, ended: bool = False) -> str:
         """Rate, cost and time left, or, at the end, time taken; and what was kept before."""
-        asked = self.done - self.kept + self.failed
+        answered = self.done - self.kept + self.failed
         seconds = max(time.monotonic() - self.started, 1e-9)
-        telling = ended or asked >= max(1, min(TELLING, (self.total - self.kept) / 2))
-        words = [f"{asked / seconds:.1f}/s"] if telling else ["waiting for replies"]
+        steady = ended or answered >= max(1, min(STEADY_CALLS, (self.total - self.kept) / 2))
+        words = [f"{answered / seconds:.1f}/s"] if steady else ["waiting for replies"]
         if self.kept:
             words.append(f"{self.kept:,} kept")
         if self.usd:
@@ -85,8 +85,8 @@ class CallProgress:
             words.append(f"{self.failed} failed")
         if ended:
             words.append(f"{duration(seconds)} taken")
-        elif telling:
-            left = (self.total - self.done - self.failed) * seconds / asked
+        elif steady:
+            left = (self.total - self.done - self.failed) * seconds / answered
             words.append(f"{duration(left)} left")
         return ", ".join(words)
 

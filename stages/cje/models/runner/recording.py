@@ -175,7 +175,7 @@ def recording_problems(path: Path) -> list[str]:
             problems.append(f"{path}: key {row['key']}: {words}")
     repeats = len(table) - pc.count_distinct(table["key"]).as_py()
     if repeats:
-        problems.append(f"{path}: {repeats} keys stand twice")
+        problems.append(f"{path}: {repeats} keys occur twice")
     return problems
 
 
@@ -196,7 +196,7 @@ def _read(path: Path, columns: list[str]) -> pa.Table:
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise CJEError(
-            f"{path}: this recording cannot be read ({reason}); take it from git again, or move "
+            f"{path}: this recording cannot be read ({reason}); restore it from git, or move "
             "it away and its replies are asked again"
         ) from None
 

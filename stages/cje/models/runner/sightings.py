@@ -10,7 +10,7 @@ from cje.models.runner.progress import duration
 @dataclass(frozen=True)
 class Sighting:
     """What a look at a batch showed: its state in the provider's own word, and requests `done` of
-    `total`, `failed` of them. Times are ISO 8601 in UTC; `made` is None where nobody tells it."""
+    `total`, `failed` of them. Times are ISO 8601 in UTC; `made` is None where nobody says."""
 
     batch: str
     state: str

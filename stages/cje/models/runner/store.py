@@ -9,7 +9,7 @@ changed:
 damaged, is reported, passed over, and its request asked again; of two good ones the first counts.
 Processes share the folder: an append holds the lock of the store, and a key that is being asked is
 claimed in the name of its process, which counts for as long as that lives, however it ends
-(`cje.models.runner.locks`). Replies that were paid for and are of no use are counted in
+(`cje.models.runner.locks`). Replies that were paid for and are unusable are counted in
 `unusable.jsonl`.
 """
 
@@ -37,7 +37,7 @@ SYNC_SECONDS = 1.0  # between two writes to the disk itself; the system has each
 
 
 def model_file(model: str) -> Path:
-    """The file of a model's replies inside the store; a name that no file can have gets a hash."""
+    """The file of a model's replies inside the store; a hash makes other names fit."""
     provider, _, name = model.partition("/")
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._")[-80:]
     if plain != name:
@@ -55,7 +55,7 @@ class Kept:
 
 @dataclass
 class ModelReplies:
-    """The replies of one model: the place of each key in its file, read as far as `end`."""
+    """The replies of one model: the place of each key in its file, read up to `end`."""
 
     path: Path
     places: dict[bytes, int] = field(default_factory=dict)
@@ -177,7 +177,7 @@ class ReplyStore:
         self._model(request.model).refresh()
 
     def note_unusable(self, request: Request, failure: CallFailed, usd: float) -> None:
-        """Note a reply that was paid for and is of no use."""
+        """Note a reply that was paid for and is unusable."""
         self.join()
         try:
             with self.mutex:
@@ -186,14 +186,14 @@ class ReplyStore:
             raise self._closed(error) from None
 
     def found_unusable(self, request: Request) -> Unusable:
-        """The replies to the request that were of no use, in all runs so far."""
+        """The replies to the request that were unusable, in all runs so far."""
         return self.unusable.of(request.key)
 
-    def count(self, stage: str, hits: int, asked: int) -> None:
+    def count(self, stage: str, hits: int, missing: int) -> None:
         """Note how many wanted replies were kept already, and how many must be asked for."""
         if not self.folder.is_dir():  # a replay of recordings needs no store
             return
-        row = {"stage": stage, "hits": hits, "asked": asked}
+        row = {"stage": stage, "hits": hits, "asked": missing}
         try:
             with (self.folder / "hits.jsonl").open("a", encoding="ascii") as file:
                 file.write(json.dumps(row) + "\n")
@@ -218,7 +218,7 @@ class ReplyStore:
         self.claims.give_back(request.key)
 
     def join(self) -> None:
-        """Be one of the processes that use the store, so that nobody prunes it meanwhile."""
+        """Join the processes that use the store, so that nobody prunes it meanwhile."""
         if self.members.joined:
             return
         try:

@@ -1,8 +1,8 @@
-"""Replies that were paid for and are of no use: a line each, so that no run asks for them for ever.
+"""Replies that were paid for and are unusable: a line each, so that no run asks for them for ever.
 
 A provider bills a reply without text, of another form than was asked for, or that came too late,
 as it does any other. Each is noted with its reason and its dollars, and a request is asked
-`ASKED_IN_ALL` times, over all runs.
+`MOST_ATTEMPTS` times, over all runs.
 """
 
 import json
@@ -13,12 +13,12 @@ from pathlib import Path
 
 from cje.models.requests import CallFailed, Request
 
-ASKED_IN_ALL = 4
+MOST_ATTEMPTS = 4
 
 
 @dataclass(frozen=True)
 class Unusable:
-    """How many replies to a request were of no use, their dollars, and the last one's reason."""
+    """How many replies to a request were unusable, their dollars, and the last one's reason."""
 
     count: int = 0
     usd: float = 0.0
@@ -27,11 +27,11 @@ class Unusable:
     @property
     def final(self) -> bool:
         """Whether the request is not to be asked any more."""
-        return self.count >= ASKED_IN_ALL
+        return self.count >= MOST_ATTEMPTS
 
     @property
     def failure(self) -> CallFailed:
-        """What the call comes to when it is not made any more."""
+        """What the call results in when it is not made any more."""
         times = "once" if self.count == 1 else f"{self.count} times"
         return CallFailed(f"{self.reason} (asked {times} in all)")
 

@@ -1,4 +1,4 @@
-"""Upkeep of the reply store: what it holds, whether it is sound, recordings, and less of it."""
+"""Maintenance of the reply store: what it contains, whether it is sound, recordings, pruning."""
 
 import json
 import os
@@ -32,7 +32,7 @@ from cje.models.runner.store import (
 
 @dataclass(frozen=True)
 class Holding:
-    """What the store holds of one model."""
+    """What the store contains for one model."""
 
     model: str
     path: Path
@@ -46,7 +46,7 @@ class Holding:
 
 
 def holdings(folder: Path) -> list[Holding]:
-    """What the store holds, by model."""
+    """What the store contains, by model."""
     return [found for path in model_files(folder) if (found := _holding(path)) is not None]
 
 
@@ -182,7 +182,7 @@ def prune(folder: Path, drop: Callable[[Record], bool], really: bool) -> tuple[i
 
 
 def forget_unusable(folder: Path, really: bool) -> int:
-    """Remove the notes of replies that were of no use, where `really`; returns of how many requests
+    """Remove the notes of replies that were unusable, where `really`; returns of how many requests
     there were any. Raises CJEError while a run uses the store."""
     with _alone(folder):
         notes = ReplyStore(folder).unusable

@@ -1,4 +1,4 @@
-"""Attempts a model in this process again what a recording holds: does it still say the same?
+"""Does a model in this process still give the replies that a recording contains?
 
 Answers are sampled again, and their recorded tokens scored; recorded scores are scored again. On
 another processor the logits are rounded differently, which moves a log-probability in the fifth
@@ -50,7 +50,9 @@ def ask_again(path: Path, count: int) -> Verification:
         if here and reply.reasoning is None and chosen is not None and len(chosen) < count:
             chosen.append((request, reply))
     if not any(recorded.values()):
-        raise CJEError(f"{path}: holds no reply of a model in this process (local/...)")
+        raise CJEError(
+            f"{path}: contains no reply of a model that runs in this process (local/...)"
+        )
     own = [(_scoring(request, reply), reply) for request, reply in recorded["answer"]]
     scores = [*recorded["score"], *own]
     replies = _ask([request for request, _ in (*scores, *recorded["answer"])])
@@ -68,7 +70,9 @@ def ask_again(path: Path, count: int) -> Verification:
     )
     turned = len(recorded["answer"]) - same
     if turned > max(1, TURNED * len(recorded["answer"])):
-        problems.append(f"{path}: {turned} of {len(recorded['answer'])} answers come out otherwise")
+        problems.append(
+            f"{path}: {turned} of {len(recorded['answer'])} answers come out differently"
+        )
     return Verification(len(scores), largest, len(recorded["answer"]), same, problems)
 
 
