@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     root = argparse.ArgumentParser(prog="cje", description=__doc__)
+    root.set_defaults(parser=root)  # which `cje completion` reads
     commands = root.add_subparsers(required=True, metavar="command")
     for command in COMMANDS:
         command.add(commands)

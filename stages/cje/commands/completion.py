@@ -24,12 +24,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def print_completion(given: argparse.Namespace, console: Console) -> None:
-    """The script for that shell."""
-    from cje.cli import parser
-
-    root = parser()
-    complete_paths(root)
-    print(shtab.complete(root, shell=given.shell))
+    """The script for that shell, of the whole command's parser."""
+    complete_paths(given.parser)
+    print(shtab.complete(given.parser, shell=given.shell))
 
 
 def complete_paths(parser: argparse.ArgumentParser) -> None:
