@@ -6,6 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/architecture.md"
 START, END = "<!-- packages: scripts/architecture.py -->\n", "<!-- end of packages -->"
+ENTRIES = ("cje", "cje.cli", "cje_pipeline")  # no box: they only start what is in one
 STAGES, BASE = "stages/*.py", "vocabulary, thresholds, plugins, errors"
 
 
@@ -18,25 +19,34 @@ def package(module: str) -> str:
 
 
 def modules() -> dict[str, ast.Module]:
-    """Every module of stages/ by its dotted name, parsed; the entries `cje` and `cje.cli` not."""
+    """Every module of stages/ by its dotted name, parsed."""
     found = {}
     for path in sorted((ROOT / "stages").rglob("*.py")):
         name = ".".join(path.relative_to(ROOT / "stages").with_suffix("").parts)
-        if name not in ("cje.__init__", "cje.cli", "cje_pipeline.__init__"):
-            found[name.removesuffix(".__init__")] = ast.parse(path.read_text(encoding="utf-8"))
+        found[name.removesuffix(".__init__")] = ast.parse(path.read_text(encoding="utf-8"))
     return found
 
 
-def uses() -> dict[str, set[str]]:
-    """The boxes that each box imports, wherever in its modules."""
+def imports() -> dict[str, set[str]]:
+    """The modules of stages/ that each of them imports, wherever in it."""
     known = modules()
-    found: dict[str, set[str]] = {package(name): set() for name in known}
+    found: dict[str, set[str]] = {name: set() for name in known}
     for name, tree in known.items():
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("cje"):
                 targets = [f"{node.module}.{alias.name}" for alias in node.names]
-                imported = [t if t in known else node.module for t in targets]
-                found[package(name)] |= {package(i) for i in imported if i in known}
+                imported = {t if t in known else node.module for t in targets}
+                found[name] |= imported & known.keys() - {name}
+    return found
+
+
+def uses() -> dict[str, set[str]]:
+    """The boxes that each box imports."""
+    found: dict[str, set[str]] = {}
+    for name, imported in imports().items():
+        if name not in ENTRIES:
+            others = found.setdefault(package(name), set())
+            others |= {package(other) for other in imported - set(ENTRIES)}
     return {box: others - {box} for box, others in found.items()}
 
 

@@ -1,6 +1,7 @@
 """What the code is made of, and that the page on it says so."""
 
 import sys
+from graphlib import TopologicalSorter
 
 from pipeline import ROOT
 
@@ -17,6 +18,10 @@ def test_no_package_imports_one_above_it():
     assert graph["data"] == {"settings", architecture.BASE}
     assert graph["settings"] == {architecture.BASE}
     assert not graph["models"] & {"stats", "pipeline", "results"}
+
+
+def test_no_module_imports_one_that_imports_it():
+    TopologicalSorter(architecture.imports()).prepare()  # CycleError names the circle
 
 
 def test_the_page_shows_the_packages_as_they_are():
