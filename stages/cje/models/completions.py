@@ -159,15 +159,17 @@ def support_logprobs(values: Sequence[Any], count: int) -> list[float]:
 
 
 def billed_reply(body: Any) -> AbstractContextManager[None]:
-    """What fails inside, of the JSON of a reply, was paid for: with the tokens that it reports."""
+    """A CallFailed raised inside is marked as billed, with the tokens that the JSON of the reply
+    reports."""
     usage = mapping(mapping(body).get("usage"))
     return billed(usage.get("prompt_tokens"), _written(usage))
 
 
 class LogprobsSeen:
-    """Which models give log-probabilities, learnt from their replies; `notes` gets what was.
+    """Which models give log-probabilities, learnt from their replies; `notes` says what was learnt.
 
-    A reply without keeps its answer. A model whose first replies have none is taken to give none.
+    A reply without them keeps its answer. A model whose first replies have none is taken to give
+    none.
     """
 
     def __init__(self, notes: list[str]):
@@ -177,7 +179,7 @@ class LogprobsSeen:
         self._none: set[str] = set()
 
     def gives_none(self, model: str) -> bool:
-        """Whether replies without are taken as they are."""
+        """Whether the model is known to give none."""
         return model in self._none
 
     def gives_some(self, model: str) -> bool:

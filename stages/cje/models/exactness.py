@@ -1,13 +1,13 @@
-"""Whether a server draws from the distribution whose log-probabilities it reports.
+"""Whether a server samples from the distribution whose log-probabilities it reports.
 
-Weights are exact where they do. A server may sample otherwise of its own accord: with a penalty on
-what was said, only from the likeliest tokens, at a temperature of its own. What it does by a name
-that we know is switched off by that name; whether anything is left shows in what it draws. It is
-asked for one text again and again, and reports the likeliest tokens of every step:
+Importance weights are exact where it does. A server may sample otherwise by its own defaults: with
+a penalty on repetition, only from the likeliest tokens, or at another temperature. Known settings
+of that kind are switched off by name; whether any other is at work shows in what the server draws.
+It answers one prompt again and again, and reports the likeliest tokens of every step:
 
-- at temperature 0 it must give the likeliest token at every step: a penalty or a bias does not;
-- at temperature 1 it must give the likeliest, those that it does not report, and those that it has
-  given already, as often as their probabilities say;
+- at temperature 0 it must give the likeliest token at every step: with a penalty it does not;
+- at temperature 1 it must give the likeliest token, those that it does not report, and those that
+  it has given already, as often as their probabilities say;
 - at temperature 2 most tokens of a large vocabulary are unlikely ones, which truncation (top_k,
   min_p, ...) never draws. Of the n likeliest of k that are left at least n/k are drawn. Where that
   does not settle it, `top_k: 1` must: a server that obeys the name has obeyed it before;
@@ -49,9 +49,9 @@ Draw = Callable[..., Awaitable[Any]]
 
 @dataclass(frozen=True)
 class Exactness:
-    """What a probe found. `reported`: log-probabilities before temperature (`raw`), after it
-    (`processed`), or it cannot be seen. `doubt`: why they may be of another distribution than the
-    one that is sampled; None where nothing speaks for it."""
+    """What a probe found. `reported`: whether log-probabilities are those before temperature
+    (`raw`) or after it (`processed`), or whether that is `unknown`. `doubt`: why they may be of
+    another distribution than the one that is sampled; None where nothing suggests it."""
 
     reported: Reported
     doubt: str | None

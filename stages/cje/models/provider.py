@@ -1,8 +1,8 @@
-"""What a provider does: a table at a time (`Provider`), or, where it is asked over HTTP or model
-by model, request by request (`Backend`).
+"""The interfaces of providers: a `Provider` works on whole tables, a `Backend` on single requests.
 
-`cje.models.table_provider` turns tables into requests and replies into tables, keeps every reply,
-and runs the calls; a backend knows its SDK, and nothing of tables, stores or other calls.
+`cje.models.table_provider` makes a provider of a backend: it turns tables into requests and replies
+into tables, keeps every reply and runs the calls. A backend knows its SDK or its model, and nothing
+of tables, the store or other calls.
 """
 
 import importlib
@@ -25,9 +25,9 @@ Capability = Literal["score", "batch"]
 
 @dataclass(frozen=True)
 class Judging:
-    """How answers are judged: on which scale, by which `rubric` a judge that reads texts (None: the
-    default one), at which address one on a server, and by which template one there that scores
-    texts."""
+    """How answers are judged: the scale; for a judge that reads texts its `rubric` (None: the
+    default one); for a judge on a server its address, and, where it scores texts, the template of
+    its prompts."""
 
     score_range: tuple[float, float]
     seed: int
@@ -39,8 +39,8 @@ class Judging:
 @dataclass(frozen=True)
 class JudgePrompt:
     """What a judge that reads texts is given: the rubric's `messages` (role, content), the JSON
-    `schema` of its verdict, the address of one on a server, and `max_tokens` where the settings
-    bound them."""
+    `schema` of its verdict, its address where it is on a server, and `max_tokens` where the
+    settings limit them."""
 
     messages: tuple[tuple[str, str], ...]
     schema: str
@@ -49,15 +49,16 @@ class JudgePrompt:
 
 
 class Provider(ABC):
-    """What a provider does, a table at a time; what it does not say, it cannot do."""
+    """A provider of answers, scores or judgements for whole tables. A method that it does not
+    override raises CJEError: the provider cannot do that."""
 
     def can(self, name: str) -> frozenset[Capability]:
-        """What the model can do that not every model can.
+        """The optional capabilities of the model:
 
-        score: tell the log-probabilities of a given text, which exact weights and the judge
-        likelihood/... need. Of a server it is then found out (`Backend.probe`).
-        batch: answer through an interface of `cje.models.providers.batch_apis`, as the setting
-        `batch` asks.
+        - `score`: it gives the log-probabilities of any text, which exact weights and the judge
+          likelihood/... need. Where the provider cannot know, `Backend.probe` finds out.
+        - `batch`: it answers through an interface of `cje.models.providers.batch_apis`, and the
+          setting `batch` applies to it.
         """
         return frozenset()
 
@@ -67,7 +68,8 @@ class Provider(ABC):
         of `policy` (None for a judge)."""
 
     def prompts(self, name: str, n: int, seed: int) -> pd.DataFrame:
-        """The first `n` of a set of prompts of its own, in an order by the seed: table prompts."""
+        """Table prompts: the first `n` of the provider's own prompts, in an order set by the
+        seed."""
         raise CJEError(f"{name} is not a set of prompts")
 
     def generate(
@@ -85,15 +87,16 @@ class Provider(ABC):
         raise CJEError(f"{policy.model} judges answers and cannot write them")
 
     def score(self, answers: pd.DataFrame, policy: Policy, *, author: Policy) -> pd.DataFrame:
-        """Teacher forcing: `uid`, `token_logprobs`, `sequence_logp`, `logprob_kind` of given
+        """Teacher forcing: `uid`, `token_logprobs`, `sequence_logp` and `logprob_kind` of given
         answers (rows of table logs, written by the policy `author`) under the policy; null where
-        it cannot be had."""
+        they are not available."""
         raise CJEError(f"{policy.model} has no log-probabilities")
 
     def judge(self, answers: pd.DataFrame, name: str, how: Judging) -> pd.DataFrame:
-        """`score` on the scale (NaN: none) and `reason` (the judge's words on the score, null
-        where it gives none; without a score, why there is none) of each answer (`prompt`,
-        `answer`, and where the prompt has them `checks`, `reference`), row for row."""
+        """`score` and `reason` of each answer, row for row. `answers` has `prompt` and `answer`,
+        and `checks` and `reference` where prompts have them. `score` is on the scale, NaN where
+        there is none; `reason` is what the judge says of its score (null where it says nothing), or
+        why there is no score."""
         raise CJEError(f"{name} writes answers and cannot judge them")
 
 
@@ -110,9 +113,9 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class CallSettings:
-    """How calls are made: seconds that one attempt may take, retries that the SDK makes, headers
-    beside the usual ones (name, and the environment variable that holds the value), and the file
-    that keeps what is found out about servers."""
+    """How calls are made: the seconds that one attempt may take, the retries that the SDK makes,
+    calls at once, additional headers (name, and the environment variable that holds the value), and
+    the file that keeps what is found out about servers."""
 
     timeout: float = 120.0
     max_retries: int = 6
@@ -122,10 +125,11 @@ class CallSettings:
 
 
 class Backend(ABC):
-    """A provider by its SDK; what it does not say, it cannot do."""
+    """What all backends share: which models there are, and the requests for them. Implement
+    `ApiBackend` or `InProcessBackend`, which add how requests are answered."""
 
     keys: tuple[str, ...] = ()  # environment variables that must hold a key before a call
-    # Limits that earlier versions gave a judge; verdicts kept under one are taken as they are.
+    # `max_tokens` of earlier versions' judgements; verdicts that were kept under them are reused.
     judged_before: tuple[int, ...] = ()
 
     def can(self, name: str) -> frozenset[Capability]:
@@ -138,42 +142,45 @@ class Backend(ABC):
         `policy` is None where the model judges."""
 
     def ready(self, name: str) -> None:  # noqa: B027
-        """Raise CJEError where a call could not be made on this machine: a package or a file is
-        missing. Called before the first call, never where all replies are kept already."""
+        """Raise CJEError where a call could not be made on this machine, because a package or a
+        file is missing. Called before the first call, and not at all where every reply is kept
+        already."""
 
     @abstractmethod
     def answer(self, policy: Policy, prompt: str) -> Request:
-        """The request for an answer of the policy, without `uid`, `seed` and `draw`."""
+        """The request for an answer of the policy; `uid`, `seed` and `draw` are filled in
+        later."""
 
     def score(self, policy: Policy, prompt: str, scoring: str | None) -> Request:
-        """The request for the log-probabilities of a given text under the policy, without
-        `answer`, `tokens`, `token_ids` and `ended`. `scoring`: what `probe` was answered."""
+        """The request for the log-probabilities of a given text under the policy; `answer`,
+        `tokens`, `token_ids` and `ended` are filled in later. `scoring` is the reply to `probe`."""
         raise CJEError(f"{policy.model}: cannot score a given text")
 
     def judgement(self, name: str, prompt: JudgePrompt) -> Request:
-        """The request for a verdict by the model: at temperature 0 where it takes one, with room
-        for a short reason, and for thought unless the model is known to have none, where the prompt
-        sets no `max_tokens`."""
+        """The request for a verdict of the model: at temperature 0 where it takes one, and, where
+        the prompt sets no `max_tokens`, with room for a short reason, and for thought unless the
+        model is known not to think."""
         raise CJEError(f"{name} writes answers and cannot judge them")
 
     def probe(self, policy: Policy) -> Request | None:
-        """A request whose reply's text says how the policy's server scores given texts, or "none";
-        None where `can` tells."""
+        """A request whose reply says in its text how the policy's server scores given texts, or
+        "none"; None where `can` is certain."""
         return None
 
     def exactness(self, policy: Policy) -> Request | None:
-        """A request whose reply's text says whether the policy's server draws by the
-        log-probabilities that it tells, as `cje.models.exactness.Exactness` reads it; None where
-        replies state their kind."""
+        """A request whose reply says whether the policy's server samples by the log-probabilities
+        that it reports, as JSON of `cje.models.exactness.Exactness`; None where each reply states
+        the kind of its log-probabilities."""
         return None
 
 
 class ApiBackend(Backend):
-    """A `Backend` over a network, by an SDK that may be missing."""
+    """A backend for models behind a network, called through the SDK `package`, which may be
+    missing."""
 
     provider: str  # the name before a model's slash
     package = "openai"  # the SDK
-    bills_filtered = False  # whether a prompt that its filter stops is paid for, as nobody says
+    bills_filtered = False  # whether a prompt that the provider's filter stops is paid for
 
     def check(self, name: str, role: Role, policy: Policy | None) -> None:
         if not name:
@@ -192,15 +199,15 @@ class ApiBackend(Backend):
 
     @abstractmethod
     def connect(self, call_settings: CallSettings) -> "Connection":
-        """An open connection, which its user closes."""
+        """An open connection; the caller closes it."""
 
 
 class InProcessBackend(Backend):
-    """A `Backend` whose models run in this process, and answer many requests at once."""
+    """A backend for models in this process, which answer many requests at once."""
 
     @abstractmethod
     def ask_many(self, requests: Sequence[Request]) -> Iterator[tuple[Request, Outcome]]:
-        """Each request with its reply, or with why there is none, in any order, as they come."""
+        """Each request with its reply or its failure, as they come, in any order."""
 
 
 def policy_messages(policy: Policy, prompt: str) -> tuple[tuple[str, str], ...]:
@@ -210,8 +217,8 @@ def policy_messages(policy: Policy, prompt: str) -> tuple[tuple[str, str], ...]:
 
 
 class Connection(Protocol):
-    """One SDK client. Used inside one event loop. `notes`: what it found out about models and
-    servers, a line each, for the user."""
+    """One SDK client, used inside one event loop. `notes` are lines for the user on what it found
+    out about models and servers."""
 
     notes: list[str]
 

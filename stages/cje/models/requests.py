@@ -1,4 +1,4 @@
-"""Requests and replies: what is asked of a model, in full, and what comes back.
+"""Requests and replies: all that is asked of a model, and what comes back.
 
 A request is everything that a reply depends on, so its key, a hash of its canonical JSON, names the
 reply wherever it is kept. What it does not hold (retries, time-outs, limits, keys, the route that
@@ -30,9 +30,9 @@ class Request:
     log-probabilities of a given text. model: provider/name. messages: (role, content), system
     first. None leaves a setting out of the call. `uid`, `seed` and `draw` name the random draw of
     an answer. `schema` is the JSON schema of a judgement. `answer`, `tokens`, `token_ids` and
-    `ended` (whether its end token counts) are the text to score. `attempt` tells a judgement, or
-    an empty answer, that is asked again from the first. `options` are what only one provider
-    knows, as sorted pairs.
+    `ended` (whether its end token counts) are the text to score. `attempt` counts the repetitions
+    of a judgement or an empty answer, None for the first. `options` are settings that only one
+    provider knows, as sorted pairs.
     """
 
     kind: Kind
@@ -133,16 +133,16 @@ class Requests(Sequence[Request]):
 class Reply:
     """What a model gave back.
 
-    `text` is None where it gave none: it refused, called a tool, spent `max_tokens` on thought, or
-    said nothing. `reasoning` is what it thought before the answer. Lists run over the
-    answer's tokens: strings, the provider's own numbers (where it tells them), log-probabilities of
-    kind `logprob_kind`, None where nobody has stated it. For a `score`, `token_logprobs` are those
-    of the given text and may be -inf. `model` is the one that served. `finish_reason_given` is how
-    the reply ended in the provider's own word. `note` says what a reply lacks and why.
+    `text` is None where there is none: the model refused, called a tool, spent `max_tokens` on
+    thought, or said nothing. `reasoning` is what it thought before the answer. Lists run over the
+    answer's tokens: their strings, the provider's numbers for them (where it reports them), and
+    log-probabilities of kind `logprob_kind` (None where nobody has stated it). For a `score`,
+    `token_logprobs` are those of the given text and may be -inf. `model` is the one that answered.
+    `finish_reason_given` is the provider's own word for how the reply ended. `note` says what the
+    reply lacks and why.
 
-    Whatever a server sends, a reply holds only what the tables can: a fact of another form, such as
-    a usage of -1, counts as not given. Raises ValueError for a `text` that is not
-    text and an unknown `finish_reason`.
+    A reply contains only what tables can: a fact of another form, such as a usage of -1, counts as
+    not given. Raises ValueError for a `text` that is not text and for an unknown `finish_reason`.
     """
 
     text: str | None = None
@@ -212,12 +212,14 @@ REPLY_FIELDS = frozenset(f.name for f in fields(Reply))
 
 
 class CallFailed(Exception):
-    """A call gave no usable reply. `again`: asking again may help; `fatal`: no other call of this
-    model would fare better (a wrong key, an unknown model, a setting that it refuses);
-    `retried`: the SDK has tried it several times already; `billed`: there was a reply, or may have
-    been one, and it was paid for, `prompt_tokens` and `completion_tokens` where they are known.
-    `doubtful`: it may be fatal, or be about this one prompt: a model that has not answered yet
-    fails so in a row, or does not."""
+    """A call gave no usable reply.
+
+    again: asking again may help. fatal: no other call of this model would succeed either (a wrong
+    key, an unknown model, a setting that it refuses). doubtful: it may be fatal, or concern this
+    one prompt; several in a row from a model that has not answered yet are fatal. retried: the SDK
+    has tried several times already. billed: there was a reply, or may have been one, which was paid
+    for, with `prompt_tokens` and `completion_tokens` where they are known.
+    """
 
     doubtful = False
 
@@ -243,7 +245,7 @@ Outcome = Reply | CallFailed
 
 @contextmanager
 def billed(prompt_tokens: Any, completion_tokens: Any) -> Iterator[None]:
-    """What fails inside, of a reply that came, was paid for all the same."""
+    """A CallFailed raised inside is marked as billed: it concerns a reply that came."""
     try:
         yield
     except CallFailed as failed:
@@ -267,7 +269,8 @@ def _tuples(value: Any) -> Any:
 
 
 def _whole(text: str) -> str:
-    """The text with a mark for half a surrogate pair, which JSON can spell and no file can hold."""
+    """The text with a mark in place of half a surrogate pair, which JSON can spell but UTF-8
+    cannot."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 

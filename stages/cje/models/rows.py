@@ -1,4 +1,4 @@
-"""Replies as rows of tables: what of a reply is an answer, a score or a verdict, and why there is
+"""Replies as rows of tables: the answer, the scores or the verdict in a reply, or why it has
 none."""
 
 from collections.abc import Iterable

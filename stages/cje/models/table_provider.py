@@ -1,8 +1,7 @@
-"""Providers that are asked: tables into requests, and replies into tables.
+"""The provider that a backend becomes: tables into requests, and replies into tables.
 
-See `cje.models.provider.Provider`. A backend says how one request of its provider looks;
-here is what all of them share: every reply is kept, equal requests are asked once, and what fails
-is null with a reason.
+See `cje.models.provider.Provider`. A backend says how one request looks; here is what all of them
+share: every reply is kept, equal requests are sent once, and what fails is null with a reason.
 """
 
 import json

@@ -1,9 +1,9 @@
-"""What a model thought before its answer, kept apart from the answer.
+"""Separates what a model thought from its answer.
 
-Models that think mark their thoughts in the text (`<think>...</think>`), where no server took them
-out. What is marked is no part of the answer: neither judged nor scored. A tag counts as one at the
-start of a line and outside of code; so does a closing one without an opening one, since that is
-often the last token of the prompt.
+Models that think mark their thoughts in the text (`<think>...</think>`), unless a server has
+removed them. A thought is not part of the answer: it is neither judged nor scored. A tag counts at
+the start of a line and outside code. A closing tag counts without an opening one, too, since that
+is often the last token of the prompt.
 """
 
 import re
@@ -50,10 +50,10 @@ def split_thought(text: str) -> tuple[str, str | None]:
 
 
 def without_thought(reply: Reply) -> Reply:
-    """The reply with what was thought apart from its answer, where anything was.
+    """The reply with its thought, if any, separated from its answer.
 
-    Behind a thought, log-probabilities are those of the answer given that thought: no propensity of
-    the answer, and `raw`.
+    After a thought, log-probabilities are those of the answer given that thought, which is not the
+    answer's propensity: they are `raw`.
     """
     answer, thought = split_thought(reply.text or "")
     if thought is None:

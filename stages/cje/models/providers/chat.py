@@ -1,7 +1,7 @@
-"""Providers that speak OpenAI's chat completions, through OpenAI's SDK: what they share.
+"""What providers with OpenAI's chat completions share, called through OpenAI's SDK.
 
-A provider is a `ChatBackend` with a name, a key, an address, and what its models are known to take;
-what they do not take beside that is found out by the first calls.
+A provider is a `ChatBackend` with a name, a key, an address, and what its models are known to
+accept; what else they refuse is found out by the first calls.
 """
 
 import os
@@ -125,8 +125,8 @@ def parse_completion(request: Request, completion: Any) -> Reply:
 
 class ChatConnection:
     """See `cje.models.provider.Connection`. A model that refuses log-probabilities, or twice gives
-    none, is taken to have none from then on, and one that takes no JSON schema gets it in the
-    prompt; `notes` says so."""
+    none, is not asked for them any more, and one that takes no JSON schema gets it in the prompt;
+    `notes` says so."""
 
     def __init__(self, backend: ChatBackend, call_settings: CallSettings):
         import openai

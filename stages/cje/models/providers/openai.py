@@ -10,8 +10,6 @@ import re
 
 from cje.errors import CJEError
 from cje.models.provider import Capability, Role
-from cje.models.providers.chat import REASON_TOKENS as REASON_TOKENS
-from cje.models.providers.chat import THOUGHT_TOKENS as THOUGHT_TOKENS
 from cje.models.providers.chat import ChatBackend
 from cje.settings import Policy
 

@@ -1,10 +1,10 @@
 """Teacher forcing over HTTP: log-probabilities of a given text, from servers of the OpenAI kind.
 
 A way is "how, prompt": how the server reports them (`prompt_logprobs`, as vLLM does, or `echo` with
-`logprobs`), and how the prompt comes to be the one that answers are sampled after: as numbers from
+`logprobs`), and how the prompt is made the same as that of sampled answers: as token numbers from
 the server's /tokenize, or as text of the policy's chat template. Which way works is found out by
-trying: the model samples a short answer, which scored again must have the log-probabilities that
-it was sampled with. Some servers give numbers of the right form that are shifted or of nothing.
+trying: the model samples a short answer, which must get the log-probabilities that it was sampled
+with when it is scored. Some servers return numbers of the right form that are shifted, or made up.
 """
 
 import re
@@ -93,8 +93,8 @@ async def _works(request: Request, way: str, sampled: list[Reply], post: Post) -
 
 
 async def score(request: Request, post: Post) -> Reply:
-    """The log-probabilities of the answer's tokens. None, and a note, where the server cuts the
-    text into others; raises CallFailed where it reports no usable ones."""
+    """The log-probabilities of the answer's tokens: None, and a note, where the server cuts the
+    text into other tokens. Raises CallFailed where it reports no usable ones."""
     how, _, prompt = required(request.option("scoring")).partition(", ")
     if request.answer == "" and not request.tokens:
         return Reply(finish_reason="stop", token_logprobs=[])

@@ -4,9 +4,9 @@ Its address is the policy's `base_url`, else the setting of that name; its key, 
 SERVER_API_KEY. Answers come from its chat interface, or, where the policy has a `chat_template`, as
 completions of the rendered prompt, so that sampled and scored texts are cut into the same tokens.
 
-What servers do to a model's distribution of themselves (top_k, min_p, penalties) is switched off by
-the names that they have for it. Of which kind a server's log-probabilities are, and whether it
-draws by them, is found out by one probe (`cje.models.exactness`), so replies do not state it.
+What servers do to a model's distribution by default (top_k, min_p, penalties) is switched off by
+name. One probe (`cje.models.exactness`) finds out of which kind a server's log-probabilities are,
+and whether it samples by them, so replies do not state it.
 """
 
 import os
@@ -104,8 +104,8 @@ class ServerBackend(ApiBackend):
 
 
 class ServerConnection:
-    """See `cje.models.provider.Connection`. What a server refuses, of what a call can do without,
-    is left out from then on; `notes` says so."""
+    """See `cje.models.provider.Connection`. An optional parameter that a server refuses is left out
+    from then on; `notes` says so."""
 
     def __init__(self, call_settings: CallSettings):
         import openai

@@ -1,5 +1,5 @@
-"""The bodies of calls to servers of the OpenAI kind: what is asked for, and what they are told to
-switch off."""
+"""The bodies of calls to servers with an API like OpenAI's, and the defaults that they switch
+off."""
 
 import hashlib
 from typing import Any
@@ -8,9 +8,10 @@ from cje.models.providers.structured import json_schema, verdict_turns
 from cje.models.requests import Request, required
 
 ALL_TOKENS = 1_000_000  # of top_k: beyond any vocabulary
-# Switched off: what a server does to its model's distribution beside temperature and top_p, by the
-# names of OpenAI, vLLM, SGLang, TGI, llama.cpp, llama-cpp-python and kin; others pass over them.
-# All servers that know top_k take one beyond the vocabulary; 0 and -1 are each refused by some.
+# Switches off what a server does to its model's distribution beside temperature and top_p, by the
+# names of OpenAI, vLLM, SGLang, TGI, llama.cpp, llama-cpp-python and others; servers ignore names
+# that they do not know. All that know top_k accept one larger than the vocabulary; some refuse 0,
+# some -1.
 PLAIN: dict[str, float] = {
     "frequency_penalty": 0.0,
     "presence_penalty": 0.0,
@@ -28,8 +29,8 @@ PLAIN: dict[str, float] = {
     "mirostat": 0,
     "mirostat_mode": 0,
 }
-# What a call can do without, where the server does not take it; what is left of a server's own
-# ways then shows in the probe.
+# Parameters that a call can do without where the server refuses them; whether its defaults then
+# matter shows in the probe.
 OPTIONAL = {
     *PLAIN,
     *("seed", "logprobs", "top_logprobs", "return_token_ids", "add_special_tokens"),
@@ -55,8 +56,8 @@ def answer_body(request: Request, refused: set[str]) -> dict[str, Any]:
 
 
 def thinking(request: Request) -> dict[str, Any]:
-    """What tells a server how much to think: OpenAI's setting, and what switches thought on or off
-    in the templates of models that know no more than that."""
+    """The settings of how much to think: OpenAI's, and the switch in the templates of models that
+    can only think or not."""
     effort = request.option("reasoning_effort")
     if effort is None:
         return {}

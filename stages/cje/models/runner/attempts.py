@@ -1,9 +1,9 @@
 """Attempts: many calls at once through one connection, each kept as it comes.
 
-A fixed number of workers takes requests one by one as they are made, so that memory does not grow
-with their number. The first request goes alone: a key, a model or a setting that is wrong shows
-before the others are sent. Where it is about this one prompt, perhaps, the next goes alone, too.
-What another process is asking already is waited for.
+A fixed number of workers take requests one by one as they are made, so that memory does not grow
+with their number. The first request is sent alone, so that a wrong key, model or setting shows
+before the others are sent; where its failure may concern that one prompt, the next is sent alone,
+too. Requests that another process is asking already are waited for.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ class Attempts:
         self.check: Callable[[dict[str, CallFailed]], str | None] = lambda failed: None
 
     async def run(self, backend: ApiBackend) -> dict[str, CallFailed]:
-        """Ask everything; failures that may pass are asked once more at the end."""
+        """Send every request, and once more at the end those whose failure may be temporary."""
         connection = backend.connect(self.call_settings)
         try:
             requests = iter(self.requests)
@@ -89,7 +89,7 @@ class Attempts:
 
     @property
     def over(self) -> bool:
-        """Whether no further call is to be made; those in flight are still waited for."""
+        """Whether no further call is to be made. Calls in flight are still waited for."""
         if self.stopped is not None:
             return True
         if len(self.failed) > self.allowed + self.call_settings.concurrency:
@@ -132,7 +132,7 @@ class Attempts:
         self.keep(request, outcome)
 
     async def _attempts(self, connection: Connection, request: Request) -> Reply | CallFailed:
-        """Replies that make no sense are asked again here; what a network does, by the SDK."""
+        """Unusable replies are asked for again here; the SDK itself retries network faults."""
         for attempt in range(self.call_settings.max_retries + 1):
             if attempt:
                 await asyncio.sleep(min(FIRST_PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE))
@@ -147,7 +147,7 @@ class Attempts:
         return outcome
 
     async def _attempt(self, connection: Connection, request: Request) -> Reply | CallFailed:
-        """One call, within the budget; an unusable reply is noted, and is paid for like any."""
+        """One call, within the budget; an unusable reply is noted, and paid for like any other."""
         worst = worst_cost(request, self.price)
         await self.budget.reserve(worst)
         try:

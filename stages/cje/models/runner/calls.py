@@ -1,7 +1,7 @@
-"""Calls: requests answered from what is kept, and for the rest by asking, each of them once.
+"""Calls: requests are answered from the store, and those that it lacks are sent, once each.
 
-A reply is kept the moment that it comes, so that neither a fault nor a kill loses more than the
-calls in flight, and nothing that was paid for is paid for twice.
+A reply is kept as soon as it comes, so that neither a fault nor a kill loses more than the calls in
+flight, and nothing is paid for twice.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ class Call(NamedTuple):
 class Calls:
     """All calls of one stage, made as the settings say.
 
-    `rows` are those of table calls: each request that the stage's tables rest on, once.
+    `rows` are those of table calls: every request that the stage's tables depend on, once.
     `makes_calls` is False in a forecast.
     """
 
@@ -85,9 +85,9 @@ class Calls:
         look: Look | None = None,
         trial: bool = False,
     ) -> Iterator[Outcome]:
-        """The outcome of each request, in their order; equal requests are asked once. Once the
-        `first` requests have their outcomes, `look` may say why no other is to be asked. A `trial`
-        may fail: the same requests count where they are asked for good.
+        """The outcome of each request, in their order; equal requests are sent once. When the
+        `first` requests have their outcomes, `look` may say why no other is to be sent. The
+        failures of a `trial` do not count: its requests are sent again later.
 
         Raises CJEError, with a table of reasons, where more than `max_failed_fraction` fail, where
         no call can succeed, and where the budget is spent.
@@ -134,15 +134,15 @@ class Calls:
         return failed.get(request.key, LOST) if kept is None else kept.reply
 
     def say(self, words: str) -> None:
-        """Tell the user something once."""
+        """Print a note for the user, unless it was printed before."""
         if words not in self.said:
             self.said.add(words)
             print(f"note: {words}", file=sys.stderr)
 
     def require_ready(self, models: Iterable[str]) -> None:
-        """Raise CJEError where a model of which no reply is kept could not be called: a key, a
-        package or a file is missing. What is kept in part is taken for a replay, and found
-        lacking when a reply is."""
+        """Raise CJEError where a model of which no reply is kept could not be called because a key,
+        a package or a file is missing. A model of which some replies are kept is taken to be
+        replayed, and checked only when a reply is missing."""
         names = [model.removeprefix(f"{LIKELIHOOD}/") for model in models]
         backends = {full_name(m): backend_for(m) for m in names if is_asked(m)}
         new = {m: backend for m, backend in backends.items() if not self.store.knows(m)}
@@ -178,7 +178,8 @@ class Calls:
         check: Check,
         trial: bool,
     ) -> dict[str, CallFailed]:
-        """Ask what is missing, the `ahead` first of it before the `check`; the failures by key."""
+        """Send the missing requests, the first `ahead` of them before the `check`; the failures by
+        key."""
         model = missing[0].model
         given_up = self._given_up(missing)
         if given_up:
@@ -209,7 +210,7 @@ class Calls:
         return failed
 
     def _given_up(self, missing: Requests) -> dict[str, CallFailed]:
-        """What is not asked any more, by key."""
+        """The requests that have failed too often to be sent again, by key."""
         found = ((request.key, self.store.found_unusable(request)) for request in missing)
         return {key: unusable.failure for key, unusable in found if unusable.final}
 

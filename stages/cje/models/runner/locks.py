@@ -1,8 +1,8 @@
-"""Locks between processes, on every system, dropped by the system when their holder ends.
+"""Locks between processes, on every system, which the system releases when their holder ends.
 
-A killed process must never block another one, so that no file's mere existence is a lock: a `Lock`
-is one of the operating system, and what else a process marks as its own bears the name of its
-`Member`, which counts for as long as the member's own lock is held.
+A killed process must never block another one, so a file that merely exists is not a lock: a `Lock`
+is one of the operating system, and whatever else a process marks as its own carries its name among
+the `Members`, which counts only while that member's own lock is held.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """Does a model in this process still give the replies that a recording contains?
 
-Answers are sampled again, and their recorded tokens scored; recorded scores are scored again. On
-another processor the logits are rounded differently, which moves a log-probability in the fifth
-decimal and may, rarely, turn a token where the random number falls on the edge between two.
+Answers are sampled again, and their recorded tokens scored; recorded scores are computed again. On
+another processor logits are rounded differently, which changes a log-probability in the fifth
+decimal and, rarely, a token, where the random number falls on the edge between two.
 """
 
 import hashlib
