@@ -132,7 +132,7 @@ def test_a_recording_of_a_provider_cannot_be_asked(tmp_path):
     asked = questions(2, "openai/gpt-4o")[:2]
     records = [Record(q.key, "2026", 0.0, q.canonical, reply_to(q).as_json) for q in asked]
     write_recording(path, records)
-    with pytest.raises(CJEError, match="no reply of a model in this process"):
+    with pytest.raises(CJEError, match="no reply of a model that runs in this process"):
         ask_again(path, 2)
 
 

@@ -16,9 +16,9 @@ It answers one prompt again and again, and reports the likeliest tokens of every
 
 import json
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal, Protocol, TypeGuard
 
 from cje.data.schemas import VERY_UNLIKELY
 from cje.models.completions import first_choice, mapping
@@ -42,9 +42,30 @@ LEAST_KEPT = 200  # tokens: truncation to more of them does not count
 NEGLIGIBLE = 1e-3  # of probability left to the tokens that are not listed, at most: negligible
 
 Reported = Literal["raw", "processed", "unknown"]
-# Sends `temperature`, `seed`, `max_tokens`, how many likely tokens are wanted, and what else is
-# given; gives the JSON of the reply.
-Draw = Callable[..., Awaitable[Any]]
+
+
+class Draw(Protocol):
+    """Has the server draw an answer; returns the JSON of the reply."""
+
+    def __call__(
+        self, *, temperature: float, seed: int, count: int, top_k: int | None = None
+    ) -> Awaitable[Any]:
+        """`count`: how many of the likeliest tokens are wanted; `top_k`: from how many of them is
+        drawn, None for all."""
+
+
+class Steps(Protocol):
+    """As `Draw`; returns the steps of the reply that list `least` tokens or more."""
+
+    def __call__(
+        self,
+        count: int,
+        least: int = 2,
+        *,
+        temperature: float,
+        seed: int,
+        top_k: int | None = None,
+    ) -> Awaitable[list["Step"]]: ...
 
 
 @dataclass(frozen=True)
@@ -119,8 +140,15 @@ async def find_exactness(draw: Draw) -> tuple[Exactness, list[Any]]:
     """What the server's draws show, and the JSON of all its replies."""
     bodies: list[Any] = []
 
-    async def steps(count: int, least: int = 2, **settings: Any) -> list[Step]:
-        body = await draw(count=count, **settings)
+    async def steps(
+        count: int,
+        least: int = 2,
+        *,
+        temperature: float,
+        seed: int,
+        top_k: int | None = None,
+    ) -> list[Step]:
+        body = await draw(temperature=temperature, seed=seed, count=count, top_k=top_k)
         bodies.append(body)
         return parse_steps(body, count, least)
 
@@ -153,8 +181,8 @@ async def find_exactness(draw: Draw) -> tuple[Exactness, list[Any]]:
         only: list[Step] = []
         for seed in range(DRAWS):
             try:
-                settings = {"temperature": 2.0 if hot else 1.0, "top_k": 1, "seed": seed}
-                only += await steps(count, least=1, **settings)
+                free_at = 2.0 if hot else 1.0
+                only += await steps(count, least=1, temperature=free_at, seed=seed, top_k=1)
             except CallFailed as failed:
                 if failed.again:
                     raise
@@ -169,7 +197,7 @@ async def find_exactness(draw: Draw) -> tuple[Exactness, list[Any]]:
     return Exactness(reported, doubt), bodies
 
 
-async def _cold(steps: Callable[..., Awaitable[list[Step]]]) -> tuple[int, list[Step]]:
+async def _cold(steps: Steps) -> tuple[int, list[Step]]:
     """How many of the likeliest tokens the server reports, and its steps at temperature 0."""
     for count in TOP_COUNTS:
         try:

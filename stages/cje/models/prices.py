@@ -6,12 +6,22 @@ The prices are those inside the installed package, which its release dates: noth
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from functools import cache
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cje.models.names import full_name, split_model
 from cje.settings import Prices
+
+if TYPE_CHECKING:
+    from genai_prices.types import (
+        ConditionalPrice,
+        ModelInfo,
+        PriceVariant,
+        Provider,
+        TieredPrices,
+    )
 
 FREE_PROVIDERS = ("sim", "checks", "local", "server")
 # Our providers in genai-prices, where they have other names there, and those who sell batches.
@@ -98,13 +108,13 @@ def price_source() -> str:
 
 
 @cache
-def _sellers() -> dict[str, Any]:
+def _sellers() -> "dict[str, Provider]":
     from genai_prices.data_snapshot import get_snapshot  # half a second: only where it is wanted
 
     return {seller.id: seller for seller in get_snapshot().providers}
 
 
-def _dated(model: Any) -> list[Any]:
+def _dated(model: "ModelInfo") -> "list[ConditionalPrice | PriceVariant]":
     """A model's prices and variants that have a constraint."""
     prices = model.prices if isinstance(model.prices, list) else []
     return [price for price in (*prices, *(model.price_variants or ())) if price.constraint]
@@ -116,22 +126,24 @@ def _listed(seller: str, name: str, day: date) -> Price | None:
     if seller not in _sellers() or (found := _sellers()[seller].find_model(name)) is None:
         return None
     moment = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    listed, batch = found.get_prices(moment), found.get_prices(moment, BATCH)
-    if listed.input_mtok is None or listed.output_mtok is None:
+    listed = found.get_prices(moment)
+    prompt, completion = listed.input_mtok, listed.output_mtok
+    if prompt is None or completion is None:
         return None
-    share = _first(batch.input_mtok) / _first(listed.input_mtok)
-    return Price(_first(listed.input_mtok), _first(listed.output_mtok), share, _long(listed))
+    batch = found.get_prices(moment, BATCH).input_mtok
+    share = 1.0 if batch is None else _first(batch) / _first(prompt)
+    return Price(_first(prompt), _first(completion), share, _long(prompt, completion))
 
 
-def _first(price: Any) -> float:
+def _first(price: "Decimal | TieredPrices") -> float:
     """The price of a request that is not long."""
-    return float(getattr(price, "base", price))
+    return float(price if isinstance(price, Decimal) else price.base)
 
 
-def _long(listed: Any) -> Long | None:
+def _long(prompt: "Decimal | TieredPrices", completion: "Decimal | TieredPrices") -> Long | None:
     """What long requests cost: of several steps the most expensive price, from the first on."""
-    steps, others = (getattr(p, "tiers", ()) for p in (listed.input_mtok, listed.output_mtok))
-    if not steps:
+    if isinstance(prompt, Decimal) or not prompt.tiers:
         return None
-    output = float(others[-1].price) if others else _first(listed.output_mtok)
-    return Long(steps[0].start, float(steps[-1].price), output)
+    tiers = () if isinstance(completion, Decimal) else completion.tiers
+    output = float(tiers[-1].price) if tiers else _first(completion)
+    return Long(prompt.tiers[0].start, float(prompt.tiers[-1].price), output)

@@ -7,11 +7,11 @@ by the same functions.
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 import httpx2
 
@@ -22,6 +22,9 @@ from cje.models.requests import CallFailed, Outcome, Reply, Request
 if TYPE_CHECKING:
     from anthropic.types.messages import MessageBatchRequestCounts
     from anthropic.types.messages.batch_create_params import Request as AnthropicRequest
+    from openai.types.batch import Errors
+
+Prepared = TypeVar("Prepared")
 
 RETRIES = 5  # of the SDKs, at everything but making a batch
 FAULTS = (httpx2.HTTPError, UnicodeEncodeError)  # beside the SDK's own
@@ -54,8 +57,9 @@ class Look:
     made: datetime | None = None
 
 
-class BatchApi(ABC):
-    """What batches need of a provider. Raises one of `faults` where a call fails.
+class BatchApi(ABC, Generic[Prepared]):
+    """What batches need of a provider, which wants the requests as `Prepared`. Raises one of
+    `faults` where a call fails.
 
     most_requests, most_bytes: of one batch. tagged: whether a batch that `find` gives is ours for
     certain.
@@ -80,7 +84,7 @@ class BatchApi(ABC):
         """The request as a single call would send it."""
 
     @abstractmethod
-    def prepare(self, bodies: Mapping[str, dict[str, Any]]) -> Any:
+    def prepare(self, bodies: Mapping[str, dict[str, Any]]) -> Prepared:
         """What `create` needs for the bodies by custom_id; may be done twice without harm."""
 
     @abstractmethod
@@ -88,7 +92,7 @@ class BatchApi(ABC):
         """The newest batch of the account, None where there is none."""
 
     @abstractmethod
-    def create(self, prepared: Any, tag: str) -> str:
+    def create(self, prepared: Prepared, tag: str) -> str:
         """Make a batch and return its id. It is tried once: a second try could make a second."""
 
     @abstractmethod
@@ -108,7 +112,7 @@ class BatchApi(ABC):
         the id is not one of `requests`."""
 
 
-class OpenAIBatches(BatchApi):
+class OpenAIBatches(BatchApi[str]):
     """Files of lines; a batch holds its tag as metadata."""
 
     most_requests, most_bytes = 50_000, 190_000_000  # 200 MB, less what the lines add
@@ -207,7 +211,7 @@ class OpenAIBatches(BatchApi):
         return key, _read(parse_completion, request, body)
 
 
-class AnthropicBatches(BatchApi):
+class AnthropicBatches(BatchApi["list[AnthropicRequest]"]):
     """Requests in one body; a batch holds nothing of ours but its results' ids."""
 
     most_requests, most_bytes = 100_000, 240_000_000  # 256 MB, less what the body adds
@@ -240,7 +244,7 @@ class AnthropicBatches(BatchApi):
     def newest(self) -> str | None:
         return next((batch.id for batch in self.client.messages.batches.list(limit=1)), None)
 
-    def create(self, prepared: "Sequence[AnthropicRequest]", tag: str) -> str:
+    def create(self, prepared: "list[AnthropicRequest]", tag: str) -> str:
         once = self.client.with_options(max_retries=0)
         return once.messages.batches.create(requests=prepared).id
 
@@ -289,7 +293,11 @@ class AnthropicBatches(BatchApi):
         return CallFailed(f"the batch has no reply to it: it is {kind}", again=True)
 
 
-BATCH_APIS: dict[str, type[BatchApi]] = {"openai": OpenAIBatches, "anthropic": AnthropicBatches}
+AnyBatchApi = BatchApi[Any]
+BATCH_APIS: dict[str, type[AnyBatchApi]] = {
+    "openai": OpenAIBatches,
+    "anthropic": AnthropicBatches,
+}
 
 
 class _LineError(Exception):
@@ -315,7 +323,7 @@ def _read(parse: Callable[[Request, Any], Reply], request: Request, body: Any) -
         return unexpected(error)
 
 
-def _refused(errors: Any) -> CallFailed:
+def _refused(errors: "Errors | None") -> CallFailed:
     """Why OpenAI ran none of a batch: what its file holds, or too many tokens that wait already."""
     found = (errors.data if errors else None) or []
     said = "; ".join(dict.fromkeys(str(error.message) for error in found)) or "no words"

@@ -171,13 +171,13 @@ class ServerConnection:
         """What the probe of the server's draws finds; it stands for what the server refuses."""
 
         async def draw(
-            *, temperature: float, seed: int, count: int, top_k: int = ALL_TOKENS
+            *, temperature: float, seed: int, count: int, top_k: int | None = None
         ) -> Any:
             drawn = replace(
                 request, temperature=temperature, top_p=1.0, max_tokens=exactness.TOKENS,
                 uid="exactness", seed=seed, draw=0,
             )  # fmt: skip
-            wanted = {"top_k": top_k}
+            wanted = {"top_k": ALL_TOKENS if top_k is None else top_k}
             wanted["logprobs" if path_of(request) == "/completions" else "top_logprobs"] = count
 
             def build(refused: set[str]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from cje.errors import CJEError
 from cje.models.http import failure, own_headers
-from cje.models.providers.batch_apis import BATCH_APIS, BatchApi
+from cje.models.providers.batch_apis import BATCH_APIS, AnyBatchApi
 from cje.models.registry import backend_for
 from cje.models.requests import CallFailed, Reply, Request
 from cje.models.runner.journal import Entry, Journal
@@ -102,7 +102,7 @@ class _Run:
     held: Callable[[Request], bool]
     bill: Callable[[Request, CallFailed], CallFailed]
     headers: dict[str, str] | None
-    apis: dict[str | None, BatchApi] = field(default_factory=dict)
+    apis: dict[str | None, AnyBatchApi] = field(default_factory=dict)
     wanted: dict[str, Request] = field(default_factory=dict)
     failures: Failures = field(default_factory=list)
     misses: dict[str, int] = field(default_factory=dict)  # looks at a batch that failed, in a row
@@ -142,7 +142,7 @@ class _Run:
         """The live batches that hold a wanted request."""
         return [e for e in self.journal.live() if e.ids and e.requests.keys() & self.wanted.keys()]
 
-    def _api(self, base_url: str | None) -> BatchApi:
+    def _api(self, base_url: str | None) -> AnyBatchApi:
         if base_url not in self.apis:
             self.apis[base_url] = BATCH_APIS[self.provider](base_url, self.headers)
         return self.apis[base_url]
@@ -158,7 +158,7 @@ class _Run:
             except api.faults as error:
                 raise self._stopped(f"an earlier batch: {failure(error).reason}") from None
 
-    def _find(self, api: BatchApi, entry: Entry, why: str | None) -> bool:
+    def _find(self, api: AnyBatchApi, entry: Entry, why: str | None) -> bool:
         """Note the batches that the entry may be; where there are none, that it is void, if a
         reason is given. Returns whether there are any."""
         count = len(entry.fields)
@@ -179,7 +179,7 @@ class _Run:
             for bodies in _portions(api, alike):
                 self._submit_one(api, bodies)
 
-    def _submit_one(self, api: BatchApi, bodies: dict[str, dict[str, Any]]) -> None:
+    def _submit_one(self, api: AnyBatchApi, bodies: dict[str, dict[str, Any]]) -> None:
         """Make one batch, of the bodies by key."""
         requests = [self.wanted[key] for key in bodies]
         try:
@@ -257,7 +257,7 @@ class _Run:
             raise self._stopped(f"batch {batch}: {failed.reason}")
         return False
 
-    def _is_ours(self, api: BatchApi, entry: Entry, batch: str) -> bool:
+    def _is_ours(self, api: AnyBatchApi, entry: Entry, batch: str) -> bool:
         """Whether the results are of the entry's requests; the first of them tells."""
         try:
             first = next(api.results(batch, entry.requests), None)
@@ -327,7 +327,7 @@ def _attempts() -> Iterator[int]:
         yield attempt
 
 
-def _portions(api: BatchApi, requests: Sequence[Request]) -> Iterator[dict[str, dict[str, Any]]]:
+def _portions(api: AnyBatchApi, requests: Sequence[Request]) -> Iterator[dict[str, dict[str, Any]]]:
     """The bodies by key, as many at once as one batch may hold."""
     bodies: dict[str, dict[str, Any]] = {}
     room = api.most_bytes
