@@ -1,5 +1,6 @@
 """Programs that start at once: `python`, `dvc` and `cje` as forks of a process that has imported
-what they import, which is most of the time that short runs take.
+what they import, which is most of the time that short runs take. DVC also remembers what the texts
+of dvc.yaml and dvc.lock mean (`kept_yaml`).
 
 `programs()` is a folder of them for PATH. Each asks the process, over a socket, to run what it was
 called with, in its folder and environment and on its files, and ends as that ends. What an
@@ -25,10 +26,18 @@ from functools import cache
 from pathlib import Path
 
 IMPORTED = (
-    "anthropic", "dvc.cli.parser", "dvc.repo", "dvc.repo.experiments.queue.celery", "dvc_data",
-    "genai_prices", "httpx2", "jinja2", "matplotlib.axes", "matplotlib.backends.backend_agg",
-    "matplotlib.figure", "numpy", "openai", "pandas", "pyarrow.parquet", "pydantic",
-    "rich.progress", "ruamel.yaml", "scipy.optimize", "scipy.special", "scipy.stats",
+    "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "anthropic", "celery.bin.celery",
+    "celery.worker.consumer", "dulwich.porcelain", "dvc.cachemgr", "dvc.cli.parser",
+    "dvc.data_cloud", "dvc.repo", "dvc.repo.experiments.queue.celery",
+    "dvc.repo.experiments.queue.workspace", "dvc.repo.experiments.run",
+    "dvc.repo.experiments.show", "dvc.repo.index", "dvc.repo.plots", "dvc.utils.strictyaml",
+    "dvc_data", "dvc_data.index.checkout", "dvc_task.worker", "encodings.ascii",
+    "encodings.utf_8_sig", "filelock", "genai_prices", "httpx2", "hydra", "jinja2",
+    "jinja2.sandbox", "matplotlib.axes", "matplotlib.backends.backend_agg", "matplotlib.figure",
+    "matplotlib.style", "networkx", "numpy", "openai", "pandas", "pandas.core.reshape.reshape",
+    "pandas.io.formats.csvs", "pyarrow.pandas_compat", "pyarrow.parquet", "pydantic", "pygit2",
+    "rich.progress", "rich.rule", "ruamel.yaml", "scipy.optimize", "scipy.special",
+    "scipy.stats", "scmrepo.git.backend.pygit2.filter", "tabulate",
 )  # fmt: skip
 
 CLIENT = """#!{python} -ISE
@@ -67,6 +76,7 @@ def programs() -> Path:
         return Path(sys.executable).parent
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "yaml").mkdir()
     address = str(folder / "socket")
     text = CLIENT.format(python=sys.executable, address=address, fixed=FIXED, own=own_variables())
     for name in ("python", "dvc", "cje"):
@@ -87,9 +97,11 @@ def serve(address: str) -> None:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
     listener.listen(64)
+    importlib.import_module("kept_yaml").KeptYaml(Path(address).parent / "yaml").use()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.collect()
     gc.freeze()
+    gc.set_threshold(100_000)  # DVC makes many small objects and few cycles
     print("ready", flush=True)
     while True:
         wire, _ = listener.accept()
