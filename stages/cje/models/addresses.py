@@ -1,8 +1,8 @@
 """Where models are asked: the address that a policy has, else what the environment says, else the
 provider's own.
 
-It is part of what a reply depends on, so it stands in a request and in the tables; but for the
-provider's own address, which a request leaves out, as those of earlier versions do.
+A reply depends on it, so requests and tables contain it. Requests leave out the provider's own
+address, as those of earlier versions did.
 """
 
 import os
@@ -28,7 +28,7 @@ VARIABLES = {
 
 def address_of(model: str, given: str | None = None) -> str | None:
     """The address at which the model is asked, `given` or not; None where it runs in this process,
-    or nothing says where it is. Raises CJEError for a variable that holds no address."""
+    or nothing says where it is. Raises CJEError for a variable that contains no valid address."""
     provider, _ = split_model(model)
     if given or provider not in VARIABLES:
         return given

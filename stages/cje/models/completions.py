@@ -114,8 +114,8 @@ def _token_fields(
 ) -> dict[str, Any]:
     """The answer's tokens, their numbers and log-probabilities; or a note why there are none.
 
-    Behind a thought, log-probabilities are those of the answer given that thought: no propensity of
-    the answer, and `raw`.
+    After a thought, log-probabilities are those of the answer given that thought, which is not the
+    answer's propensity: they are `raw`.
     """
     tokens, values = _logprob_lists(choice)
     if not _are_strings(tokens) or not isinstance(values, list):
@@ -253,8 +253,8 @@ def _logprob_lists(choice: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def _may_spell(tokens: list[str], text: str) -> bool:
-    """Whether the tokens may be those of the text, white space and an end token behind aside. How
-    servers write what is not ASCII, or half a character, differs too much to tell."""
+    """Whether the tokens may be those of the text, apart from white space and an end token after
+    them. How servers write what is not ASCII, or half a character, differs too much to compare."""
     spelt, wanted = ("".join(part.split()) for part in ("".join(tokens), text))
     if not (spelt.isascii() and wanted.isascii()) or "\\x" in spelt:
         return True

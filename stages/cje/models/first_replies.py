@@ -9,7 +9,7 @@ from cje.models.rows import Verdict
 from cje.settings import Policy, show_value
 
 FIRST_ANSWERS = 20  # of a policy, after which it is seen whether any is usable
-LEAST_ANSWERS = 5  # that tell
+LEAST_ANSWERS = 5  # fewer say nothing
 FIRST_VERDICTS = {"proxy_score": 20}  # of a judge; of the oracle 10
 LEAST_VERDICTS = 3
 REMEDIES = {
@@ -41,8 +41,8 @@ def useless_verdicts(name: str, verdicts: list[Verdict], replies: list[Reply]) -
     lines = [f"\n  {count} x {reason}" for reason, count in counted]
     said = f"\nThree of its replies:{_shown(replies)}" if replies else ""
     return (
-        f"{name}: none of its first {len(verdicts)} verdicts holds a score; no others were asked "
-        f"for, and these are kept.{''.join(lines)}{said}\nName another judge, or a larger "
+        f"{name}: none of its first {len(verdicts)} verdicts contains a score; no others were "
+        f"asked for, and these are kept.{''.join(lines)}{said}\nName another judge, or a larger "
         "judge_max_tokens for one that thinks first"
     )
 

@@ -286,7 +286,7 @@ def unexpected(error: Exception) -> CallFailed:
 
 def refused_setting(error: Exception) -> str | None:
     """The parameter, of `SETTINGS`, that a 400 or 422 says the model does not take, or None.
-    llama-cpp-python's server says so with a 500, and repeats the input behind its words."""
+    llama-cpp-python's server says so with a 500, and repeats the input after its message."""
     facts, status = _facts(error), getattr(error, "status_code", None)
     if status == 500 and "validation error" in facts["message"]:
         facts["message"] = facts["message"].partition("'input'")[0]
@@ -321,7 +321,7 @@ def _address(error: Exception) -> str:
     """The server that was called, without path and credentials; nothing where it is not known."""
     try:
         request = getattr(error, "request", None)
-    except RuntimeError:  # httpx2's way to say that there is none
+    except RuntimeError:  # as httpx2 raises where there is none
         return ""
     if not isinstance(request, httpx2.Request):
         return ""

@@ -64,11 +64,11 @@ class Price:
 def price_of(
     model: str, overrides: Mapping[str, Prices | Mapping[str, Any]] | None = None
 ) -> Price | None:
-    """The price of a model today; None where nobody has named one.
+    """The price of a model today; None where it is not known.
 
-    `overrides` are prices by model, as in the setting `prices`; they go before the package's, hold
-    for dated snapshots of the model, too, and may price a server. `server/`, `local/`, `sim/` and
-    `checks/` are free otherwise; a likelihood judge costs what its model does.
+    `overrides` are prices by model, as in the setting `prices`; they take precedence over the
+    package's, apply to dated snapshots of the model, too, and may price a server. `server/`,
+    `local/`, `sim/` and `checks/` are free otherwise; a likelihood judge costs what its model does.
     """
     provider, name = split_model(model)
     if provider == "likelihood":

@@ -60,8 +60,8 @@ def backend_for(model: str) -> AnyBackend:
 
 
 def _found(model: str) -> AnyBackend | Provider | Judge | None:
-    """The object behind a model's provider, or None. What is installed is looked through only for
-    a name that is none of the project's."""
+    """The object behind a model's provider, or None. Installed packages are looked through only for
+    a name that is not one of the project's."""
     name, _ = split_model(model)
     for group, own in OWN.items():
         if name in own:

@@ -71,7 +71,7 @@ def is_spent(outcome: Outcome) -> bool:
 
 
 def why_missing(reply: Reply, max_tokens: int) -> str:
-    """Why a reply holds no answer, and what to do about it."""
+    """Why a reply contains no answer, and what to do about it."""
     if reply.finish_reason == "length":
         return SPENT.format(setting="max_tokens", limit=max_tokens, what="answer")
     reasons = {"refusal": SAID_NOTHING, "tool_call": CALLED_A_TOOL}

@@ -190,9 +190,9 @@ class TableProvider(Provider):
         return outcome.text
 
     def exactness(self, policy: Policy, replayed: bool) -> Exactness | None:
-        """Whether the policy's server draws by the log-probabilities that it tells; None where its
-        replies state their kind. Found out by one request, whose reply is kept, and stated. Where
-        all replies are `replayed` and nobody answers any more, it is in doubt."""
+        """Whether the policy's server samples by the log-probabilities that it reports; None where
+        its replies state their kind. Found out by one request, whose reply is kept, and stated.
+        Where all replies are `replayed` and nobody answers any more, it is in doubt."""
         probe = self.backend.exactness(policy)
         if probe is None:
             return None
@@ -371,7 +371,7 @@ class TableProvider(Provider):
         score_range: tuple[float, float],
         look: bool = False,
     ) -> tuple[list[Verdict], list[int]]:
-        """What each judgement said, and the places of those whose reply holds no score."""
+        """What each judgement said, and the places of those whose reply contains no score."""
         verdicts: list[Verdict] = []
         unclear: list[int] = []
         first = FIRST_VERDICTS.get(self.calls.stage, 10) if look else 0

@@ -124,9 +124,9 @@ class LocalModel:
 
     def strings(self, token_ids: Sequence[int]) -> list[str]:
         """One string a token, special ones by name; joined they are the text. A character that
-        several tokens make stands with the last of them, and the others are empty."""
+        several tokens make is the string of the last of them, and the others are empty."""
         strings: list[str] = []
-        shown = start = 0  # tokens whose text stands already; where their last group began
+        shown = start = 0  # tokens whose text is complete; where their last group began
         for end in range(1, len(token_ids) + 1):
             before = self._decode(token_ids[start:shown])
             text = self._decode(token_ids[start:end])

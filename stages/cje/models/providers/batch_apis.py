@@ -113,7 +113,7 @@ class BatchApi(ABC, Generic[Prepared]):
 
 
 class OpenAIBatches(BatchApi[str]):
-    """Files of lines; a batch holds its tag as metadata."""
+    """Files of lines; a batch has its tag as metadata."""
 
     most_requests, most_bytes = 50_000, 190_000_000  # 200 MB, less what the lines add
     tagged = True
@@ -212,7 +212,7 @@ class OpenAIBatches(BatchApi[str]):
 
 
 class AnthropicBatches(BatchApi["list[AnthropicRequest]"]):
-    """Requests in one body; a batch holds nothing of ours but its results' ids."""
+    """Requests in one body; a batch contains nothing of ours but the ids of its results."""
 
     most_requests, most_bytes = 100_000, 240_000_000  # 256 MB, less what the body adds
     tagged = False
@@ -324,7 +324,8 @@ def _read(parse: Callable[[Request, Any], Reply], request: Request, body: Any) -
 
 
 def _refused(errors: "Errors | None") -> CallFailed:
-    """Why OpenAI ran none of a batch: what its file holds, or too many tokens that wait already."""
+    """Why OpenAI ran none of a batch: what is wrong in its file, or too many tokens in the queue
+    already."""
     found = (errors.data if errors else None) or []
     said = "; ".join(dict.fromkeys(str(error.message) for error in found)) or "no words"
     later = any("limit" in f"{error.code} {error.message}".lower() for error in found)

@@ -88,7 +88,7 @@ class ChatBackend(ApiBackend):
 
     def arguments(self, request: Request, in_prompt: bool = False) -> dict[str, Any]:
         """The keyword arguments of `chat.completions.create`, and the body of a line of a batch;
-        with `in_prompt` the schema of a verdict stands in the prompt."""
+        with `in_prompt` the schema of a verdict is put in the prompt."""
         name, effort = request.model.partition("/")[2], request.option("reasoning_effort")
         logprobs = request.kind == "answer" and self.gives_logprobs(name, effort)
         form = None if request.schema is None or in_prompt else json_schema(request.schema)
@@ -106,7 +106,7 @@ class ChatBackend(ApiBackend):
         return {key: value for key, value in wanted.items() if value is not None}
 
     def thought_arguments(self, effort: str | None) -> dict[str, Any]:
-        """What tells the provider how much to think."""
+        """The settings of how much to think, in the provider's words."""
         return {"reasoning_effort": effort}
 
     def _options(self, name: str, effort: str | None) -> tuple[tuple[str, str], ...] | None:

@@ -1,7 +1,7 @@
 """The provider `gemini/...`: Google's models at their OpenAI-compatible address; GEMINI_API_KEY.
 
 The address takes no log-probabilities. What a model thinks is billed as what it writes and counts
-towards max_tokens, but stands in `total_tokens` alone.
+towards max_tokens, but is counted in `total_tokens` alone.
 """
 
 from cje.models.providers.chat import ChatBackend

@@ -168,7 +168,8 @@ class ServerConnection:
             raise
 
     async def _exactness(self, request: Request) -> Reply:
-        """What the probe of the server's draws finds; it stands for what the server refuses."""
+        """What the probe of the server's draws finds; a parameter that the probe needs and the
+        server refuses is a doubt, not a failure."""
 
         async def draw(
             *, temperature: float, seed: int, count: int, top_k: int | None = None

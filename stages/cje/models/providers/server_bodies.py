@@ -66,7 +66,7 @@ def thinking(request: Request) -> dict[str, Any]:
 
 
 def judgement_body(request: Request, refused: set[str]) -> dict[str, Any]:
-    """The body of a call for a verdict; the schema stands in the prompt where the server takes no
+    """The body of a call for a verdict; the schema is put in the prompt where the server takes no
     `response_format`."""
     in_prompt = "response_format" in refused
     body: dict[str, Any] = {

@@ -41,7 +41,7 @@ class SchemasSeen:
         self._none = set(self._kept)
 
     def in_prompt(self, request: Request) -> bool:
-        """Whether the schema must stand in the prompt."""
+        """Whether the schema must be put in the prompt."""
         return _place(request) in self._none
 
     def refused(self, request: Request, noted: bool = False) -> None:

@@ -1,7 +1,7 @@
 """The batch interfaces of OpenAI and Anthropic: half the price, within a day, over any restart.
 
 A batch is noted before it is submitted (`cje.models.runner.journal`). An intent without a batch,
-after a kill, is looked for. An OpenAI batch holds the tag as metadata; Anthropic's hold nothing of
+after a kill, is looked for. An OpenAI batch has the tag as metadata; Anthropic's contain nothing of
 ours: there it may be any batch that was made after `after`, has as many requests and is in no note,
 and when it has ended, its results tell. Of the processes that share a journal, whoever comes first
 collects.
@@ -258,7 +258,7 @@ class _Run:
         return False
 
     def _is_ours(self, api: AnyBatchApi, entry: Entry, batch: str) -> bool:
-        """Whether the results are of the entry's requests; the first of them tells."""
+        """Whether the results are of the entry's requests; the first of them shows it."""
         try:
             first = next(api.results(batch, entry.requests), None)
         except api.faults as error:

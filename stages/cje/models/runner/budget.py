@@ -44,7 +44,8 @@ def worst_cost(request: Request, price: Price, batch: bool = False) -> float:
 def reply_cost(
     request: Request, reply: Reply | CallFailed, price: Price, batch: bool = False
 ) -> float:
-    """Dollars that a reply cost, or an unusable one; the most it can have where nobody tells."""
+    """Dollars that a reply cost, or an unusable one; the most it can have cost where that is not
+    known."""
     if reply.prompt_tokens is None or reply.completion_tokens is None:
         return worst_cost(request, price, batch)
     return price.cost(reply.prompt_tokens, reply.completion_tokens, batch)
@@ -119,8 +120,8 @@ class Budget:
     """Dollars paid for new calls of one experiment, held to `most` (None: no bound).
 
     The bound is one for all processes of the repository: what each has set aside for calls in
-    flight stands beside its name among the store's members, and experiments that run at once share
-    what they pay, from then on. `open` comes before any other method but `pay`.
+    flight is noted beside its name among the store's members, and experiments that run at once
+    share what they pay, from then on. `open` comes before any other method but `pay`.
     """
 
     def __init__(self, most: float | None, store: ReplyStore, experiment: str):

@@ -188,7 +188,7 @@ class Calls:
             looked_at, ahead = ahead, sum(place < ahead for place in places)
             self.say(
                 f"{model}: {calls_words(len(given_up))} not made: {MOST_ATTEMPTS} replies to "
-                "each were paid for and of no use; `cje store prune --failed` has them asked again"
+                "each were paid for and unusable; `cje store prune --failed` has them asked again"
             )
             if missing and looked_at and not ahead and (words := check(given_up)):
                 raise CJEError(words)  # as the run before found

@@ -56,7 +56,7 @@ class Entry:
 
 
 class Journal:
-    """The notes in the file `path`; `refresh` reads what has been appended, by whomever."""
+    """The notes in the file `path`; `refresh` reads what has been appended, by any process."""
 
     def __init__(self, path: Path):
         self.path, self.read = Path(path), 0

@@ -21,7 +21,7 @@ class Lock:
     """A lock on the file `path`, which is made if it is missing and stays; also a context manager.
 
     Not re-entrant. Where the system has no native locks, a marker beside the file with the process
-    number of its holder stands in, and a marker whose process is gone is passed over.
+    number of its holder is used, and a marker whose process is gone is ignored.
     """
 
     def __init__(self, path: Path):

@@ -46,7 +46,7 @@ def project_root() -> Path:
 
 def main_project(project: Path) -> Path:
     """The same project in the main worktree of its git repository; itself without git. A bare
-    repository has no main worktree, and its own folder stands in."""
+    repository has no main worktree, and its own folder is taken."""
     output = _git(project, "rev-parse", "--git-common-dir", "--show-prefix")
     if output is None:
         return project

@@ -1,8 +1,9 @@
 """Recordings: extracts of the reply store that travel with the project.
 
 A Parquet file, a row a reply: `key`, `model`, `at`, `usd`, `request` and `reply` as JSON, sorted by
-request: like texts lie together. Its metadata tell what made it. Recordings are read before the
-store, so that whoever has the project replays real replies without keys, servers or models.
+request: similar texts are next to each other. Its metadata say what made it. Recordings are read
+before the store, so that whoever has the project replays real replies without keys, servers or
+models.
 """
 
 import errno
@@ -165,7 +166,7 @@ def recording_facts(path: Path) -> dict[str, Any]:
 
 def recording_problems(path: Path) -> list[str]:
     """What is wrong with a recording, a line each: a key that is not that of its request, a reply
-    that cannot be read, a key that stands twice."""
+    that cannot be read, a key that occurs twice."""
     table = read_recording(path)
     problems = []
     for row in table.select(["key", "request", "reply"]).to_pylist():

@@ -45,7 +45,7 @@ def now() -> str:
 
 
 def sighting(batch: str, look: Look, count: int) -> Sighting:
-    """What a look showed, now; `count` requests where the provider does not tell yet."""
+    """What a look showed, now; `count` requests where the provider does not say yet."""
     made = None if look.made is None else look.made.isoformat(timespec="seconds")
     total = look.total or count
     return Sighting(batch, look.state, look.done, look.failed, total, now(), made)

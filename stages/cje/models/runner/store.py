@@ -6,7 +6,7 @@ changed:
     {"sum":"<16 hex>","key":"<32 hex>","at":"<UTC>","usd":<dollars>,"request":{...},"reply":{...}}
 
 `sum` is the 8-byte blake2b of what follows it. A line that does not match its sum, half-written or
-damaged, is reported, passed over, and its request asked again; of two good ones the first counts.
+damaged, is reported and skipped, and its request asked again; of two good ones the first counts.
 Processes share the folder: an append holds the lock of the store, and a key that is being asked is
 claimed in the name of its process, which counts for as long as that lives, however it ends
 (`cje.models.runner.locks`). Replies that were paid for and are unusable are counted in
@@ -64,7 +64,7 @@ class ModelReplies:
     file: BinaryIO | None = None
 
     def refresh(self) -> None:
-        """Read the whole lines that have been appended since, by whomever."""
+        """Read the whole lines that have been appended since, by any process."""
         try:
             size = self.path.stat().st_size
         except (FileNotFoundError, NotADirectoryError):
@@ -115,7 +115,7 @@ class ModelReplies:
 
 
 class ReplyStore:
-    """The replies under `folder`, behind those of the recordings, which are read first.
+    """The replies under `folder`, and those of the recordings, which take precedence.
 
     Nothing is written before the first reply is kept or claimed. Raises CJEError where the folder
     cannot be written.

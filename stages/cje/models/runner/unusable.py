@@ -1,4 +1,4 @@
-"""Replies that were paid for and are unusable: a line each, so that no run asks for them for ever.
+"""Replies that were paid for and are unusable: a line each, so that no run asks for them forever.
 
 A provider bills a reply without text, of another form than was asked for, or that came too late,
 as it does any other. Each is noted with its reason and its dollars, and a request is asked
@@ -71,7 +71,7 @@ class UnusableReplies:
             file.write(json.dumps(fields).encode("ascii") + b"\n")
 
     def refresh(self) -> None:
-        """Read what has been appended since, by whomever."""
+        """Read what has been appended since, by any process."""
         try:
             size = self.path.stat().st_size
         except (FileNotFoundError, NotADirectoryError):
