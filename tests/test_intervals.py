@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy.stats import beta
 
 import cje
-from cje.stats.inference import bounded_interval
-from worlds import models
+from cje.stats.inference import FULL_LABELS, bounded_interval, dispersion
+from worlds import coverage_is, models
 
 VALUES = st.floats(1e-6, 1 - 1e-6)
 LABELS = st.floats(2, 1e4)
@@ -48,6 +48,56 @@ def test_it_is_the_same_from_either_end_of_the_scale(value, noise, labels, steps
     low, high = bounded_interval(value, se, labels, labels - 1, 0.05, steps)
     mirrored = bounded_interval(1 - value, se, labels, labels - 1, 0.05, steps)
     np.testing.assert_allclose(mirrored, (1 - high, 1 - low), atol=1e-4)
+
+
+@given(VALUES, NOISE, LABELS, st.floats(0, 1), st.booleans())
+def test_what_all_labels_say_of_the_variance_only_widens_and_only_near_an_end(
+    value, noise, labels, spread, steps
+):
+    se = noise * most(value, labels)
+    alone = bounded_interval(value, se, labels, labels - 1, 0.05, steps)
+    found = bounded_interval(value, se, labels, labels - 1, 0.05, steps, spread)
+    if labels * min(value, 1 - value) >= 2 * FULL_LABELS:
+        assert found == alone
+    assert found[1] - found[0] >= alone[1] - alone[0] - 1e-9
+
+
+@given(st.lists(st.tuples(VALUES, NOISE, LABELS), max_size=8))
+def test_a_dispersion_is_a_share_of_the_most_that_labels_can_vary(policies):
+    found = dispersion((value, noise * most(value, m), m) for value, noise, m in policies)
+    assert 0 < found <= 1
+
+
+def test_the_dispersion_of_pass_and_fail_is_1_and_of_nothing_known_too():
+    shares = [(0.03, most(0.03, 100), 100.0), (0.98, most(0.98, 50), 50.0)]
+    assert dispersion(shares) == pytest.approx(1)
+    assert dispersion([]) == dispersion([(0.5, 0.01, 100)]) == 1
+
+
+def rare_labels(rng: np.random.Generator, rate: float, shape: tuple[int, ...]) -> np.ndarray:
+    """Labels next to 0, but for a few next to 1: what a strict comparison with a stronger model
+    gives."""
+    rare = rng.random(shape) < rate
+    return np.where(rare, rng.beta(8, 2, shape), rng.beta(1, 200, shape))
+
+
+def test_rare_high_labels_that_a_sample_has_missed_are_allowed_for():
+    """Eight policies, 50 labels each; mean labels from .02 to .15."""
+    rates, labels, runs = np.linspace(0.02, 0.18, 8), 50, 300
+    truth = 0.8 * rates + (1 - rates) / 201
+    rng = np.random.default_rng(1)
+    alone = together = 0
+    for _ in range(runs):
+        y = np.stack([rare_labels(rng, rate, (labels,)) for rate in rates])
+        means, errors = y.mean(axis=1).tolist(), (y.std(axis=1, ddof=1) / labels**0.5).tolist()
+        spread = dispersion((v, se, labels) for v, se in zip(means, errors, strict=True))
+        for true, v, se in zip(truth, means, errors, strict=True):
+            low, high = bounded_interval(v, se, labels, labels - 1, 0.05, False)
+            alone += low <= true <= high
+            low, high = bounded_interval(v, se, labels, labels - 1, 0.05, False, spread)
+            together += low <= true <= high
+    assert alone / (8 * runs) < 0.9
+    assert coverage_is(together, 8 * runs, 0.95, 0.985)
 
 
 @pytest.mark.parametrize("value", [1e-200, 1e-17, 1e-4])
@@ -143,6 +193,19 @@ def test_scores_as_small_as_can_be_told_from_0_order_answers_as_others_do():
     tiny = honest(cje.analyze(logs, draws))
     assert (tiny["v_hat"] - plain["v_hat"]).abs().max() < plain["se"].min()
     assert (tiny["se"] < 1.5 * plain["se"]).all()
+
+
+def test_a_few_scores_far_beyond_those_of_the_labelled_answers_do_not_move_an_estimate_far():
+    for seed in range(6):
+        logs, draws = models(seed)
+        rng = np.random.default_rng(seed)
+        for frame in (logs, draws):
+            far = frame["oracle_score"].isna() & (rng.random(len(frame)) < 0.01)
+            frame["judge_raw"] = np.where(far, 1.0, 0.001 * frame["judge_raw"])
+        rows = honest(cje.analyze(logs, draws))
+        labels = draws.groupby("policy")["oracle_score"].agg(["mean", "sem"])
+        moved = (rows.loc[labels.index, "v_hat"] - labels["mean"]) / labels["sem"]
+        assert moved.abs().max() < 3
 
 
 def test_labels_as_small_as_can_be_told_from_0_are_finite():

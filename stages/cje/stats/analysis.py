@@ -13,7 +13,7 @@ from cje.stats import guardrails
 from cje.stats.bootstrap import bootstrap_intervals
 from cje.stats.checking import check_frames
 from cje.stats.diagnostics import diagnose, diagnose_run, reply_facts, unscored_prompts
-from cje.stats.estimators import ESTIMATORS, Case, Estimate, estimator_named
+from cje.stats.estimators import ESTIMATORS, Case, Estimate, estimator_named, label_dispersion
 from cje.stats.facts import PolicyDiagnostics
 from cje.stats.inference import anytime_level, paired_comparisons, square, unbeaten
 from cje.stats.own_labels import own_label_estimate
@@ -177,18 +177,23 @@ def estimate(
     )
     predictions = predict(samples)
     anytime = Intervals(intervals) is Intervals.ANYTIME
-    found: dict[str, Estimate] = {}
     facts: dict[str, PolicyDiagnostics] = {}
     rows: dict[str, dict[str, object]] = {}
     unscored = unscored_prompts(logs, draws)
     replies = {p: reply_facts(own, unscored) for p, own in draws.groupby("policy")}
     replies[base] = reply_facts(logs, unscored)
-    for policy in [*samples.targets, base]:
-        labels = own_label_estimate(samples, policy, predictions[policy])
-        case = Case(samples, policy, fit, labels, WeightChoice(weights), limits)
-        found[policy] = estimator_named(estimator)(case)
+    cases = {
+        policy: Case(
+            samples, policy, fit, own_label_estimate(samples, policy, predictions[policy]),
+            WeightChoice(weights), limits,
+        )
+        for policy in [*samples.targets, base]
+    }  # fmt: skip
+    found = {policy: estimator_named(estimator)(case) for policy, case in cases.items()}
+    spread = label_dispersion(found.values())
+    for policy, case in cases.items():
         level = anytime_level(alpha, found[policy].labels) if anytime else alpha
-        interval = found[policy].interval(level)
+        interval = found[policy].interval(level, spread)
         rest: dict[str, Any] = {"estimator": str(estimator), "identical": False}
         rest |= replies.get(policy, {}) | dict((known or {}).get(policy, {}))
         facts[policy] = diagnose(case, found[policy], interval, report, limits, **rest)

@@ -13,7 +13,7 @@ estimate of which neither is there is a projection, and is refused.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypedDict, Unpack
@@ -25,7 +25,7 @@ from cje.errors import CJEError
 from cje.stats import correction
 from cje.stats.arrays import Array, Mask
 from cje.stats.calibration import NO_LABELS, CrossFit
-from cje.stats.inference import Influence, bounded_interval, combined
+from cje.stats.inference import Influence, bounded_interval, combined, dispersion
 from cje.stats.own_labels import OwnLabels
 from cje.stats.samples import Draws, Logs, Samples
 from cje.stats.weights import (
@@ -85,20 +85,22 @@ class Estimate:
         """What enters comparisons: the estimate under the evidence."""
         return self.influence if self.checked is None else self.checked
 
-    def interval(self, alpha: float) -> tuple[float, float]:
-        """Of level 1 - alpha, within [0, 1]."""
-        ends = [self._interval(self.influence, alpha)]
+    def interval(self, alpha: float, dispersion: float = 0.0) -> tuple[float, float]:
+        """Of level 1 - alpha, within [0, 1]; `dispersion`: of all policies' labels."""
+        ends = [self._interval(self.influence, alpha, dispersion)]
         if self.checked is not None:
-            ends.append(self._interval(self.checked, alpha))
+            ends.append(self._interval(self.checked, alpha, dispersion))
         low, high = zip(*ends, strict=True)
         return min(low), max(high)
 
-    def _interval(self, influence: Influence, alpha: float) -> tuple[float, float]:
+    def _interval(
+        self, influence: Influence, alpha: float, dispersion: float
+    ) -> tuple[float, float]:
         freedom = max(self.labels - 1, 1.0)
         if self.evidence is not Evidence.LABELS:
             freedom = min(freedom, influence.degrees_of_freedom)
         return bounded_interval(
-            influence.value, influence.se, self.labels, freedom, alpha, self.steps
+            influence.value, influence.se, self.labels, freedom, alpha, self.steps, dispersion
         )
 
 
@@ -427,6 +429,15 @@ def estimator_named(name: str) -> Estimator:
     if not isinstance(found, Estimator):
         raise CJEError(f"{plugins.ESTIMATORS}: {name}: {found!r} is no Estimator")
     return found
+
+
+def label_dispersion(estimates: Iterable[Estimate]) -> float:
+    """The `inference.dispersion` of the estimates that own labels alone carry."""
+    return dispersion(
+        (found.value, found.se, found.labels)
+        for found in estimates
+        if found.evidence is Evidence.LABELS
+    )
 
 
 def kish(weight: Array) -> float:

@@ -86,6 +86,13 @@ class PolicyDiagnostics:
     rescored_spread: float = 0.0
 
     @property
+    def interval_skew(self) -> float:
+        """The skewness of the mean of labels that the interval allows for: that of a share whose
+        interval is as wide."""
+        most = self.value * (1 - self.value)
+        return abs(1 - 2 * self.value) * self.half_width / (1.96 * most) if most > 0 else inf
+
+    @property
     def mean_is_off(self) -> int:
         """-1 where the mean exact weight is below 1 beyond chance, 1 where above, else 0."""
         if self.sequence_mean_weight is None or self.sequence_mean_weight_z is None:

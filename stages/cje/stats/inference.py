@@ -5,7 +5,7 @@ prompt contributed. Prompts that share a cluster (a conversation, a user, a docu
 before any variance is taken, and two policies are compared on the same prompts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
@@ -18,6 +18,7 @@ from cje.stats.arrays import Array, Codes, totals
 ROUNDING = 1e-9  # a standard error below this is that of no label's noise, but of arithmetic
 ANYTIME_AT = 100  # labels at which intervals valid at any time are shortest
 LEAST_COUNT = 0.5  # effective labels unlike the others below which a mean is next to an end
+FULL_LABELS = 5.0  # labels of the scale's whole width below which a mean is near an end
 NO_FOLDS = np.zeros(0)
 
 
@@ -135,8 +136,36 @@ def mean_influence(
     return Influence(value, psi, cluster)
 
 
+def dispersion(means: Iterable[tuple[float, float, float]]) -> float:
+    """How large variances near the ends of [0, 1] are beside those of labels of two values: c of
+    c V (1 - V), the variance function of a quasi-binomial mean (Wedderburn 1974), from all policies
+    whose mean is near an end.
+
+    `means`: by policy its mean, standard error and number of labels. One more label of two values
+    is counted with them, which is all that is known where none has seen a rare one.
+    """
+    variance = most = 1.0
+    for value, se, labels in means:
+        near = nearness(value, labels)
+        variance += near * (labels * se) ** 2
+        most += near * labels * value * (1 - value)
+    return min(variance / most, 1.0)
+
+
+def nearness(value: float, labels: float) -> float:
+    """How near an end of [0, 1] a mean of so many labels is: 1 where it is below five labels of the
+    scale's whole width, 0 from ten on."""
+    return min(max(2 - labels * min(value, 1 - value) / FULL_LABELS, 0.0), 1.0)
+
+
 def bounded_interval(
-    value: float, se: float, labels: float, freedom: float, alpha: float, steps: bool
+    value: float,
+    se: float,
+    labels: float,
+    freedom: float,
+    alpha: float,
+    steps: bool,
+    dispersion: float = 0.0,
 ) -> tuple[float, float]:
     """The interval of level 1 - alpha of a mean on [0, 1].
 
@@ -148,9 +177,15 @@ def bounded_interval(
     nothing varies, or next to an end of the scale, it is the exact one for a share of answers that
     `labels` (their effective number) could have missed: at most 1 - (alpha / 2)^(1 / labels), worth
     anything from 0 to 1; or the t interval, where that is wider.
+
+    Near an end labels do not know their own variance: until one of the rare ones that the mean
+    hangs on is among them, it is much too small. There the effective number is at most `labels` /
+    `dispersion` (of all policies; 0: not known), as far as the mean is near (`nearness`).
     """
     value = min(max(value, 0.0), 1.0)
     size = value * (1 - value) / se**2 if se > ROUNDING else 0.0
+    if dispersion * size > labels:
+        size *= (labels / dispersion / size) ** nearness(value, labels)
     if size * min(value, 1 - value) < LEAST_COUNT:
         unseen = 1 - (alpha / 2) ** (1 / max(labels, 1.0))
         low, high = value * (1 - unseen), value * (1 - unseen) + unseen

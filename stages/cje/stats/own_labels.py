@@ -19,6 +19,7 @@ from cje.stats.arrays import Array, Codes, totals
 from cje.stats.inference import Influence
 from cje.stats.predictor import Prediction
 from cje.stats.samples import Answers, Samples
+from cje.stats.slopes import LEAST_SPREAD
 
 DOUBT = 2.0  # variances of itself by which a power must differ from what it is taken for
 MOST_LEVERAGE = 0.9
@@ -60,7 +61,8 @@ def own_label_estimate(samples: Samples, policy: str, prediction: Prediction) ->
         (_predicted(answers, base, prediction, rows, share), 1.0),
         (_judged(answers, prediction, rows, share), 0.0),
     ):
-        power, own_leverage = tuned_power(share * left, share * signal.here, claimed)
+        least = LEAST_SPREAD * signal.spread * float(share @ share)
+        power, own_leverage = tuned_power(share * left, share * signal.here, claimed, least)
         left, value = left - power * signal.here, value - power * signal.gap
         psi, leverage = psi + power * signal.elsewhere, leverage + own_leverage
         powers.append(power)
@@ -89,11 +91,12 @@ def own_label_estimate(samples: Samples, policy: str, prediction: Prediction) ->
 class Signal:
     """What is known of all prompts and goes with utility: `here` (m,), of the labelled rows, about
     its mean over them; `gap`, how much higher that mean is than over all prompts; `elsewhere` (N,),
-    the influence of the mean over all prompts."""
+    the influence of the mean over all prompts; `spread`, the variance over all prompts."""
 
     here: Array
     gap: float
     elsewhere: Array
+    spread: float
 
 
 def _centred(values: Array, weight: Array) -> Array:
@@ -112,7 +115,10 @@ def _shares(weight: Array) -> Array:
 
 def _signal(here: Array, share: Array, everywhere: Array, whole: Array) -> Signal:
     mean_here, mean = float(share @ here), float(everywhere @ whole)
-    return Signal(here - mean_here, mean_here - mean, everywhere * (whole - mean))
+    centred = whole - mean
+    return Signal(
+        here - mean_here, mean_here - mean, everywhere * centred, float(everywhere @ centred**2)
+    )
 
 
 def _judged(answers: Answers, prediction: Prediction, rows: Codes, share: Array) -> Signal:
@@ -137,18 +143,21 @@ def _predicted(
         f.here + np.where(known, h.here, 0.0),
         f.gap + part * h.gap,
         f.elsewhere + part * h.elsewhere,
+        f.spread,
     )
 
 
-def tuned_power(error: Array, signal: Array, claimed: float) -> tuple[float, Array]:
+def tuned_power(
+    error: Array, signal: Array, claimed: float, least: float = 0.0
+) -> tuple[float, Array]:
     """The power of least variance and each row's leverage on it; error, signal (m,) by share.
 
     The least-squares power is believed as far as it differs from the claimed one by more than its
     own noise: claimed + k (power - claimed), k = max(0, 1 - 2 se^2 / (power - claimed)^2); below 0
-    it is never taken. A residual over the root of 1 - leverage has the variance of its error (HC2;
-    MacKinnon and White 1985).
+    it is never taken. `least`: the sum of squares that the signal counts for at least. A residual
+    over the root of 1 - leverage has the variance of its error (HC2; MacKinnon and White 1985).
     """
-    spread = signal @ signal
+    spread = max(float(signal @ signal), least)
     if len(error) < 4 or spread <= 1e-20:
         return claimed, np.zeros(len(error))
     step = signal @ (error - claimed * signal) / spread

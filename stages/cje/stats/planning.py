@@ -21,7 +21,7 @@ from scipy.special import ndtri, stdtrit
 from cje.errors import CJEError
 from cje.stats.arrays import Array
 from cje.stats.checking import check_frames
-from cje.stats.inference import anytime_level, bounded_interval
+from cje.stats.inference import anytime_level, bounded_interval, dispersion
 from cje.stats.own_labels import OwnLabels, own_label_estimate
 from cje.stats.predictor import predict
 from cje.stats.rewards import calibrate
@@ -231,6 +231,7 @@ class Planner:
     def __init__(self, pilot: Pilot, aim: Aim):
         self.pilot, self.aim = pilot, aim
         self._bounds: dict[int, Array] = {}
+        self._dispersions: dict[int, float] = {}
         self._quantiles: dict[int, float] = {}
 
     def reach(self, size: Size) -> Reached:
@@ -334,9 +335,17 @@ class Planner:
         pilot, aim = self.pilot, self.aim
         low, high = bounded_interval(
             pilot.mean[policy], float(se), labels, max(labels - 1, 1),
-            self._level(aim.alpha, labels), bool(pilot.steps[policy]),
+            self._level(aim.alpha, labels), bool(pilot.steps[policy]), self._dispersion(labels),
         )  # fmt: skip
         return (high - low) / 2
+
+    def _dispersion(self, labels: int) -> float:
+        """Of the targets' labels, where there are so many of each."""
+        if labels not in self._dispersions:
+            errors = np.sqrt(np.diag(self.pilot.left)[1:] / labels)
+            means = zip(self.pilot.mean[1:].tolist(), errors.tolist(), strict=True)
+            self._dispersions[labels] = dispersion((mean, se, labels) for mean, se in means)
+        return self._dispersions[labels]
 
     def _level(self, alpha: float, labels: int) -> float:
         return anytime_level(alpha, labels) if self.aim.anytime else alpha

@@ -143,7 +143,8 @@ def fit_slopes(samples: Samples, features: Mapping[str, Features], folds: int) -
             weight = answer.label_weight[rows] / answer.label_weight[rows].mean()
             weight /= 1 + ALIKE * (count[rows] - 1)
             place = np.searchsorted(labelled, rows)
-            parts.append((features[policy].labelled, answer.utility[rows], weight, place))
+            spread = features[policy].whole[answer.present].var(axis=0)
+            parts.append((features[policy].labelled, answer.utility[rows], weight, place, spread))
     of_fold = samples.fold[labelled]
     slopes = np.zeros((folds, width))
     for k in range(folds):

@@ -20,7 +20,6 @@ MOSTLY_ZERO = 0.9
 MOSTLY_LOST = 0.25  # mean weight below which the logs miss most of a policy
 HALF_WIDTH = 0.05  # of the interval that a remedy's number of labels would give
 MOST_OF_THE_SCALE = 0.5  # width of an interval that says nothing
-FULL_LABELS = 5  # labels of the scale's whole width that a mean near its end must stand for
 MOSTLY_UNSCORED = 0.5  # of the prompts
 SAME_POLICY_SD = 0.01  # of the log-ratio between a policy and itself
 SAMPLED = "sample at temperature 1 and top_p 1, or with a model that gives full logits"
@@ -185,17 +184,13 @@ def _wide_interval(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
 
 @rail("skewed_labels", "the mean hangs on a few labelled answers", "max_label_skew")
 def _skewed_labels(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
-    """The interval is exact for labels of two values, whose skewness their mean tells."""
+    """The interval allows for the skewness that goes with a mean near an end of the scale; it is
+    exact for labels of two values, whose skewness their mean tells."""
     if d.evidence is not Evidence.LABELS or d.label_values <= 2 or d.labels < FEWEST_LABELS:
         return
-    near = d.labels * min(d.value, 1 - d.value)
-    if d.label_skew > limits["max_label_skew"]:
-        what = f"their skewness over the root of their number is {d.label_skew:.2f}"
-    elif near < FULL_LABELS:
-        end = 0 if d.value < 0.5 else 1
-        what = f"its estimate is {d.value:.3g}, close to {end} for so few"
-    else:
+    if d.label_skew - d.interval_skew <= limits["max_label_skew"]:
         return
+    what = f"their skewness over the root of their number is {d.label_skew:.2f}"
     yield Finding(
         Severity.WARNING,
         f"the mean hangs on a few of its {d.labels} labels: {what}",

@@ -161,7 +161,7 @@ def _fitted(features: Array, outcome: Array, known: Codes) -> Array:
         return np.full(len(features), outcome[known].mean())
     features = features / features.std(axis=0)
     x, y, ones = features[known], outcome[known], np.ones(len(known))
-    parts = [(x, y, ones, np.arange(len(known)))]
+    parts = [(x, y, ones, np.arange(len(known)), features.var(axis=0))]
     slopes = believed_slopes(parts, ones.astype(bool), x.shape[1])
     fitted: Array = y.mean() + (features - x.mean(axis=0)) @ slopes
     return fitted

@@ -9,7 +9,7 @@ import pandas as pd
 from cje.stats.arrays import Codes
 from cje.stats.facts import PolicyValidation, RunValidation
 from cje.stats.guardrails import Violation, find
-from cje.stats.inference import ROUNDING, Influence, bounded_interval
+from cje.stats.inference import ROUNDING, Influence, bounded_interval, dispersion
 from cje.vocabulary import Evidence
 
 FEWEST = 2  # prompts with a label that a truth needs
@@ -45,21 +45,25 @@ def validate(
     have more of its answers labelled.
     """
     codes = pd.factorize(cluster.reindex(influence.index))[0]
+    by_policy = {policy: labels[labels["policy"] == policy] for policy in estimates.index}
+    counts = {policy: own["uid"].nunique() for policy, own in by_policy.items()}
+    truths = {
+        policy: labelled_mean(own, influence.index, codes)
+        for policy, own in by_policy.items()
+        if counts[policy] >= FEWEST and policy in influence
+    }
+    spread = dispersion((truth.value, truth.se, counts[p]) for p, truth in truths.items())
     rows, violations = {}, []
-    for policy, estimate in estimates.iterrows():
-        own = labels[labels["policy"] == policy]
-        if own["uid"].nunique() < FEWEST or policy not in influence:
-            continue
-        truth = labelled_mean(own, influence.index, codes)
+    for policy, truth in truths.items():
+        estimate, count = estimates.loc[policy], counts[policy]
         contribution = influence[policy].to_numpy()
         found = Influence(estimate["v_hat"], contribution - contribution.mean(), codes)
         gap = found - truth
         unseen = max(estimate["se"] ** 2 - found.variance, 0.0)  # what a fit adds beside prompts
         gap = Influence(gap.value, gap.psi, codes, np.array([unseen**0.5]))
-        count = own["uid"].nunique()
         low, high = gap.difference_interval(alpha, 1 / count)
-        steps = own["oracle_score"].nunique() <= 2
-        ends = bounded_interval(truth.value, truth.se, count, count - 1, alpha, steps)
+        steps = by_policy[policy]["oracle_score"].nunique() <= 2
+        ends = bounded_interval(truth.value, truth.se, count, count - 1, alpha, steps, spread)
         rows[policy] = {
             "oracle_truth": truth.value, "se_truth": truth.se,
             "ci_low_truth": ends[0], "ci_high_truth": ends[1],

@@ -149,6 +149,11 @@ class _Estimator:
         labels = answers[answers["oracle_score"].notna()]
         self.labelled = {p: uids.isin(rows["uid"]) for p, rows in labels.groupby("policy")}
         self.none = pd.Series(False, uids.index)
+        self.means = [
+            (row.v_hat, row.se * row.labels**0.5)
+            for row in view.estimates
+            if row.evidence == Evidence.LABELS and row.v_hat is not None and row.se is not None
+        ]
 
     def __call__(self, row: EstimateRow, inside: np.ndarray) -> Part:
         contribution = self.influence[row.policy]
@@ -160,7 +165,7 @@ class _Estimator:
         widening = row.se / alone if row.se is not None and alone > 0 else 1.0
         return part_estimate(
             contribution.to_numpy(), labelled.to_numpy(), self.cluster, inside,
-            alpha=self.view.alpha, widening=widening,
+            alpha=self.view.alpha, widening=widening, means=self.means,
         )  # fmt: skip
 
 
