@@ -1,4 +1,4 @@
-"""Add up what the replies cost that the tables rest on."""
+"""Add up what the replies behind the tables cost."""
 
 import pandas as pd
 

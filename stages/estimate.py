@@ -43,7 +43,7 @@ def main() -> str:
     write_metrics(estimate_metrics(result), METRICS / "estimates.json")
     write_metrics(finite_facts(result.diagnostics), METRICS / "diagnostics.json")
     draw_weights(result, settings)
-    best = ", ".join(result.best) or "none, for all are refused"
+    best = ", ".join(result.best) or "none, as all are refused"
     found = f"Estimated {len(result.estimates)} policies; beaten by no other: {best}"
     return found + still_waiting(result, labels, settings)
 

@@ -9,8 +9,8 @@ from cje.settings import load_settings
 def main() -> str:
     source = open_source(load_settings(), "try_targets")
     source.try_targets(read_table(DATA / "prompts.parquet", "prompts"))
-    # The logs wait for this file. It is the same whoever the targets are, so that another target
-    # is tried without asking the base policy again.
+    # The logs depend on this file. It is the same for all targets, so that another target can be
+    # tried without calling the base policy again.
     write_metrics({"tried": True}, DATA / "tried.json")
     return "Every target that is called over HTTP answers"
 

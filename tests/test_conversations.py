@@ -173,7 +173,7 @@ def test_prompts_of_users_files_may_be_messages(tmp_path):
     draws = [draw("p1", prompt="One?"), draw("p2", prompt=["One?", "Two?"])]
     got = read(tmp_path, logs, draws)
     assert got.prompts["prompt"].tolist() == ["One?", "One?"]
-    assert got.notes == ["prompts that hold more than a user turn, which alone is shown: 1"]
+    assert got.notes == ["prompts with more turns than the first user turn, the only one used: 1"]
     words = "logs.jsonl:1: prompt: a list without a first user turn that is text"
     assert words in refusal(tmp_path, logs=[log(prompt=[])])
     folder = tmp_path / "parquet"

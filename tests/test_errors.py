@@ -211,7 +211,7 @@ def test_a_setting_that_is_wrong(folder, load_prompts, changes, words):
     "name, content, words",
     [
         ("a.jsonl", b'{"prompt": "x"}\n{"prompt": "y"', "a.jsonl:2: not valid JSON: Expecting ','"),
-        ("a.jsonl", b"", "a.jsonl: there is no row; every row needs a prompt's text"),
+        ("a.jsonl", b"", "a.jsonl: there are no rows; every row needs a prompt's text"),
         ("a.jsonl", b'{"prompt": "x"}\n{"text": "y"}', "a.jsonl:2: prompt: missing or empty"),
         ("a.jsonl", b'{"prompt": "caf\xe9"}', "a.jsonl:1: not UTF-8 text: "),
         ("a.csv", b"prompt\ncaf\xe9s\n", "a.csv: not UTF-8 text: "),

@@ -284,7 +284,7 @@ def test_the_package_missing(monkeypatch):
         (
             {"a.jsonl": b'{"text": "x"}\n'},
             None,
-            "found text.\nMake one file with a column `prompt`",
+            "found text.\nConvert it to one file with a column `prompt`",
         ),
         ({"a.jsonl": b'{"prompt": "x"}\n'}, "English", "no column `language`"),
         ({"a.jsonl": b'{"prompt": "x"}\n3\n'}, None, "a.jsonl:2: not a JSON object"),

@@ -105,7 +105,7 @@ def test_target_logps(tmp_path):
     assert got.summary["target_logps_outside_support"] == 2
     assert got.summary["target_logps_missing"] == 1
     assert got.summary["policies_without_draws"] == 1
-    assert got.notes == ["left aside, for they have no draws: gone"]
+    assert got.notes == ["ignored, as they have no draws: gone"]
 
 
 def test_a_given_logp_under_the_own_policy_is_kept(tmp_path):
@@ -188,13 +188,16 @@ def test_ids_are_kept_numbers_too_and_draws_are_counted(tmp_path):
         (log(score=0.4), "score: 0.4, but judge_score is 0.5"),
         (log(sequence_logp=0.1), "sequence_logp: 0.1 is above 0"),
         (log(sequence_logp=-math.inf), "sequence_logp: -inf: an answer cannot come from"),
-        (log(sequence_logp=-9999), "sequence_logp: -9999 is a server's mark for a token"),
+        (log(sequence_logp=-9999), "sequence_logp: -9999 is a server's sentinel for a token"),
         (log(target_policy_logprobs={"a": -9999.0}), "target_policy_logprobs.a: -9999 is a server"),
         (
             without(log(token_logprobs=[-1.0, -10000.0]), "sequence_logp"),
-            "token_logprobs: -10000 is a server's mark for a token that it tells no",
+            "token_logprobs: -10000 is a server's sentinel for a token whose log-",
         ),
-        (log(token_logprobs=[-1, math.nan]), "token_logprobs: NaN is not a number; leave the list"),
+        (
+            log(token_logprobs=[-1, math.nan]),
+            "token_logprobs: NaN is not a number; leave out the list",
+        ),
         (log(base_policy_logprob=-2.5), "base_policy_logprob: -2.5, but sequence_logp is -2.0"),
         (log(target_policy_logprobs=-3), "target_policy_logprobs: -3 is not an object"),
         (log(target_policy_logprobs={"a": 1}), "target_policy_logprobs.a: 1 is above 0"),
@@ -322,7 +325,7 @@ def test_files_that_are_missing_doubled_or_of_no_use(tmp_path):
     (tmp_path / "draws" / "README.md").write_text("mine")
     assert read_inputs(tmp_path, chosen()).targets == ["clone"]
     write(tmp_path / "validation" / "clon.jsonl", [{"uid": "p1", "oracle_score": 1}])
-    assert "validation/clon.jsonl: clon has no draws" in words()
+    assert "validation/clon.jsonl: there are no draws of clon" in words()
     write(tmp_path / "fresh_draws" / "clone_responses.jsonl", [draw()])
     assert "clone is in " in words()
     write(tmp_path / "fresh_draws" / "my own.jsonl", [draw()])

@@ -416,13 +416,13 @@ def test_an_answer_that_a_rubric_hides_is_an_error_not_a_judgement(rubric):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("defualt", "none named 'defualt'; did you mean default"),
+        ("defualt", "no rubric is named 'defualt'; did you mean default"),
         ("data/rubrics/none.j2", "no such file; see `rubric` in params.yaml"),
-        ("rubrics/mine.j2", "not under data/rubrics, where a change of it would be seen"),
+        ("rubrics/mine.j2", "not under data/rubrics, where DVC would notice a change"),
         ("mine.j2", "not under data/rubrics"),
         ("data/rubrics/../mine.j2", "not under data/rubrics"),
         ("data/rubrics", "not under data/rubrics"),
-        ("", "none named"),
+        ("", "no rubric is named"),
     ],
 )
 def test_a_rubric_that_is_not_there(rubric, name, words):

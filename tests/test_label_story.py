@@ -58,7 +58,7 @@ def post(address: re.Match, path: str, given: dict) -> dict:
 def test_people_label_and_the_verdict_follows(tmp_path):
     repo = new_project(tmp_path / "repo")
     words = rerun(repo, ok=False, **SMALL)
-    listed = int(re.search(r"(\d+) answers wait for labels of people", words)[1])
+    listed = int(re.search(r"(\d+) answers wait for people's labels", words)[1])
     assert "Next: cje label" in words and ran(words)[-1] == "oracle_label"
     assert 40 < listed <= 80
     filled(repo, FIRST)

@@ -150,7 +150,7 @@ def test_a_torn_line_was_never_kept_and_one_without_its_end_is():
     "line, words",
     [
         ("<<<<<<< ours", "git left a conflict"),
-        ("{}", "this is no label"),
+        ("{}", "this is not a label"),
         ('{"id": "a", "uid": "u", "rater": "x"}', "neither a label nor a skip"),
         ('{"id": "a", "uid": "u", "rater": "x", "label": "7"}', "neither a label nor a skip"),
     ],
@@ -419,7 +419,7 @@ def test_a_filled_jsonl_and_labels_of_answers_that_left_the_list(world):
         ("label", "11", r"label: 11 is outside oracle_range \[0, 10\]"),
         ("label", "good", 'label: "good" is neither a number nor skip'),
         ("label", "1.234,5", r'label: "1\.234,5" is neither a number nor skip'),
-        ("label", "skip", "note: missing; a skip needs its reason"),
+        ("label", "skip", "note: missing; a skip needs a reason"),
         ("id", "zzzz", 'id: "zzzz" is not on the list'),
     ],
 )
@@ -441,7 +441,7 @@ def test_a_bad_row_is_refused_with_its_line_and_nothing_is_taken(world, column, 
         ("id,label,label\n{0},4,5\n", "bad.csv:1: two columns are named label"),
         ("id,label,rater\n{0},4," + "r" * 61 + "\n", "rater: give a name of 1 to 60 letters"),
         ('id,label,rater\n{0},4,"a\nb"\n', "rater: give a name of 1 to 60 letters, on one line"),
-        ("id,label,note\n{0},4,x\n{0},4,y\n", "bad.csv:3: note: another than on line 2"),
+        ("id,label,note\n{0},4,x\n{0},4,y\n", "bad.csv:3: note: differs from line 2"),
         ("id,label\n1E+05,4\n", 'id: "1E\\+05" is not on the list'),
         ("id,label\n{0},n/a\n", 'label: "n/a" is neither a number nor skip'),
     ],
@@ -466,7 +466,7 @@ def test_what_spreadsheets_and_corrections_of_words_add_is_taken_off(world):
     assert found.notes == ["mine.csv: notes without a label are not kept: line 7"]
     wide = parse_settings(SETTINGS | {"oracle_range": [0, 5000]})
     Path("wide.csv").write_text(f'id,label\n{first},"1,000"\n')
-    with pytest.raises(CJEError, match="can be read in two ways"):
+    with pytest.raises(CJEError, match="is ambiguous; leave out"):
         import_labels(Path("wide.csv"), rows, Labels(), wide, "ann")
 
 
@@ -495,7 +495,7 @@ def test_contradictions_dates_and_missing_headings_are_errors(world):
     for row in (["id", "label"], [name, pd.Timestamp("2026-05-07").to_pydatetime()]):
         book.active.append(row)
     book.save("date.xlsx")
-    with pytest.raises(CJEError, match="took the number for a date"):
+    with pytest.raises(CJEError, match="turned the number into a date"):
         import_labels(Path("date.xlsx"), rows, Labels(), parse_settings(SETTINGS), "ann")
     with pytest.raises(CJEError, match=r"nope.csv: no such file"):
         import_labels(Path("nope.csv"), rows, Labels(), parse_settings(SETTINGS), "ann")

@@ -56,7 +56,7 @@ def test_validation_labels_are_own_ones_where_the_draws_have_none(tmp_path):
         ({"uid": "p1", "oracle_label": 1}, "oracle_label: 1, but 0.5 on the draw"),
         ({"uid": "p1", "oracle_label": [0.5, 0.75]}, "oracle_label: 0.625, but 0.5 on the draw"),
         ({"uid": "p1"}, "oracle_score: missing: a validation row is a label"),
-        ({"uid": "p2", "oracle_score": 1}, "oracle_score: of an answer that failed, "),
+        ({"uid": "p2", "oracle_score": 1}, "oracle_score: the answer failed, "),
         ({"oracle_score": 1}, "uid: missing; give uid, prompt_id, metadata.prompt_id or prompt"),
     ],
 )

@@ -1,8 +1,8 @@
-"""How an answer ended, in the word of every interface that answers are logged of: one table.
+"""How an answer ended: one table of the words of every interface.
 
-A reply keeps the word as it was given (`finish_reason_given`) beside what it means here
-(`finish_reason`). Words are compared without regard to case, to camelCase and to what an
-enumeration puts before them: `FinishReason.MAX_TOKENS`, `maxTokens` and `max_tokens` are one.
+A reply keeps the word as it was given (`finish_reason_given`) and what it means here
+(`finish_reason`). Words are compared without regard to case, camelCase and the prefix of an
+enumeration: `FinishReason.MAX_TOKENS`, `maxTokens` and `max_tokens` are one.
 """
 
 import re
@@ -127,20 +127,20 @@ CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def finish_reason(word: object) -> FinishReason | None:
-    """How an answer ended, one of `FINISH_REASONS`, by the word of any interface; None for a word
-    that is not known, and for one of a reply that was given up."""
+    """How an answer ended, one of `FINISH_REASONS`, by the word of any interface; None for an
+    unknown word, and for that of an unfinished reply."""
     means = WORDS.get(plain(word))
     return None if means == "unfinished" else means
 
 
 def is_end(word: object) -> bool:
-    """Whether a reply that ended with this word, known or not, is a whole one."""
+    """Whether a reply that ended with this word, known or not, is complete."""
     word = plain(word)
     return word != "" and WORDS.get(word) != UNFINISHED
 
 
 def plain(word: object) -> str:
-    """The word as the table has it; empty for what is no word."""
+    """The word as the table has it; empty if it is not text."""
     if not isinstance(word, str):
         return ""
     word = word.partition(":")[0].strip()  # of Gemini's "content_filter: SAFETY"

@@ -1,6 +1,6 @@
-"""What a row of a file says of its prompt beside the prompt: what results are sliced by.
+"""Metadata of prompts: what else a row of a file says, by which results can be sliced.
 
-Kept with the prompt as JSON text, name by name in the file's order; null where there is nothing.
+Stored with the prompt as JSON text, in the order of the file; null where there is none.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-LONGEST = 200  # letters of a value: what is longer is a text, and tells no kinds apart
+LONGEST = 200  # characters of a value: a longer one is a text, not a category
 
 
 def metadata_of(row: Mapping[str, Any], known: Collection[str]) -> str | None:
@@ -28,8 +28,8 @@ def metadata_of(row: Mapping[str, Any], known: Collection[str]) -> str | None:
 
 
 def metadata_columns(texts: Iterable[str | None]) -> pd.DataFrame:
-    """A row a prompt, a column a name, in the order in which they come; null where a prompt has
-    no such value."""
+    """One row per prompt, one column per name, in the order of their first use; null where a prompt
+    has no such value."""
     rows = [json.loads(text) if isinstance(text, str) else {} for text in texts]
     names = dict.fromkeys(name for row in rows for name in row)
     return pd.DataFrame(
@@ -39,7 +39,7 @@ def metadata_columns(texts: Iterable[str | None]) -> pd.DataFrame:
 
 
 def _plain(value: Any) -> str | bool | int | float | None:
-    """The value as JSON holds it; None for what is nothing, no scalar, or too long."""
+    """The value as JSON holds it; None if it is empty, not a scalar, or too long."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float | Decimal):

@@ -1,6 +1,6 @@
-"""What the tables between the stages hold: their columns, the values allowed, their keys.
+"""What the tables between the stages contain: their columns, the values allowed, their keys.
 
-Every table has one row a key. Scores are kept as they were given; utilities are on [0, 1].
+Every table has one row per key. Scores are stored as they were given; utilities are on [0, 1].
 """
 
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from cje.vocabulary import LogprobKind, Severity
 
 LOGGED = -1  # `draw` of a logged answer, where logged and fresh answers share a table
 
-VERY_UNLIKELY = -9999.0  # OpenAI's mark, and vLLM's least value: no log-probability
+VERY_UNLIKELY = -9999.0  # OpenAI's sentinel and vLLM's lowest value: not a log-probability
 LOGPROB_KINDS = tuple(kind.value for kind in LogprobKind)
 SEVERITIES = tuple(severity.value for severity in Severity)
 NO_ANSWER = "there is no answer"  # why a judge gives no score
 CALL_KINDS = ("answer", "judgement", "score")
 LOGP_ROUNDING = 1e-9  # a log-probability may exceed 0 by this much: sums of rounded terms do
-# What is written of a real number, and what processors agree on: the digits beyond differ.
+# The digits of a real number that are written: processors differ in those beyond.
 DECIMALS, DIGITS = 9, 10
 
 TEXT, INTEGER, REAL = pa.string(), pa.int64(), pa.float64()
@@ -28,7 +28,8 @@ TEXT, INTEGER, REAL = pa.string(), pa.int64(), pa.float64()
 
 @dataclass(frozen=True)
 class Rule:
-    """What the values of a column must be: the words for it, and a mask of the good ones."""
+    """What the values of a column must be: the words for it, and a function that gives a mask of
+    the good ones."""
 
     words: str
     holds: Callable[[np.ndarray], np.ndarray]
@@ -47,8 +48,8 @@ COUNT_OR_LOGGED = Rule(f"must be {LOGGED} (the logged answer) or more", lambda v
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: `rule` is for numbers, `choices` for text. A frame may be without an
-    `optional` one, which is null then. A real number keeps DIGITS significant digits, and of those
+    """A column of a table: `rule` is for numbers, `choices` for text. A frame may lack an
+    `optional` one, which is then null. A real number keeps DIGITS significant digits, and of those
     no more than DECIMALS decimals unless it is on a scale of its own (`own_scale`)."""
 
     name: str

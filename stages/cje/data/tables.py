@@ -1,6 +1,6 @@
-"""The tables that the stages hand on, read and written with checks.
+"""The tables that the stages pass on, read and written with checks.
 
-`cje.data.schemas` says what is in them. Every table is a Parquet file with one row a key. A null
+`cje.data.schemas` says what is in them. Every table is a Parquet file with one row per key. A null
 number is NaN in pandas, a null text None or NaN, a null list None.
 """
 
@@ -34,7 +34,7 @@ def prompt_uids(texts: Iterable[str]) -> list[str]:
     """The uid of each prompt: a hash of its text, and a counter for repeats of the same text.
 
     The hash is the 16 hex digits of an 8-byte blake2b of the NFC-normalised UTF-8 text; the k-th
-    repeat (k >= 1) of a text gets the suffix `-k`. Raises CJEError for text that is no Unicode.
+    repeat (k >= 1) of a text gets the suffix `-k`. Raises CJEError for text that is not Unicode.
     """
     seen: Counter[str] = Counter()
     uids = []
@@ -166,7 +166,7 @@ def rounded(values: np.ndarray, decimals: int | None = DECIMALS) -> np.ndarray:
     with np.errstate(invalid="ignore", over="ignore"):
         many, few = np.rint(values * scale) / scale, np.rint(values / scale) * scale
     found = np.where(places >= 0, many, few)
-    tiny = (decimals is None) & (sizes < POWERS[DIGITS - 1])  # beyond the powers: kept as they are
+    tiny = (decimals is None) & (sizes < POWERS[DIGITS - 1])  # beyond the powers: left as they are
     return np.where(np.isfinite(found) & ~tiny, found, values) + 0.0
 
 

@@ -1,4 +1,4 @@
-"""Judges: what they are told, how the judged text is kept from telling them, what they say."""
+"""Judges: their instructions, how judged texts are kept from adding to them, and their verdicts."""
 
 from cje.judging.parsing import parse_score, score_schema
 from cje.judging.rubric import Rubric, load_rubric, parse_rubric

@@ -1,15 +1,15 @@
 """Judged texts as data: hidden characters made visible, chat tokens broken, a fence around each.
 
-Whoever wrote an answer may want to instruct its judge. Three things stand against it: nothing that
-a judge's tokenizer takes for the end of a turn survives, nothing invisible stays invisible, and the
-tags around a text end in a code that the text cannot hold. What is said to the judge about the
-tags stands in `cje.judging.rubric`.
+The author of an answer may try to instruct its judge. Three things prevent that: nothing that a
+judge's tokenizer takes for the end of a turn survives, nothing invisible stays invisible, and the
+tags around a text end in a code that the text cannot contain. `cje.judging.rubric` tells the judge
+about the tags.
 """
 
 import hashlib
 import re
 
-MARK = "·"  # set into a chat token, which is then none
+MARK = "·"  # put into a chat token, to break it
 NAMES = ("prompt", "answer", "reference")
 
 # Of use between letters or emoji, or singly; in runs they hide messages.
@@ -41,9 +41,9 @@ CHAT_TOKEN = re.compile(
 def neutralise(text: str) -> str:
     """The text with nothing hidden in it and no chat tokens; ordinary text is left as it is.
 
-    A hidden character becomes its number, [U+200B]; of a run only the first is told, with the
-    count of the others. Kept are joiners inside words and emoji, and soft hyphens, direction marks
-    and variation selectors that stand singly. A chat token gets a dot after its first character,
+    A hidden character becomes its number, [U+200B]; of a run only the first is shown, with the
+    number of the others. Joiners inside words and emoji, and single soft hyphens, direction marks
+    and variation selectors are kept. A chat token gets a dot after its first character,
     <·|im_end|>; so does the rare HTML tag <s>, which is also the start token of some models.
     """
     text = HIDDEN.sub(_shown, text)
@@ -53,7 +53,8 @@ def neutralise(text: str) -> str:
 def fence(texts: dict[str, str]) -> tuple[dict[str, str], str]:
     """Each text (by its name, one of NAMES), neutralised, between tags of its own; and their code.
 
-    The code is a hash of all the texts, so equal texts give equal messages, and none holds it.
+    The code is a hash of all the texts, so that equal texts give equal messages, and no text
+    contains it.
     """
     texts = {name: neutralise(text) for name, text in texts.items()}
     whole = "\0".join(part for pair in texts.items() for part in pair)
@@ -87,5 +88,5 @@ def _shown(match: re.Match[str]) -> str:
 
 
 def _is_joined(character: str) -> bool:
-    """Whether joiners mean something beside it: letters outside ASCII, their marks, emoji."""
+    """Whether joiners have a meaning next to it: letters outside ASCII, their marks, emoji."""
     return character != "" and not character.isascii() and not character.isspace()

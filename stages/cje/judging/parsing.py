@@ -1,4 +1,4 @@
-"""A judge's verdict: the JSON schema that it is asked for, and the score in what it said."""
+"""A judge's verdict: its JSON schema, and the score in a judge's reply."""
 
 import json
 import re
@@ -45,8 +45,8 @@ def score_schema(score_range: ScoreRange) -> str:
 
 
 def parse_score(text: str | None, score_range: ScoreRange) -> tuple[float | None, str | None]:
-    """The score in a judge's reply and its reason, None where it gave none in words; or None and
-    why there is no score.
+    """The score in a judge's reply and its reason (None if it gave none in words); or None and why
+    there is no score.
 
     A verdict is a JSON object with a `score` on the scale, ends included: the whole reply, or the
     only such object in it (in a fence, among prose, after the thought of a model that thinks
@@ -141,5 +141,5 @@ def _same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and one == other
 
 
-# Not strict: line breaks in a reason are no reason to lose a score.
+# Not strict: a line break in a reason must not cost the score.
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=float, strict=False)

@@ -1,4 +1,4 @@
-"""Rubrics: what a judge is told, from a template that a user can replace."""
+"""Rubrics: a judge's instructions, from a template that a user can replace."""
 
 import traceback
 from dataclasses import dataclass
@@ -48,9 +48,9 @@ class _Missing(Exception):
 class Rubric:
     """How to judge: a template of the system's message and one of the user's.
 
-    `name` is the shipped name or the file, `text` what that holds. `needs_reference`: it cannot do
-    without a reference answer. What makes the quoted texts data, and the form of the verdict, is
-    added by `messages`.
+    `name` is the shipped name or the file, `text` its content. `needs_reference`: it does not work
+    without a reference answer. `messages` adds what makes the quoted texts data, and the form of
+    the verdict.
     """
 
     name: str
@@ -73,8 +73,8 @@ class Rubric:
     ) -> tuple[tuple[str, str], ...]:
         """The messages to a judge, (role, content): system, user.
 
-        A reference that is no text, or blank, is none. Raises CJEError where the rubric needs one
-        and there is none, and where it cannot be rendered for these texts.
+        A reference that is blank or not text counts as missing. Raises CJEError if the rubric needs
+        one that is missing, or cannot be rendered for these texts.
         """
         scale = dict(zip(SCALE, map(plain_number, score_range), strict=True))
         texts = {"prompt": prompt, "answer": answer}
@@ -83,14 +83,14 @@ class Rubric:
         elif self.needs_reference:
             raise CJEError(
                 f"rubric {self.name}: it needs a reference answer for every prompt, and there is "
-                f"none for {prompt[:60]!r}; add a column `reference`, or take another rubric"
+                f"none for {prompt[:60]!r}; add a column `reference`, or use another rubric"
             )
         blocks, code = fence(texts)
         system = _render(self.name, self.system, scale)
         user = _render(self.name, self.user, {"reference": None} | blocks | scale)
         for name, block in blocks.items():
             if user.count(block) > 1:
-                raise CJEError(f"{self.name}: write {{{{ {name} }}}} once; it is there more often")
+                raise CJEError(f"{self.name}: write {{{{ {name} }}}} once; it occurs more often")
         if blocks["answer"] not in user:
             raise CJEError(f"{self.name}: the user's part must show {{{{ answer }}}} in all cases")
         end = f"{AFTER.format(code=code)} {FORM.format(**scale)}"
@@ -130,13 +130,13 @@ def _user_file(name: str, shipped: dict[str, Path], setting: str) -> Path:
         near = get_close_matches(name, shipped, n=1)
         hint = f"; did you mean {near[0]}?" if near else "."
         raise CJEError(
-            f"params.yaml: {setting}: there is none named '{name}'{hint} Give "
+            f"params.yaml: {setting}: no rubric is named '{name}'{hint} Give "
             f"{', '.join(shipped)} or a file under {RUBRIC_FILES}"
         )
     if RUBRIC_FILES not in path.parents or ".." in path.parts:
         raise CJEError(
-            f"params.yaml: {setting}: {path} is not under {RUBRIC_FILES}, where a change of it "
-            "would be seen; move it there"
+            f"params.yaml: {setting}: {path} is not under {RUBRIC_FILES}, where DVC "
+            "would notice a change; move it there"
         )
     return path
 
@@ -145,7 +145,9 @@ def _text(path: Path, name: str, setting: str) -> str:
     try:
         data = path.read_bytes()
         if len(data) > MAX_BYTES:
-            raise CJEError(f"{name}: {len(data):,} bytes are no rubric; give at most {MAX_BYTES:,}")
+            raise CJEError(
+                f"{name}: {len(data):,} bytes are too many for a rubric; give at most {MAX_BYTES:,}"
+            )
         return data.decode("utf-8-sig")
     except FileNotFoundError:
         raise CJEError(f"{name}: no such file; see `{setting}` in params.yaml") from None
@@ -172,7 +174,7 @@ def _parts(text: str, name: str) -> tuple[str, str]:
 
 
 def _compile(name: str, source: str, variables: tuple[str, ...]) -> Template:
-    """The template; raises CJEError, with its line, for what a rubric must not hold."""
+    """The template; raises CJEError, with its line, for what a rubric must not contain."""
     environment = _environment()
     try:
         tree = environment.parse(source)
@@ -251,7 +253,7 @@ def _fail(name: str, error: Exception) -> NoReturn:
 
 def _finalize(value: Any) -> Any:
     if value is None:
-        raise _Missing("it writes out a value that is none; ask {% if reference %} before")
+        raise _Missing("it writes out a missing value; test it first with {% if reference %}")
     return value
 
 

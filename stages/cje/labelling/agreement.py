@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FEWEST = 5  # answers with several raters that a word on agreement needs
+FEWEST = 5  # answers with several raters that are needed to report agreement
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Agreement:
     standard deviation `noise` of a rater's labels of one answer, on the oracle's scale; the
     `reliability` of the labels that are used, the share of their variance that is not the raters'
     noise; and `ceiling`, its root, the highest correlation with the labels that a judge can reach
-    who knows what raters would say on average. None where the labels do not vary."""
+    which knows the raters' average. None where the labels do not vary."""
 
     answers: int
     alpha: float | None

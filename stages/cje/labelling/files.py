@@ -23,15 +23,15 @@ GUARD = "'"
 
 
 def waiting(rows: pd.DataFrame, labels: Labels) -> pd.DataFrame:
-    """The rows of the list that want more raters than have labelled or skipped them."""
+    """The rows of the list that need more raters than have labelled or skipped them."""
     done = [len(labels.current.get(name, {})) for name in rows["id"]]
     return rows[rows["raters"].to_numpy() > done]
 
 
 def write_lists(rows: pd.DataFrame, settings: Settings) -> Path:
-    """Write the answers to label as CSV and JSONL, each with the rubric and the scale; who gave an
-    answer and what the judge says of it are not in them. Files that somebody has begun to fill in
-    are left alone. Returns where the CSV is."""
+    """Write the answers to label as CSV and JSONL, each with the rubric and the scale; they do not
+    reveal which policy gave an answer or what the judge says of it. Files that somebody has begun
+    to fill in are left alone. Returns the path of the CSV."""
     name, number = TODO, 1
     while any(filled(FOLDER / f"{name}{suffix}") for suffix in (".csv", ".jsonl")):
         number += 1
@@ -73,9 +73,9 @@ def instructions(settings: Settings) -> list[str]:
     """How to fill the file in, in lines."""
     lo, hi = (f"{end:g}" for end in settings.oracle_range)
     return [
-        f"Write a number from {lo} to {hi} under label. Work from the top down and leave none out: "
-        "the order is by chance.",
-        "An answer that you cannot label: write skip under label, and the reason under note. You "
+        f"Write a number from {lo} to {hi} under label. Work from the top down and do not leave "
+        "any out: the order is random.",
+        "If you cannot label an answer, write skip under label and the reason under note. You "
         "can stop after any row.",
         "Then: cje label --import THIS_FILE",
         "",
@@ -83,13 +83,13 @@ def instructions(settings: Settings) -> list[str]:
 
 
 def rubric_words(settings: Settings) -> str:
-    """What the oracle is told of how to judge."""
+    """How the oracle is to judge."""
     oracle = settings.oracle
     return load_rubric(oracle.rubric, oracle.rubric_setting).criteria(oracle.score_range)
 
 
 def plain(text: str) -> str:
-    """The text for a cell of a spreadsheet, which computes nothing from it."""
+    """The text for a cell of a spreadsheet, so that it is not computed as a formula."""
     return GUARD + text if text.startswith(FORMULA) else text
 
 

@@ -48,10 +48,10 @@ class Imported:
 def import_labels(
     path: Path, rows: pd.DataFrame, labels: Labels, settings: Settings, rater: str
 ) -> Imported:
-    """Take the labels in the file at `path` over into `labels`; `rows` is the list of answers and
-    `rater` whose labels they are where no column `rater` says so.
+    """Take the labels in the file at `path` over into `labels`; `rows` is the list of answers, and
+    `rater` the rater of rows without one in a column `rater`.
 
-    Raises CJEError, with line and reason of each bad row, and takes nothing then.
+    Raises CJEError with the line and reason of each bad row, and then takes nothing.
     """
     sheet = read_sheet(path)
     known = dict(zip(rows["id"], rows["uid"], strict=True))
@@ -71,7 +71,7 @@ def import_labels(
             if (other.label, other.skip) != (mark.label, mark.skip):
                 raise BadRow(f"label: {_said(mark)}, but {_said(other)} on line {before}")
             if other.note != mark.note:
-                raise BadRow(f"note: another than on line {before}, for the same id")
+                raise BadRow(f"note: differs from line {before}, for the same id")
         except BadRow as problem:
             problems.append(f"{path}:{line}: {problem}")
     if problems:
@@ -99,7 +99,7 @@ def _added(
         elif (before.label, before.skip, before.note) == (mark.label, mark.skip, mark.note):
             unchanged += 1
         elif (before.label, before.skip) == (mark.label, mark.skip) and not mark.note:
-            unchanged += 1  # an emptied note takes nothing back
+            unchanged += 1  # an emptied note does not remove the earlier one
         else:
             corrected.append((before, mark))
     labels.add([*new, *(mark for _, mark in corrected)])
@@ -114,7 +114,7 @@ def _mark(
     value, note = _blank_as_none(row.get("label")), _text(row.get("note"))
     if not name:
         if value is None:
-            return None  # a line of the head, or of the user's own
+            return None  # a line of the heading, or one of the user's own
         raise BadRow("id: missing; take it from the list")
     if name not in known and not _is_answer(name, row):
         raise BadRow(f"id: {show_value(name)} is not on the list; take it from labels/todo.csv")
@@ -127,25 +127,25 @@ def _mark(
     }  # fmt: skip
     if isinstance(value, str) and value.strip().casefold() == SKIP:
         if not note:
-            raise BadRow("note: missing; a skip needs its reason")
+            raise BadRow("note: missing; a skip needs a reason")
         return Mark(**(given | {"skip": note, "note": ""}))
     scale = settings.oracle_range
     return Mark(**given, label=number(value, scale), scale=scale)
 
 
 def number(value: Any, scale: tuple[float, float]) -> float:
-    """A label as a number on the scale; the comma of many countries is a decimal point. Raises
-    BadRow for what is none."""
+    """A label as a number on the scale; a decimal comma is allowed. Raises BadRow for anything
+    else."""
     if isinstance(value, date | time | timedelta):
         raise BadRow(
-            f"label: {value}: the spreadsheet took the number for a date; format the column as "
-            "text or number, and write it again"
+            f"label: {value}: the spreadsheet turned the number into a date; format the column as "
+            "text or number, and enter it again"
         )
     if isinstance(value, str):
         text = _visible(unicodedata.normalize("NFKC", value)).removeprefix("'").replace(" ", "")
         text = text.replace("\N{MINUS SIGN}", "-")
         if THOUSANDS.fullmatch(text) and scale[1] >= 1000:
-            raise BadRow(f"label: {show_value(value)} can be read in two ways; leave out the comma")
+            raise BadRow(f"label: {show_value(value)} is ambiguous; leave out the comma")
         if not NUMBER.fullmatch(text):
             raise BadRow(f"label: {show_value(value)} is neither a number nor {SKIP}")
         value = float(text.replace(",", "."))
@@ -158,7 +158,7 @@ def number(value: Any, scale: tuple[float, float]) -> float:
 
 
 def _is_answer(name: str, row: dict[str, Any]) -> bool:
-    """Whether the row's own texts are those of its id, which then is of an earlier list."""
+    """Whether the row's texts match its id, which then comes from an earlier list."""
     prompt, answer = row.get("prompt"), row.get("answer")
     if not (isinstance(prompt, str) and isinstance(answer, str)):
         return False
@@ -166,8 +166,7 @@ def _is_answer(name: str, row: dict[str, Any]) -> bool:
 
 
 def _id(value: Any, known: Container[str]) -> str:
-    """The id, without what spreadsheets and their corrections of words put there: a text mark, a
-    capital letter."""
+    """The id without what spreadsheets and autocorrection add: a text mark, a capital letter."""
     name = _text(value)
     plain = name.strip("'\"").casefold()
     return plain if name not in known and plain in known else name
@@ -185,7 +184,7 @@ def _text(value: Any) -> str:
 
 
 def _visible(text: str) -> str:
-    """The text without what cannot be seen at its ends, such as spaces of width zero."""
+    """The text without invisible characters at its ends, such as zero-width spaces."""
     return text.strip(string.whitespace + INVISIBLE)
 
 

@@ -1,9 +1,9 @@
-"""What people said of answers: labels/labels.jsonl, which only grows.
+"""What people said about answers: labels/labels.jsonl, which only grows.
 
-A line is a mark: a rater's label of an answer, a skip with its reason, or the word that the rater's
-last mark is withdrawn. The last mark of a rater on an answer counts, and the earlier ones stay as
-its history. A line is on the disk before anybody hears that it is kept; a line that a crash has cut
-was never acknowledged, and is taken off by the next writer.
+A line is a mark: a rater's label of an answer, a skip with its reason, or the withdrawal of the
+rater's last mark. A rater's last mark on an answer counts, and the earlier ones remain as its
+history. A line is on disk before it is acknowledged; a line cut short by a crash was never
+acknowledged, and the next writer removes it.
 """
 
 import json
@@ -23,14 +23,14 @@ FOLDER = Path("labels")
 LABELS = FOLDER / "labels.jsonl"
 DVC_LOCKS = Path(".dvc/tmp/rwlock")  # who reads and writes what, by process
 LONGEST_NAME = 60  # letters of a rater's
-LONGEST_WAIT = 60.0  # seconds for a stage of DVC that reads the labels
+LONGEST_WAIT = 60.0  # seconds, for a DVC stage that reads the labels
 
 
 @dataclass(frozen=True)
 class Mark:
-    """What a rater said of the answer `id`: a `label` on `scale`, or why they `skip` it, or that
-    the mark before is `withdrawn`. `seconds`: how long the answer was looked at; `via`: page or the
-    file that was imported; `at`: when, in UTC."""
+    """What a rater said about the answer `id`: a `label` on `scale`, or why they `skip` it, or that
+    their previous mark is `withdrawn`. `seconds`: how long the answer was looked at; `via`: page or
+    the file that was imported; `at`: when, in UTC."""
 
     id: str
     rater: str
@@ -65,8 +65,8 @@ class Labels:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read what was added since; a last line without its end is left for later. Raises CJEError
-        with file and line for what is no mark."""
+        """Read what has been added since; an unfinished last line is left for later. Raises
+        CJEError with file and line for a line that is not a mark."""
         try:
             with self.path.open("rb") as file:
                 if self._read > os.fstat(file.fileno()).st_size:  # another file is in its place
@@ -84,10 +84,10 @@ class Labels:
         self._read += len(whole)
 
     def add(self, marks: Iterable[Mark]) -> list[Mark]:
-        """Write the marks, with the time, and have them on the disk before this returns.
+        """Write the marks with the time; they are on disk when this returns.
 
-        Waits while a stage of DVC reads the file: DVC takes the fingerprint of what a stage read
-        after it has run, so that a label written meanwhile would count as read.
+        Waits while a DVC stage reads the file: DVC hashes what a stage depends on after it has run,
+        so that a label written meanwhile would count as read.
         """
         with self.locked():
             self.refresh()
@@ -99,7 +99,7 @@ class Labels:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Alone among those who write labels, on this machine."""
+        """Exclusive access for writing labels on this machine."""
         from filelock import FileLock
 
         with writing(self.path):
@@ -113,9 +113,9 @@ class Labels:
         with writing(self.path), self.path.open("ab+") as file:
             file.seek(self._read)
             if rest := file.read():
-                if _is_json(rest):  # somebody's editor left out the end of the last line
+                if _is_json(rest):  # an editor left out the line end of the last line
                     data = b"\n" + data
-                else:  # what a crash has cut
+                else:  # cut short by a crash
                     file.truncate(self._read)
             file.write(data)
             file.flush()
@@ -142,19 +142,19 @@ class Labels:
             row = json.loads(line)
             mark = Mark(**(row | {"scale": tuple(row["scale"]) if row.get("scale") else None}))
         except (ValueError, TypeError, AttributeError):
-            raise CJEError(f"{where}: this is no label; restore the file from git") from None
-        told = (mark.label is not None) + (mark.skip is not None) + mark.withdrawn
+            raise CJEError(f"{where}: this is not a label; restore the file from git") from None
+        kinds = (mark.label is not None) + (mark.skip is not None) + mark.withdrawn
         named = all(isinstance(text, str) and text for text in (mark.id, mark.rater))
-        if told != 1 or not named or not _is_score(mark.label):
+        if kinds != 1 or not named or not _is_score(mark.label):
             raise CJEError(f"{where}: neither a label nor a skip; restore the file from git")
         return mark
 
     def ratings(self, answer: str) -> list[float]:
-        """The labels of an answer that count, by the names of their raters."""
+        """The labels of an answer that count, in the order of the raters' names."""
         return ratings(self.current.get(answer, {}))
 
     def notes(self, answer: str) -> str | None:
-        """What raters noted beside their labels of an answer, by the names of the raters."""
+        """What raters noted with their labels of an answer, in the order of the raters' names."""
         raters = self.current.get(answer, {})
         marks = [raters[name] for name in sorted(raters) if raters[name].label is not None]
         return "; ".join(mark.note for mark in marks if mark.note) or None
@@ -176,7 +176,7 @@ class Labels:
 
 
 def rater_name(given: str) -> str:
-    """The name as it is kept; raises CJEError for none, or for what is no name on one line."""
+    """The name as it is stored; raises CJEError if it is empty, too long or not on one line."""
     name = given.strip()
     if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
         raise CJEError(f"give a name of 1 to {LONGEST_NAME} letters, on one line")
@@ -184,13 +184,13 @@ def rater_name(given: str) -> str:
 
 
 def ratings(marks: Mapping[str, Mark]) -> list[float]:
-    """The labels among an answer's marks by rater, by the names of the raters."""
+    """The labels among an answer's marks by rater, in the order of the raters' names."""
     labels = (marks[name].label for name in sorted(marks))
     return [label for label in labels if label is not None]
 
 
 def check_scale(labels: Labels, scale: tuple[float, float]) -> None:
-    """Raise CJEError where a label that counts was given on another scale."""
+    """Raise CJEError if a label that counts was given on another scale."""
     for raters in labels.current.values():
         for mark in raters.values():
             if mark.label is not None and mark.scale is not None and mark.scale != scale:
@@ -202,14 +202,14 @@ def check_scale(labels: Labels, scale: tuple[float, float]) -> None:
 
 
 def wait_for_stages(path: Path) -> None:
-    """Wait until no stage of DVC reads the file, or the longest wait is over."""
+    """Wait until no DVC stage reads the file, at most LONGEST_WAIT seconds."""
     end = time.monotonic() + LONGEST_WAIT
     while time.monotonic() < end and being_read(path):
         time.sleep(0.05)
 
 
 def being_read(path: Path) -> bool:
-    """Whether a stage of DVC that depends on the file, or its folder, is at work."""
+    """Whether a DVC stage that depends on the file, or its folder, is running."""
     try:
         readers = json.loads(DVC_LOCKS.read_text(encoding="utf-8")).get("read", {})
     except (OSError, ValueError):

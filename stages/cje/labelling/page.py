@@ -1,9 +1,9 @@
-"""The list as a page of this machine's: an answer at a time, every label on the disk at once.
+"""The list as a page on this machine: one answer at a time, every label saved at once.
 
-Only 127.0.0.1 is listened on. Nothing is told without the key that the address holds, so that
-neither other users of the machine nor other pages in the browser can read or write: a page of
-another origin cannot send the key's header, and a name that was bound to this address (DNS
-rebinding) is refused by the Host that it brings.
+The server listens on 127.0.0.1 only. It answers nothing without the key in the page's address, so
+that neither other users of the machine nor other pages in the browser can read or write: a page of
+another origin cannot send the key's header, and a name bound to this address (DNS rebinding) is
+refused because of its Host header.
 """
 
 import hmac
@@ -62,7 +62,7 @@ class Page(ThreadingHTTPServer):
         return f"http://{HOST}:{self.server_port}/?key={self.key}"
 
     def about(self) -> dict[str, Any]:
-        """What the page needs to know beside the answers."""
+        """What the page needs to know besides the answers."""
         settings = self.session.settings
         return {
             "rubric": self.rubric,
@@ -94,7 +94,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answered(self._post)
 
     def log_message(self, *words: Any) -> None:
-        """The terminal is for people."""
+        """Logs nothing: the terminal is for people."""
 
     def _get(self) -> tuple[str, bytes]:
         self._check_host()
@@ -125,7 +125,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _check_host(self) -> None:
         if self.headers.get("Host") not in self.server.hosts:
-            raise Refused(HTTPStatus.FORBIDDEN, "This page is for 127.0.0.1 alone.")
+            raise Refused(HTTPStatus.FORBIDDEN, "This page is available at 127.0.0.1 only.")
 
     def _check_sender(self) -> None:
         origin = self.headers.get("Origin")
@@ -146,7 +146,7 @@ class Handler(BaseHTTPRequestHandler):
         except ValueError:
             given = None
         if not isinstance(given, dict):
-            raise Refused(HTTPStatus.BAD_REQUEST, "The request is no JSON object.")
+            raise Refused(HTTPStatus.BAD_REQUEST, "The request is not a JSON object.")
         return given
 
     def _answered(self, answer: Callable[[], tuple[str, bytes]]) -> None:
@@ -166,7 +166,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def start(page: Page, given: dict[str, Any]) -> dict[str, Any]:
-    """What the page needs to know, before anybody has said who labels."""
+    """What the page needs to know before a rater has given a name."""
     return page.about()
 
 
@@ -179,7 +179,7 @@ def mark(page: Page, given: dict[str, Any]) -> dict[str, Any]:
     """Keep a label, or a skip with its reason; then the next answer."""
     rater, note, seconds = _rater(given), given.get("note", ""), given.get("seconds")
     if not isinstance(note, str):
-        raise CJEError("the note is no text")
+        raise CJEError("the note is not text")
     said: dict[str, Any] = {"note": note.strip(), "seconds": None}
     if isinstance(seconds, int | float) and 0 < seconds < 1e6:
         said["seconds"] = round(seconds, 1)
@@ -212,13 +212,14 @@ CALLS = {"/start": start, "/state": state, "/mark": mark, "/undo": undo}
 def _rater(given: dict[str, Any]) -> str:
     name = given.get("rater")
     if not isinstance(name, str):
-        raise CJEError("say who labels")
+        raise CJEError("give the name of the rater")
     return rater_name(name)
 
 
 def buttons(settings: Settings) -> list[dict[str, Any]]:
-    """The labels that have a button, each with its key: the whole numbers of a short scale, else
-    eleven at even distances. A key is the number itself where all are digits, else its place."""
+    """The labels that have a button, each with its key: the whole numbers of a short scale,
+    otherwise eleven evenly spaced ones. A key is the number itself where all are digits, otherwise
+    its position."""
     lo, hi = settings.oracle_range
     if lo == int(lo) and hi == int(hi) and hi - lo < MOST_BUTTONS:
         values = [float(value) for value in range(int(lo), int(hi) + 1)]

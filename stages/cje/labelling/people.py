@@ -1,9 +1,9 @@
-"""People as the oracle of a source: its tables of labels hold what they said so far.
+"""People as the oracle: the tables of labels contain what they have said so far.
 
-Unlabelled answers are not labelled yet: the list is in the order of the sampling design, whose
-first k prompts are a sample with known chances for every k. So a policy's labels have the chance of
-the prompts down to the last that people came to, times the part of those that is labelled. What is
-not by chance is counted: skips, and answers that were passed over.
+The list is in the order of the sampling design, whose first k prompts are a sample with known
+probabilities for every k. So a policy's labels have the probability of the prompts down to the last
+one that people have reached, times the share of those that is labelled. What is not random is
+counted: skips, and answers that were passed over.
 """
 
 import math
@@ -56,15 +56,15 @@ class HumanSource:
         """The labels so far of the answers that estimates use."""
         if self.settings.source == "files" and len(self.source.oracle_labels(pool)):
             raise CJEError(
-                "data/inputs: there are oracle labels in the files, and oracle_model is human; "
-                "take them out, or set oracle_model to that which gave them"
+                "data/inputs: the files contain oracle labels, and oracle_model is human; "
+                "remove them, or set oracle_model to the model that gave them"
             )
         rows = tasks_for_estimates(self.settings, pool)
-        return given(_by_reach(rows, self.labels, pool), self.labels)
+        return label_table(_by_reach(rows, self.labels, pool), self.labels)
 
     def validation_labels(self, pool: AnswerPool, used: pd.DataFrame) -> pd.DataFrame:
         """The labels so far of the answers that check the estimates."""
-        return given(tasks_for_checks(self.settings, pool), self.labels)
+        return label_table(tasks_for_checks(self.settings, pool), self.labels)
 
     def call_table(self) -> pd.DataFrame:
         """Table calls: empty, for people are not called."""
@@ -81,10 +81,10 @@ class HumanSource:
 
 
 def _by_reach(rows: pd.DataFrame, labels: Labels, pool: AnswerPool) -> pd.DataFrame:
-    """Of each policy the rows down to the last that people came to, with the chance that their
-    prompt had to be among so many of its design."""
-    came = rows["place"].where(_came_to(rows, labels))
-    reach = came.groupby([rows["policy"], rows["draw"]]).transform("max")
+    """Each policy's rows down to the last one that people have reached, with the probability of
+    their prompt to be among that many prompts of its design."""
+    places = rows["place"].where(_reached(rows, labels))
+    reach = places.groupby([rows["policy"], rows["draw"]]).transform("max")
     rows = rows[rows["place"] <= reach]  # none of a policy without a mark, whose reach is NaN
     chance = np.ones(len(rows))
     places = pd.Index(pool.prompts["uid"]).get_indexer(rows["uid"])
@@ -98,9 +98,9 @@ def _by_reach(rows: pd.DataFrame, labels: Labels, pool: AnswerPool) -> pd.DataFr
     return rows.assign(oracle_prob=chance)
 
 
-def _came_to(rows: pd.DataFrame, labels: Labels) -> pd.Series:
-    """Whether people came to each row: said something of it, and not while it was on the list for
-    another reason, unless all of the policy's were."""
+def _reached(rows: pd.DataFrame, labels: Labels) -> pd.Series:
+    """Whether people have reached each row: it has a mark, and was not marked while it was on the
+    list for another reason, unless all of the policy's rows were."""
     marked = pd.Series([bool(labels.current.get(name)) for name in rows["id"]], rows.index, bool)
     whole = rows.groupby(["policy", "draw"])["before"].transform("all").astype(bool)
     return marked & (~rows["before"] | whole)
@@ -122,8 +122,8 @@ def learned(pool: AnswerPool, labels: Labels, settings: Settings) -> AnswerPool:
 
 
 def first_labels(labels: Labels, names: set[str]) -> dict[str, float] | None:
-    """What the labels of the answers were when first each of them had a mark: the mean of the
-    ratings, NaN of those skipped; None where that was never yet."""
+    """The labels of the answers at the moment when each of them first had a mark: the mean of its
+    ratings, NaN where it was skipped; None if that moment has not come yet."""
     current: dict[str, dict[str, Mark]] = {name: {} for name in names}
     waiting = set(names)
     for mark in labels.marks:
@@ -139,7 +139,7 @@ def first_labels(labels: Labels, names: set[str]) -> dict[str, float] | None:
     return {name: mean(ratings(marks)) for name, marks in current.items()}
 
 
-def given(rows: pd.DataFrame, labels: Labels) -> pd.DataFrame:
+def label_table(rows: pd.DataFrame, labels: Labels) -> pd.DataFrame:
     """Table oracle_labels of the answers (with `id` and `oracle_prob`) that have a label: the mean
     of its `ratings`. Those labelled represent the others of the policy among the rows."""
     ratings = [labels.ratings(name) for name in rows["id"]]
@@ -161,15 +161,15 @@ def mean(ratings: Sequence[float]) -> float:
 
 
 def progress(rows: pd.DataFrame, labels: Labels) -> pd.DataFrame:
-    """By policy, how many of its answers (`rows` with `id`, in the list's order) were `asked`,
-    `labelled`, `skipped` by everybody who looked at them, `passed_over` (nobody said anything, and
-    a later one has a mark), and how many are `waiting`, passed over or not."""
-    found, rows = {}, rows.assign(came=_came_to(rows, labels))
+    """By policy, how many of its answers (`rows` with `id`, in the list's order) there are to label
+    (`asked`), and how many are `labelled`, `skipped` by everybody who looked at them, `passed_over`
+    (without a mark, though a later one has one), and `waiting`, passed over or not."""
+    found, rows = {}, rows.assign(reached=_reached(rows, labels))
     for policy, own in rows.groupby("policy", sort=False):
         names = list(own["id"])
         labelled = [bool(labels.ratings(name)) for name in names]
         marked = [bool(labels.current.get(name)) for name in names]
-        reached = own["came"].to_numpy().nonzero()[0]
+        reached = own["reached"].to_numpy().nonzero()[0]
         last = reached.max() if len(reached) else -1
         found[policy] = {
             "asked": len(names),

@@ -1,4 +1,4 @@
-"""What is said of labels: how many there are, what waits, and how far raters agree."""
+"""What is reported about labels: how many there are, what waits, and how well raters agree."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ from cje.pipeline.choice import AnswerPool
 
 
 def wait_for_people(source: HumanSource, progress: pd.DataFrame, pool: AnswerPool) -> str:
-    """Write the list of what waits, and say so, as the end of a sentence; nothing where nothing
-    waits. Raises Waiting where there is no label yet."""
+    """Write the list of answers that wait for labels, and say so in the end of a sentence, which is
+    empty if none waits. Raises Waiting if there is no label yet."""
     rows = task_list(source.settings, pool)
     left = waiting(rows, source.labels)
     if left.empty:
@@ -24,7 +24,7 @@ def wait_for_people(source: HumanSource, progress: pd.DataFrame, pool: AnswerPoo
     label = "cje label (a page), or fill in the file and cje label --import FILE"
     if not progress["labelled"].sum():
         raise Waiting(
-            f"{counted(len(left))} {wait} for labels of people, in {path}, and none has any yet.\n"
+            f"{counted(len(left))} {wait} for people's labels in {path}; none is labelled yet.\n"
             f"Next: {label}; then dvc repro"
         )
     return f"; {counted(len(left))} {wait} for labels in {path}: {label}, then dvc repro"
@@ -33,9 +33,9 @@ def wait_for_people(source: HumanSource, progress: pd.DataFrame, pool: AnswerPoo
 def label_metrics(
     labels: pd.DataFrame, answers: pd.DataFrame, progress: pd.DataFrame | None
 ) -> dict[str, Any]:
-    """How many labels there are; of people's also how far they are with the list, by policy; and
-    where raters shared answers, how far they agree. `labels` is table oracle_labels, `answers` has
-    the texts."""
+    """The number of labels; where people label, also their progress with the list, in total and by
+    policy; and where raters shared answers, how well they agree. `labels` is table oracle_labels,
+    `answers` has the texts."""
     facts: dict[str, Any] = {"labels": len(labels)}
     if progress is not None:
         facts |= {name: int(count) for name, count in progress.sum().items()}
@@ -50,5 +50,5 @@ def label_metrics(
 
 
 def counted(answers: int) -> str:
-    """So many answers."""
+    """The number of answers in words."""
     return "1 answer" if answers == 1 else f"{answers:,} answers"

@@ -21,7 +21,7 @@ LONGEST = 600.0  # seconds on one answer; more is a break
 
 @dataclass(frozen=True)
 class Task:
-    """An answer of the list; `place` counts from 1, `raters` is how many are wanted."""
+    """An answer of the list; `place` counts from 1, `raters` is how many it needs."""
 
     place: int
     id: str
@@ -32,7 +32,7 @@ class Task:
     raters: int
 
     def shown(self) -> dict[str, Any]:
-        """What a rater sees of it: nothing of whose it is, or of what a judge says."""
+        """What a rater sees of it: not which policy gave it, nor what a judge says."""
         return {name: getattr(self, name) for name in ("id", "prompt", "reference", "answer")}
 
 
@@ -54,8 +54,8 @@ class Session:
         self.given = 0  # marks since the start
 
     def state(self, rater: str, show: str | None = None) -> dict[str, Any]:
-        """What the page shows: the next answer for the rater, or the answer `show`, and how far
-        everybody is."""
+        """What the page shows: the next answer for the rater, or the answer `show`, and the
+        progress of all raters."""
         with self.lock:
             self.labels.refresh()
             task = self.by_id[show] if show else self._next(rater)
@@ -74,7 +74,7 @@ class Session:
             }
 
     def mark(self, rater: str, name: str, **said: Any) -> None:
-        """Keep what the rater says of the answer; raises CJEError where it is not on the list."""
+        """Save what the rater says about the answer; raises CJEError if it is not on the list."""
         with self.lock:
             task = self.by_id.get(name)
             if task is None:
@@ -85,8 +85,8 @@ class Session:
             self.given += 1
 
     def undo(self, rater: str) -> str | None:
-        """Withdraw the rater's last mark on the list; the id of its answer, None where there is
-        none."""
+        """Withdraw the rater's last mark on the list; returns the id of its answer, or None if
+        there is no mark."""
         with self.lock:
             self.labels.refresh()
             last = self._last(rater)
@@ -103,8 +103,8 @@ class Session:
         return len(self.labels.current.get(task.id, {}))
 
     def _open(self, rater: str) -> Iterator[Task]:
-        """The answers that still want this rater: first those with too few marks, whoever holds
-        them, then those that all others skipped."""
+        """The answers that still need this rater: first those with too few marks, whoever holds
+        them, then those that everybody else skipped."""
         skipped = []
         for task in self.tasks:
             marks = self.labels.current.get(task.id, {})
@@ -133,7 +133,7 @@ class Session:
         self.held.setdefault(name, {})[rater] = time.monotonic() + HELD
 
     def _minutes(self, rater: str, left: int) -> float | None:
-        """How long the rest takes this rater, alone, at the pace of the latest marks."""
+        """How many minutes the rest takes this rater alone, at the pace of their latest marks."""
         times = [
             min(mark.seconds, LONGEST)
             for mark in self.labels.marks

@@ -1,8 +1,8 @@
-"""Rows of a filled list, whatever a spreadsheet made of the file.
+"""The rows of a filled list, whatever a spreadsheet did to the file.
 
-CSV in any of the encodings and with any of the marks between fields that spreadsheets write, XLSX
-and its kin, JSONL. Columns are found by their names, in whatever order and among whatever others;
-lines above them are left out.
+Reads CSV in any encoding and with any separator that spreadsheets write, XLSX and similar formats,
+and JSONL. Columns are found by name, in any order and among others; lines above the names are
+ignored.
 """
 
 import codecs
@@ -48,7 +48,7 @@ def read_sheet(path: Path) -> Sheet:
     except FileNotFoundError:
         raise CJEError(f"{path}: no such file") from None
     if data[:4] == b"PK\x03\x04":
-        raise CJEError(f"{path}: a workbook; name it .xlsx, or .ods")
+        raise CJEError(f"{path}: this is a workbook; rename it to .xlsx or .ods")
     text, notes = _decoded(path, data)
     if suffix in (".jsonl", ".json", ".ndjson"):
         return Sheet(_json_rows(path, text), notes)
@@ -58,7 +58,7 @@ def read_sheet(path: Path) -> Sheet:
 
 
 def _decoded(path: Path, data: bytes) -> tuple[str, list[str]]:
-    """The text of a file, and what is to be said of how it was read."""
+    """The text of a file, and notes on how it was read."""
     encoding = _encoding(data)
     try:
         return data.decode(encoding), []
@@ -68,12 +68,12 @@ def _decoded(path: Path, data: bytes) -> tuple[str, list[str]]:
             raise CJEError(f"{path}: {words}") from None
     # Spreadsheets on Windows write CSV so; ids and numbers are the same in every such code page.
     return data.decode("cp1252", "replace"), [
-        f"{path} is not UTF-8: it was read as Windows-1252, which may have spoilt letters in notes"
+        f"{path} is not UTF-8: it was read as Windows-1252, which may have garbled letters in notes"
     ]
 
 
 def _encoding(data: bytes) -> str:
-    """By the mark at the start, or by where the zeros are."""
+    """By the byte order mark, or by where the zeros are."""
     marks = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16"}
     for mark, encoding in (marks | {codecs.BOM_UTF16_BE: "utf-16"}).items():
         if data.startswith(mark):
@@ -153,7 +153,7 @@ def _without_value(path: Path) -> list[str]:
 
 
 def _header(rows: Sequence[tuple[int, Sequence[Any]]]) -> int | None:
-    """The place of the row of column names."""
+    """The index of the row of column names."""
     for place, (_, cells) in enumerate(rows):
         names = [_name(cell) for cell in cells]
         if all(name in names for name in NEEDED):
@@ -201,7 +201,7 @@ def _json_rows(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
         except ValueError as error:
             raise CJEError(f"{path}:{number}: not valid JSON: {error}; fix the line") from None
         if not isinstance(row, dict):
-            words = "not an object of columns; JSON Lines has an object a line"
+            words = "not a JSON object; JSON Lines has one object per line"
             raise CJEError(f"{path}:{number}: {words}")
         row = {_name(name): value for name, value in row.items()}
         if not ("rubric" in row and "id" not in row):  # the head of the list

@@ -1,11 +1,11 @@
 """Which answers people are asked to label, in which order, and by how many raters.
 
-An answer is known by its prompt and its text: equal answers of several policies are labelled once,
-and a label stays with the text whatever settings lead back to it. Prompts come in the order of the
-sampling design, so that the part of the list that is done is at all times a sample with known
-chances, on the same prompts for all policies; the answers to a prompt come together, by chance.
-Where the targets' prompts are chosen by what the labels on the logs say, these come first, and the
-others follow when all of them are there.
+An answer is identified by its prompt and its text: equal answers of several policies are labelled
+once, and a label stays with the text, whatever settings lead to it again. Prompts come in the order
+of the sampling design, so that the finished part of the list is always a sample with known
+probabilities, on the same prompts for all policies; the answers to a prompt come together, in
+random order. Where the labels on the logs decide which prompts the targets are labelled on, the
+logs come first, and the targets' answers follow when all logs are labelled.
 """
 
 import hashlib
@@ -29,8 +29,8 @@ COLUMNS = ["id", "uid", "prompt", "reference", "answer", "raters", "policies"]
 
 
 def answer_id(prompt: str, answer: str) -> str:
-    """A name of an answer to a prompt that does not tell whose it is: 12 letters, a hash of both
-    texts."""
+    """An id of an answer that does not reveal its policy: 12 letters, a hash of the prompt and the
+    answer."""
     data = f"{len(prompt)}/{prompt}{answer}".encode("utf-8", "surrogatepass")
     number = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest())
     letters = []
@@ -41,8 +41,8 @@ def answer_id(prompt: str, answer: str) -> str:
 
 
 def task_list(settings: Settings, pool: AnswerPool) -> pd.DataFrame:
-    """The answers to label, in order, a row an `id`: `uid`, `prompt`, `reference`, `answer`, how
-    many `raters` are wanted, and the `policies` that gave it, which no rater sees.
+    """The answers to label, in order, one row per `id`: `uid`, `prompt`, `reference`, `answer`, how
+    many `raters` it needs, and the `policies` that gave it, which raters do not see.
 
     First those that estimates use, in the order of the designs, then those that check them.
     """
@@ -81,7 +81,8 @@ def tasks_for_checks(settings: Settings, pool: AnswerPool) -> pd.DataFrame:
 def _in_order(
     chosen: pd.DataFrame, prompts: pd.DataFrame, order: Iterable[int], seed: int
 ) -> pd.DataFrame:
-    """The chosen answers that are there, by the order of their prompts, and by chance within."""
+    """The chosen answers that exist, in the order of their prompts, and in random order within a
+    prompt."""
     chosen = chosen[chosen["answer"].notna()]
     found = chosen.merge(prompts[["uid", "prompt", "reference"]], how="left", on="uid")
     ids = [answer_id(p, a) for p, a in zip(found["prompt"], found["answer"], strict=True)]
@@ -97,6 +98,6 @@ def _in_order(
 
 
 def _unit(seed: int, salt: str, name: str) -> float:
-    """A number from 0 to 1 by chance, which nothing else influences."""
+    """A random number from 0 to 1 that depends on the arguments alone."""
     digest = hashlib.blake2b(f"{seed}/{salt}/{name}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) / 2**64

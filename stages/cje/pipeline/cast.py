@@ -1,7 +1,7 @@
 """The cast of a run: which policy and which judge plays each part.
 
-The stage check_settings takes it from params.yaml; the stages that ask models take it from what
-that wrote (`cje.pipeline.parts`).
+The stage check_settings makes it from params.yaml and writes it to data/cast, from where the stages
+that call models read it (`cje.pipeline.parts`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,8 +22,8 @@ from cje.settings import HUMAN, Judge, Policy, Settings
 
 @dataclass(frozen=True)
 class CastJudge:
-    """A judge's model, the rubric where it reads texts, its address where it has one, and the
-    template of its prompts, with the sum of what that holds, where it scores texts on a server."""
+    """A judge: its model; its rubric if it reads texts; its address if it has one; and if it scores
+    texts on a server, the chat template of its prompts and that template's checksum."""
 
     model: str
     rubric: Rubric | None = None
@@ -60,7 +60,7 @@ class GivenCast:
 
 
 class KeptCast:
-    """The cast in data/cast; a part is read when it is asked for."""
+    """The cast in data/cast; a part is read when it is first used."""
 
     @cached_property
     def base(self) -> Policy:
@@ -84,9 +84,9 @@ class KeptCast:
 
 
 def cast_of(settings: Settings) -> GivenCast:
-    """The cast that the settings name, each player with the address at which it is asked, of the
-    settings or of the environment. Raises CJEError for a rubric or a chat template that cannot be
-    read, and for a variable that holds no address."""
+    """The cast that the settings name, each player with its address from the settings or the
+    environment. Raises CJEError for a rubric or a chat template that cannot be read, and for an
+    environment variable that is not an address."""
     named = (settings.proxy, settings.oracle)
     proxy, oracle = judges = [_cast_judge(judge, settings) for judge in named]
     scorers = {
@@ -99,8 +99,8 @@ def cast_of(settings: Settings) -> GivenCast:
 
 
 def check_cast(settings: Settings, calls: Calls) -> None:
-    """Raise CJEError where a model that plays a part does not exist, cannot do what it should, or
-    cannot be called."""
+    """Raise CJEError if a model of the cast does not exist, cannot play its part or cannot be
+    called."""
     base, targets = settings.base, settings.targets
     check_model(base.model, "policy", f"base_model: {base.name}", base)
     for target in targets:
@@ -112,15 +112,15 @@ def check_cast(settings: Settings, calls: Calls) -> None:
 
 
 def moved(cast: Cast) -> list[str]:
-    """The models that data/cast has at another address, or with other words in their template,
-    than the cast does: the environment or a file that DVC does not watch has changed since."""
+    """The models whose address, or the content of whose template, differs between data/cast and the
+    cast: the environment, or a file that DVC does not track, has changed since."""
     parts = _parts(cast)
     now, then = _unsettled(parts), _unsettled({name: kept_part(name) for name in parts})
     return list(dict.fromkeys(key[-1] for key in now if then.get(key, now[key]) != now[key]))
 
 
 def needs_of(settings: Settings, cast: Cast) -> Needs:
-    """What the judges need of the prompts."""
+    """What the judges need from the prompts."""
     judges = [(settings.proxy, cast.proxy), (settings.oracle, cast.oracle)]
     split = [split_model(named.model) for named, _ in judges if named.model != HUMAN]
     rules = [name for provider, name in split if provider == "checks"]
@@ -133,7 +133,8 @@ def needs_of(settings: Settings, cast: Cast) -> Needs:
 
 
 def write_cast(settings: Settings, cast: Cast | None) -> None:
-    """Write the parts to data/cast. None: no model plays one, since the answers are in files."""
+    """Write the parts to data/cast; `cast` is None where the answers are in files and no model
+    plays a part."""
     parts: dict[str, Any] = dict.fromkeys(("base", "targets", "proxy", "oracle", "scorers"))
     needs, likeness = Needs(), Likeness(adds_labels=settings.asks_people)
     if cast is None and settings.asks_people:
@@ -155,7 +156,7 @@ def _cast_judge(judge: Judge, settings: Settings) -> CastJudge:
     rubric = load_rubric(judge.rubric, judge.rubric_setting) if reads_texts else None
     scorer = judge.model.removeprefix(f"{LIKELIHOOD}/")
     place = address_of(scorer, settings.address(scorer))
-    # A judge that reads texts is asked by the chat interface alone.
+    # A judge that reads texts is called through the chat interface only.
     if reads_texts or not scorer.startswith("server/"):
         return CastJudge(judge.model, rubric, place)
     template = settings.chat_template
@@ -163,14 +164,15 @@ def _cast_judge(judge: Judge, settings: Settings) -> CastJudge:
 
 
 def _placed(policy: Policy) -> Policy:
-    """The policy with what the settings do not say: its address, and what its template holds."""
+    """The policy with its address and its template's checksum, which the settings do not
+    contain."""
     found = policy.chat_template and template_sum(policy.chat_template)
     place = address_of(policy.model, policy.base_url)
     return policy.model_copy(update={"base_url": place, "template_sum": found})
 
 
 def _judge_route(model: str, settings: Settings) -> Policy | None:
-    """Where a judge on a server is asked, as a policy; None for other judges."""
+    """A judge on a server as a policy, with its address and template; None for other judges."""
     scorer = model.removeprefix(f"{LIKELIHOOD}/")
     if not scorer.startswith("server/"):
         return None
@@ -193,7 +195,7 @@ def _parts(cast: Cast) -> dict[str, Any]:
 
 
 def _unsettled(parts: dict[str, Any]) -> dict[tuple[str, str, str], tuple[Any, ...]]:
-    """What else than the settings decides, of each player by part, name and model."""
+    """What does not depend on the settings alone, by part, name and model of each player."""
     found = {}
     for part, played in parts.items():
         players = played if isinstance(played, list) else (played or {}).values()

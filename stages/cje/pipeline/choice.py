@@ -12,13 +12,14 @@ from cje.data.tables import LOGGED
 from cje.models.registry import is_computed
 from cje.settings import Settings
 
-PAID_CHECKS = 100  # prompts that check the estimates where oracle_samples is auto and labels cost
+PAID_CHECKS = 100  # prompts that check the estimates if oracle_samples is auto and labels cost
 CHECKS = "validation"  # salt of the order in which prompts are labelled that check the estimates
 ANSWER_KEY = ["uid", "policy", "draw", "answer"]
 
 
 class Design(Protocol):
-    """Which prompts are labelled, and with what chance; `cje.stats.sampling` has the designs."""
+    """Which prompts are labelled, and with what probability; `cje.stats.sampling` has the
+    designs."""
 
     @property
     def order(self) -> np.ndarray: ...
@@ -83,12 +84,13 @@ def all_answers(logs: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
 
 
 def chosen_for_estimates(settings: Settings, pool: AnswerPool) -> pd.DataFrame:
-    """The logged answers to `oracle_fraction` of the prompts, at least one, and every target's
-    first draws for `target_labels` of them, to be labelled; of a policy in `extra_labels` so many
-    more.
+    """The answers to label for the estimates: the logged answers to `oracle_fraction` of the
+    prompts, at least one, and every target's first draws for `target_labels` of them; for a policy
+    in `extra_labels`, that many more.
 
-    The targets share their prompts, which are among those of the logs as far as there are so many,
-    and the fewer are among the more. Of targets whose design is still to be learned none is chosen.
+    All targets share their prompts, which are among the labelled prompts of the logs as far as
+    those suffice, and a larger number contains every smaller one. While the targets' design is
+    still to be learned, none of their answers are chosen.
     """
     answers, designs = pool.answers, pool.designs
     logged, own = label_counts(settings, len(pool.prompts))
@@ -104,12 +106,12 @@ def chosen_for_estimates(settings: Settings, pool: AnswerPool) -> pd.DataFrame:
 
 
 def label_counts(settings: Settings, prompts: int) -> tuple[int, int]:
-    """On how many of so many prompts the logs are to be labelled, and each target."""
+    """How many of this many prompts are labelled in the logs, and how many for each target."""
     return max(1, round(settings.oracle_fraction * prompts)), settings.target_labels
 
 
 def _by_extra(policies: Iterable[str], settings: Settings) -> list[tuple[int, list[str]]]:
-    """The policies by the number of labels that they have beyond the others, fewest first."""
+    """The policies by the number of their extra labels, fewest first."""
     found: dict[int, list[str]] = {}
     for policy in policies:
         found.setdefault(settings.extra_labels.get(policy, 0), []).append(policy)
@@ -118,8 +120,8 @@ def _by_extra(policies: Iterable[str], settings: Settings) -> list[tuple[int, li
 
 def chosen_for_validation(settings: Settings, pool: AnswerPool, used: pd.DataFrame) -> pd.DataFrame:
     """The logged answers and every target's first draws for `oracle_samples` of the prompts without
-    a row in `used`, the same for all policies; all such prompts where they are fewer. The chance of
-    a prompt is that of being left over, times that of being chosen then."""
+    a row in `used`, the same for all policies; all such prompts if there are fewer. The probability
+    of a prompt is that of being left over, times that of then being chosen."""
     prompts, logs, draws = pool.prompts, pool.logs, pool.draws
     uids = unused_prompts(prompts, used)["uid"]
     count = checked_prompts(settings, len(uids))
@@ -129,16 +131,16 @@ def chosen_for_validation(settings: Settings, pool: AnswerPool, used: pd.DataFra
     most = max(settings.extra_labels.get(p, 0) + own for p in draws["policy"].unique())
     most = max(most, *(logged + settings.extra_labels.get(p, 0) for p in logs["action"].unique()))
     left = 1 - pool.designs.logged.probability(most)
-    # Those whose labels could not be had are left over as well.
+    # Prompts whose labels could not be obtained are left over as well.
     chance = left * (mask.sum() / left.sum()) if left.sum() > 0 else np.ones(len(prompts))
     answers = pool.answers
     return _chosen(answers[answers["draw"] <= 0], prompts, mask, np.clip(chance, 1e-9, 1))
 
 
 def checked_prompts(settings: Settings, unused: int) -> int:
-    """On how many of the prompts without a label the estimates are checked: `oracle_samples`; auto
-    takes all where a program is the oracle, whose labels cost nothing, none where people are, and
-    100 else."""
+    """How many of the `unused` prompts check the estimates: `oracle_samples`; auto means all of
+    them where the oracle is a program, whose labels cost nothing, none where people label, and 100
+    otherwise."""
     if settings.oracle_samples != "auto":
         return min(settings.oracle_samples, unused)
     if settings.asks_people:
@@ -147,14 +149,14 @@ def checked_prompts(settings: Settings, unused: int) -> int:
 
 
 def unused_prompts(prompts: pd.DataFrame, used: pd.DataFrame) -> pd.DataFrame:
-    """The prompts of which no answer has a label in `used`."""
+    """The prompts without a labelled answer in `used`."""
     return prompts[~prompts["uid"].isin(used["uid"])]
 
 
 def _chosen(
     answers: pd.DataFrame, prompts: pd.DataFrame, mask: np.ndarray, chance: np.ndarray
 ) -> pd.DataFrame:
-    """The answers to the prompts of the mask (N,), with the chance (N,) that each had to be
+    """The answers to the prompts in the mask (N,), with the probability (N,) of each prompt to be
     chosen."""
     known = pd.Series(chance[mask], prompts["uid"][mask])
     found = answers[answers["uid"].isin(known.index)]
@@ -170,15 +172,16 @@ def nested_sample(uids: Iterable[str], count: int, seed: int, salt: str) -> np.n
 
 
 def sample_order(uids: Iterable[str], seed: int, salt: str) -> list[int]:
-    """The places of the uids (n,) in a random order that no other uid influences."""
+    """The indices of the uids (n,) in a random order, in which each is placed by a hash of its
+    own."""
     texts = [f"{seed}/{salt}/{uid}".encode() for uid in uids]
     keys = [hashlib.blake2b(text, digest_size=8).digest() for text in texts]
     return sorted(range(len(keys)), key=keys.__getitem__)
 
 
 def given_labels(labels: pd.DataFrame) -> pd.DataFrame:
-    """The labels without those that were not given, for which the others of the policy and draw
-    stand: `oracle_prob` is multiplied by the share of them that was."""
+    """The labels that were obtained. They represent the missing ones of the same policy and draw:
+    `oracle_prob` is multiplied by the share that was obtained."""
     groups = labels.groupby(["policy", "draw"])["oracle_score"]
     share = groups.transform(lambda scores: scores.notna().mean())
     found = labels.assign(oracle_prob=labels["oracle_prob"] * share)

@@ -12,8 +12,8 @@ from cje.settings import Prices
 def priced(calls: pd.DataFrame, prices: Mapping[str, Prices]) -> pd.DataFrame:
     """Table calls with the cost of those whose price was not known when they were made.
 
-    Such a reply was kept as one that cost nothing, which none does that is paid for. It gets the
-    standard price of the table or of the setting `prices`; NaN where that is still not known.
+    Such a reply was stored with a cost of 0, which no paid reply has. It gets its standard price,
+    or the one in the setting `prices`; NaN if the price is still unknown.
     """
     cost = calls["cost_usd"].astype(float).copy()
     unknown = calls["reason"].isna() & ~(cost > 0)
@@ -27,11 +27,11 @@ def priced(calls: pd.DataFrame, prices: Mapping[str, Prices]) -> pd.DataFrame:
 
 
 def cost_metrics(calls: pd.DataFrame) -> dict[str, Any]:
-    """Calls, failures, tokens and US dollars of table calls: in all, by stage and by model.
+    """Calls, failures, tokens and US dollars of table calls: in total, by stage and by model.
 
-    A reply that several tables rest on counts once, at its first stage. The dollars are those paid
-    for the replies, whenever that was, so that a run of kept replies costs what it cost; `unpriced`
-    counts the replies whose price nobody knows, which are not in them.
+    A reply that several tables use counts once, in its first stage. The dollars are those paid for
+    the replies, whenever that was, so that a run from stored replies costs what it cost at first;
+    `unpriced` counts the replies of unknown price, which the dollars leave out.
     """
     once = calls.drop_duplicates("key")
     return _counts(once) | {

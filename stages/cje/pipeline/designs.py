@@ -1,4 +1,4 @@
-"""The orders in which the answers of a run are labelled, as its settings want them."""
+"""The orders in which the answers of a run are labelled, by its settings."""
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,8 @@ def answer_pool(
 
 
 def labelling_designs(settings: Settings, prompts: pd.DataFrame, scores: pd.DataFrame) -> Designs:
-    """The designs by which the prompts (N rows) are labelled, the targets' the same for all.
+    """The designs by which the prompts (N rows) are labelled: one for the logs, one for all
+    targets.
 
     `scores`: table proxy_scores, from which `sampling: active` predicts residuals; it learns the
     targets' design from the labels on the logs.
@@ -46,7 +47,7 @@ def labelling_designs(settings: Settings, prompts: pd.DataFrame, scores: pd.Data
 
     def own(labels: pd.Series) -> Design:
         utility = labels.reindex(uids).to_numpy(float)
-        # More of the base's labels than the settings' share change nothing.
+        # Labels of the base beyond the settings' share must not change the design.
         size = residual_sizes(judged, np.where(logged.chosen(count), utility, np.nan))
         return sized_design(size, place, logged, count, settings.seed).renumbered(order)
 

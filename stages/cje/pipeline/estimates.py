@@ -1,4 +1,4 @@
-"""What the stage estimate knows of policies beside their answers, and its metrics."""
+"""What the stage estimate knows about policies besides their answers, and its metrics."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -17,9 +17,9 @@ def known_facts(
     inputs: Mapping[str, Any],
     labels: Mapping[str, Any],
 ) -> dict[str, dict[str, object]]:
-    """By policy, what neither answers nor scores tell: whether it is the base policy under another
-    name, who judges itself, how well the server scores what it sampled, the share of its rows that
-    was left out, how far people are with its answers.
+    """By policy, what its answers and scores do not show: whether it is the base policy under
+    another name, who judges itself, how well the server scores what it sampled, the share of its
+    rows that was left out, and how many of its answers people have labelled.
 
     `rescored`: the table; `inputs` and `labels`: the metrics of those names.
     """

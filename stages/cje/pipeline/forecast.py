@@ -1,8 +1,8 @@
 """What a run would cost before it is started: calls, tokens and dollars by stage and model.
 
-The stages' own work is done over what is kept, and what they would ask for is counted in place of
-being asked. Where an answer is not there yet, so that its judgement cannot be worded, the judgement
-is counted as one of an answer at full length.
+The stages' own code runs on the replies in the store, and the calls that it would make are counted,
+not made. Where an answer does not exist yet, its judgement is counted as that of an answer of full
+length.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,13 +28,13 @@ BYTES_PER_TOKEN = 4  # of common tokenizers on English text
 RUBRIC_TOKENS = 400  # of the shipped rubric around what is judged
 VERDICT_TOKENS = 80  # of a verdict with its short reason
 ORACLE_DOLLARS, PROXY_DOLLARS = 0.01, 0.0005  # a call, by the Arena Analysis guide
-NOT_ASKED = CallFailed("not asked: this is a forecast")
+NOT_CALLED = CallFailed("not called: this is a forecast")
 
 
 @dataclass
 class Expected:
-    """The calls of one stage to one model: how many are wanted, how many of them are kept, and
-    the tokens of the others."""
+    """The calls of one stage to one model: how many it needs, how many of them are in the store,
+    and the tokens of the others."""
 
     calls: int = 0
     kept: int = 0
@@ -49,7 +49,7 @@ class Expected:
 
 
 class Forecast(Calls):
-    """Counts what would be asked, and asks nothing; `rows` are by stage and model."""
+    """Counts the calls that would be made, and makes none; `expected` is by stage and model."""
 
     makes_calls = False
 
@@ -62,12 +62,12 @@ class Forecast(Calls):
         """A forecast needs no key."""
 
     def say(self, words: str) -> None:
-        """A forecast finds nothing out."""
+        """A forecast reports nothing."""
 
     def replies(
         self, requests: Sequence[Request], backend: AnyBackend, title: str, **how: Any
     ) -> Iterator[Outcome]:
-        """What is kept of each request; `how` the others would be asked changes no count."""
+        """The stored reply to each request; `how` the others would be called changes no count."""
         for request in requests:
             kept = self.store.get(request)
             if request.key not in self.seen:
@@ -76,9 +76,9 @@ class Forecast(Calls):
             if kept is not None:
                 yield kept.reply
             elif request.options and ("probe", "1") in request.options:
-                yield Reply(text="echo")  # taken to be able to score: the more expensive case
+                yield Reply(text="echo")  # assume that it can score: the more expensive case
             else:
-                yield NOT_ASKED
+                yield NOT_CALLED
 
     def row(self, model: str) -> Expected:
         """The row of a model in the stage that is being counted."""
@@ -96,8 +96,8 @@ class Forecast(Calls):
 
 
 def forecast(settings: Settings, prompts: pd.DataFrame) -> dict[tuple[str, str], Expected]:
-    """What the models of these settings would be asked for the prompts, by stage and model;
-    providers that compute are not asked."""
+    """The calls that these settings would make for the prompts, by stage and model; providers that
+    compute make none."""
     if settings.source == "files":
         return {}
     calls = Forecast(settings)
@@ -117,24 +117,24 @@ def forecast(settings: Settings, prompts: pd.DataFrame) -> dict[tuple[str, str],
     calls.stage = "proxy_score"
     scores = source.proxy_scores(prompts, logs, draws)
     answers = pd.concat([logs[["uid", "answer"]], draws[["uid", "answer"]]])
-    _unworded(calls, prompts, settings.proxy_model, answers)
+    _count_judgements(calls, prompts, settings.proxy_model, answers)
     if settings.asks_people:
         return calls.expected
     calls.stage = "oracle_label"
     pool = answer_pool(settings, prompts, logs, draws, scores)
     source.oracle_labels(pool)
     used = chosen_for_estimates(settings, pool.provisional)
-    _unworded(calls, prompts, settings.oracle_model, used)
+    _count_judgements(calls, prompts, settings.oracle_model, used)
     calls.stage = "validate"
     source.validation_labels(pool, used)
     checked = chosen_for_validation(settings, pool, used)
-    _unworded(calls, prompts, settings.oracle_model, checked)
+    _count_judgements(calls, prompts, settings.oracle_model, checked)
     return calls.expected
 
 
 def dollars(model: str, row: Expected, settings: Settings) -> float | None:
-    """What a row would cost, with calls of its mean length; None where there is a call to make, and
-    the model's price is not known or the model has been shut down."""
+    """What a row would cost, with calls of its mean length; None if there are calls to make and the
+    model's price is unknown or the model has been shut down."""
     count = row.calls - row.kept
     if count == 0:
         return 0.0
@@ -146,8 +146,8 @@ def dollars(model: str, row: Expected, settings: Settings) -> float | None:
 
 
 def rule_of_thumb(settings: Settings, prompts: int) -> tuple[float, float]:
-    """Dollars by the Arena Analysis guide, a cent an oracle call and a twentieth a proxy call: of
-    the whole run, and of the labels in it that check the estimates."""
+    """Dollars by the Arena Analysis guide, a cent per oracle call and a twentieth of that per proxy
+    call: of the whole run, and of the labels in it that check the estimates."""
     targets = len(settings.targets)
     logged = prompts * settings.oracle_fraction
     drawn = min(settings.target_labels, prompts)
@@ -162,8 +162,10 @@ def _scores(policy: Policy) -> bool:
     return is_asked(policy.model) and "score" in provider_for(policy.model).can(name)
 
 
-def _unworded(calls: Forecast, prompts: pd.DataFrame, model: str, answers: pd.DataFrame) -> None:
-    """Count the judgements of answers that are not there yet."""
+def _count_judgements(
+    calls: Forecast, prompts: pd.DataFrame, model: str, answers: pd.DataFrame
+) -> None:
+    """Count the judgements of answers that do not exist yet."""
     inner = model.removeprefix(f"{LIKELIHOOD}/")
     if not is_asked(inner):
         return

@@ -1,7 +1,7 @@
-"""The parts of a run's cast on file: data/cast, a JSON file a part, as check_settings wrote them.
+"""The parts of a run's cast as files: a JSON file for each in data/cast, written by check_settings.
 
-A stage reads its own part and no other setting of a model's, so that an edit runs again what it
-touches and nothing else.
+A stage reads its own part and no other setting of a model, so that an edit reruns only what it
+affects.
 """
 
 import json
@@ -16,8 +16,8 @@ CAST = Path("data/cast")
 
 @dataclass(frozen=True)
 class Needs:
-    """What the judges need that prompts bring: checks that the `rules` of checks/... look at, and
-    for `references` (the setting and the name of a rubric) a reference answer."""
+    """What the judges need from the prompts: checks, for the `rules` of checks/... models, and a
+    reference answer, for `references` (the setting and the name of each rubric that uses one)."""
 
     rules: tuple[str, ...] = ()
     references: tuple[tuple[str, str], ...] = ()
@@ -25,8 +25,8 @@ class Needs:
 
 @dataclass(frozen=True)
 class Likeness:
-    """Which targets are the base under another name; by policy, whether the judge or the oracle is
-    its own model; and whether answers can be put on the list of those to label."""
+    """Which targets are the base under another name; by policy, which judge (judge or oracle) is
+    its own model; and whether more answers can be labelled on request."""
 
     identical: tuple[str, ...] = ()
     judged_by_itself: dict[str, str] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Likeness:
 
 
 def write_part(name: str, part: Any) -> None:
-    """Write a part; equal ones are equal bytes."""
+    """Write a part; equal parts give equal bytes."""
     path = CAST / f"{name}.json"
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def write_part(name: str, part: Any) -> None:
 
 
 def read_part(name: str) -> Any:
-    """What a part holds; raises CJEError where there is none."""
+    """The content of a part; raises CJEError if it is missing."""
     path = CAST / f"{name}.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -54,7 +54,7 @@ def read_part(name: str) -> Any:
 
 
 def kept_part(name: str) -> Any:
-    """What a part holds; None where there is none, or none that can be read."""
+    """The content of a part; None if it is missing or cannot be read."""
     try:
         return json.loads((CAST / f"{name}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -62,12 +62,12 @@ def kept_part(name: str) -> Any:
 
 
 def read_needs() -> Needs:
-    """What the judges need of the prompts."""
+    """What the judges need from the prompts."""
     found = read_part("needs")
     return Needs(tuple(found["rules"]), tuple(map(tuple, found["references"])))
 
 
 def read_likeness() -> Likeness:
-    """Who is like whom."""
+    """Which policies and judges share a model."""
     found = read_part("likeness")
     return Likeness(tuple(found["identical"]), found["judged_by_itself"], found["adds_labels"])

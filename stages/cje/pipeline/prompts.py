@@ -38,8 +38,8 @@ def load_prompts(settings: Settings, notes: list[str] | None = None) -> pd.DataF
     """The table prompts: from a provider's own set, the Hugging Face hub, or a file with a column
     `prompt`, or conversations as the hub's sets have them.
 
-    Of more than `max_samples` a random part is kept, in the file's order. `notes` gets what people
-    should know of the file, and where there are fewer.
+    Of more than `max_samples` a random part is kept, in the file's order. `notes` receives what
+    people should know about the file, and whether there are fewer.
     """
     notes = [] if notes is None else notes
     prompts = _prompts(settings, notes)
@@ -52,7 +52,7 @@ def load_prompts(settings: Settings, notes: list[str] | None = None) -> pd.DataF
 
 
 def _prompts(settings: Settings, notes: list[str]) -> pd.DataFrame:
-    """The table prompts, of whatever source."""
+    """The table prompts, whatever its source."""
     if settings.prompts.startswith(HUB):
         from cje.data.readers.hub import hub_prompts
 
@@ -65,17 +65,17 @@ def _prompts(settings: Settings, notes: list[str]) -> pd.DataFrame:
     path = Path(settings.prompts)
     if PROMPT_FILES not in path.parents:
         raise CJEError(
-            f"params.yaml: prompts: {path} is not under {PROMPT_FILES}, where a change of it "
-            "would be seen; move it there"
+            f"params.yaml: prompts: {path} is not under {PROMPT_FILES}, where DVC "
+            "would notice a change; move it there"
         )
     rows = _prompt_rows(path)
     if not rows:
-        raise CJEError(f"{path}: there is no row; every row needs a prompt's text")
-    asked = [_prompt(path, line, row) for line, row in rows]
-    texts = [text for _, text in asked]
-    if more := sum(says_more(turns) for turns, _ in asked):
+        raise CJEError(f"{path}: there are no rows; every row needs a prompt's text")
+    parsed = [_prompt(path, line, row) for line, row in rows]
+    texts = [text for _, text in parsed]
+    if more := sum(says_more(turns) for turns, _ in parsed):
         notes.append(
-            f"{path}: the first user turn is the prompt; {more:,} of {len(asked):,} rows hold "
+            f"{path}: the first user turn is the prompt; {more:,} of {len(parsed):,} rows hold "
             "more, later turns or a system message, which is left out"
         )
     checks = [row.get("checks") for _, row in rows]
@@ -97,7 +97,7 @@ def _sampled(frame: pd.DataFrame, settings: Settings) -> pd.DataFrame:
 
 
 def _in_language(languages: list[Any], settings: Settings, path: Path) -> np.ndarray:
-    """Which rows of a file are in the language asked for."""
+    """Which rows of a file are in the language of the settings."""
     wanted = (settings.language or "").casefold()
     if not wanted:
         return np.ones(len(languages), dtype=bool)
@@ -143,7 +143,7 @@ def _json_row(path: Path, line: int, row: bytes) -> object:
 
 
 def _prompt(path: Path, line: int, row: object) -> tuple[Any, str]:
-    """A row's prompt, text or turns, and its first user turn; raises CJEError where that is no
+    """A row's prompt, text or turns, and its first user turn; raises CJEError if that is not
     text."""
     turns = prompt_turns(row) if isinstance(row, Mapping) else None
     text = turns if isinstance(turns, str) else first_user_text(turns)
@@ -153,7 +153,7 @@ def _prompt(path: Path, line: int, row: object) -> tuple[Any, str]:
 
 
 def check_prompts(prompts: pd.DataFrame, needs: Needs) -> None:
-    """Raise CJEError where a judge needs what a prompt does not bring."""
+    """Raise CJEError if a judge needs something that a prompt does not have."""
     if needs.rules:
         from cje.models.providers import checks
 
@@ -163,5 +163,5 @@ def check_prompts(prompts: pd.DataFrame, needs: Needs) -> None:
         raise CJEError(
             f"params.yaml: {setting}: {rubric} needs a reference answer, and "
             f"{len(lacking):,} prompts have none, such as uid {lacking['uid'].iloc[0]}; "
-            "add a column `reference` to the prompts, or take another rubric"
+            "add a column `reference` to the prompts, or use another rubric"
         )

@@ -1,7 +1,7 @@
 """Where answers, scores and labels come from: models that are called, or the user's own files.
 
-Both sources answer the same questions, so no stage asks which it has. The files were read and
-checked by the first stage, and stand in data/checked as the tables that the stages hand on.
+Both have the same methods, so that no stage needs to know which of them it uses. The stage
+load_prompts has read and checked the files, and left them in data/checked as tables.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ from cje.pipeline.choice import (
 from cje.settings import Policy, Settings
 
 CHECKED = Path("data/checked")
-RESCORED = 16  # logged answers that the base policy is asked to score again
+RESCORED = 16  # logged answers that the base policy scores again
 CHECKED_TABLES = (
     "logs", "draws", "target_logps", "proxy_scores", "oracle_labels", "validation_labels"
 )  # fmt: skip
@@ -97,7 +97,7 @@ class FileSource:
     """The user's own files, as the stage load_prompts left them in data/checked."""
 
     def try_targets(self, prompts: pd.DataFrame) -> None:
-        """Nothing is asked."""
+        """Nothing is called."""
 
     def logs(self, prompts: pd.DataFrame) -> pd.DataFrame:
         return _checked("logs")
@@ -127,17 +127,17 @@ class FileSource:
 
 
 class ModelSource:
-    """The models that play the parts of the cast, called through their providers."""
+    """The models of the cast, called through their providers."""
 
     def __init__(self, settings: Settings, calls: Calls, cast: Cast):
         self.settings, self.calls, self.cast = settings, calls, cast
 
     def try_targets(self, prompts: pd.DataFrame) -> None:
-        """Ask each target policy that is called over HTTP for its first draw, in a call that its
-        draws then need no more: a setting that a model refuses shows before anything else is paid
-        for. A first prompt that fails by itself ends nothing: it counts where the draws are asked
-        for. A model in this process costs nothing, and was checked with the settings. A judge that
-        must score given texts is tried too: not every server can."""
+        """Ask each target policy that is called over HTTP for its first draw, which its draws then
+        reuse: a setting that a model refuses shows up before anything else is paid for. A first
+        prompt that fails for a reason of its own is not an error here; it counts when the draws are
+        made. A model in this process costs nothing, and was checked with the settings. A judge that
+        must score given texts is tried as well, since not every server can."""
         for setting, judge in self.cast.scorers.items():
             name = judge.model.removeprefix(f"{LIKELIHOOD}/")
             scorer = LikelihoodJudge(provider_for(name, self.calls))
@@ -163,8 +163,8 @@ class ModelSource:
 
     def target_logps(self, logs: pd.DataFrame) -> pd.DataFrame:
         """The log-probability of every logged answer under each target; null where the target's
-        provider cannot score a given text. An answer that was thought out has none: it is drawn
-        given its thought, which another policy would not have had."""
+        provider cannot score a given text. An answer that followed on reasoning has none: it was
+        drawn given that reasoning, which another policy would not have had."""
         logs = logs[logs["answer"].notna() & logs["reasoning"].isna()]
         frames = [
             provider_for(policy.model, self.calls)
@@ -202,8 +202,8 @@ class ModelSource:
         return answers[["uid", "policy", "draw"]].assign(judge_raw=unit, reason=reason)
 
     def oracle_labels(self, pool: AnswerPool) -> pd.DataFrame:
-        """The oracle's score of the answers that `chosen_for_estimates` gives, those of the logs
-        first where the others are chosen by what they say."""
+        """The oracle's score of the answers that `chosen_for_estimates` gives; the logs come first
+        where their labels decide which of the targets' answers are chosen."""
         chosen = chosen_for_estimates(self.settings, pool)
         labels = self._labels(pool.prompts, chosen)
         if pool.designs.own is not None:
@@ -238,7 +238,8 @@ class ModelSource:
         judge: CastJudge,
         score_range: tuple[float, float],
     ) -> pd.DataFrame:
-        """`score` and `reason` of answers, which get what their prompts bring for a judge."""
+        """`score` and `reason` of the answers, judged with their prompt's text, checks and
+        reference."""
         brought = prompts[["uid", "prompt", "checks", "reference"]]
         known = answers.drop(columns="prompt", errors="ignore").merge(brought, how="left", on="uid")
         _, name = split_model(judge.model)
@@ -250,7 +251,7 @@ class ModelSource:
         )  # fmt: skip
 
     def _labels(self, prompts: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
-        """Labels of the chosen answers. One that failed is never sent to the oracle."""
+        """Labels of the chosen answers. A failed answer is never sent to the oracle."""
         chosen = chosen[chosen["answer"].notna()].reset_index(drop=True)
         scores = self._judge(prompts, chosen, self.cast.oracle, self.settings.oracle_range)
         found = {"oracle_score": scores["score"].to_numpy(dtype=float)}

@@ -14,14 +14,14 @@ DATA, METRICS, PLOTS = Path("data"), Path("metrics"), Path("plots")
 
 
 def missing(answers: pd.DataFrame) -> str:
-    """How many answers are null, in words; nothing where none is."""
+    """How many answers are missing, as the end of a sentence; empty if none is."""
     count = int(answers["answer"].isna().sum())
     return f", {count:,} of them without an answer" if count else ""
 
 
 def run(main: Callable[[], str], title: str) -> None:
-    """Run a stage under a rule with its title, and tick the sentence that it returns; an error of
-    the user's ends in words."""
+    """Run a stage under a rule with its title, and print the sentence that it returns after a tick;
+    a user's error ends in a message."""
     console = Console(highlight=False)
     console.rule(title)
     try:

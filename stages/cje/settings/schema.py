@@ -59,7 +59,7 @@ from cje.vocabulary import EstimatorName, Intervals, Sampling, WeightChoice
 CALLS_ONLY: dict[str, Any] = {"calls_only": True}  # marks the settings of `call_setting`
 THOUGHTLESS = ("local/", "sim/")  # models that take no reasoning_effort
 POLICY_WORDS = (
-    "{model: ...} with, if wanted, system_prompt, temperature, top_p, max_tokens, "
+    "{model: ...} and optionally system_prompt, temperature, top_p, max_tokens, "
     "reasoning_effort, base_url, chat_template and extra_body"
 )
 
@@ -83,12 +83,12 @@ class Policy(BaseModel):
     reasoning_effort: Effort | None = None
     base_url: Url | None = None
     chat_template: str | None = None
-    template_sum: str | None = None  # of what the template holds, where the cast tells it
+    template_sum: str | None = None  # checksum of the template, set in the cast
     extra_body: dict[str, Any] | None = None
 
 
 class Limits(BaseModel):
-    """How fast a provider may be called; None is no limit."""
+    """How fast a provider may be called; None means no limit."""
 
     model_config = FROZEN
 
@@ -108,8 +108,8 @@ class Prices(BaseModel):
 
 @dataclass(frozen=True)
 class Judge:
-    """A judge, the proxy or the oracle: its model, the scale of its scores, and the rubric that a
-    text judge is told; `setting` and `rubric_setting` name the keys that say so."""
+    """A judge, the proxy or the oracle: its model, the scale of its scores, and the rubric of a
+    text judge; `setting` and `rubric_setting` are the keys in params.yaml that set them."""
 
     setting: str
     model: str
@@ -180,7 +180,7 @@ class Settings(BaseModel):
         {}, description="what is added to the body of calls, by provider, {server: {priority: 1}}"
     )
     judge_max_tokens: Positive | None = Field(
-        None, description="a whole number, 1 or more, or null for what lets the judge finish"
+        None, description="a whole number, 1 or more, or null for enough to let the judge finish"
     )
     rubric: str = Field("default", description=RUBRIC_WORDS)
     proxy_rubric: str | None = Field(None, description=OWN_RUBRIC_WORDS)
@@ -204,7 +204,7 @@ class Settings(BaseModel):
     max_retries: Count = call_setting(6, COUNT_WORDS)
     max_failed_fraction: Share = call_setting(0.05, SHARE_WORDS)
     max_cost_usd: Annotated[Real, Field(ge=0)] | None = call_setting(
-        None, "US dollars, 0 or more, or null for no bound"
+        None, "US dollars, 0 or more, or null for no limit"
     )
     batch: bool = call_setting(False, "true or false")
     prices: dict[str, Prices] = call_setting(
@@ -284,11 +284,11 @@ class Settings(BaseModel):
         return Policy(name=name, extra_body=body or None, **(inherited | own))
 
     def body(self, model: str) -> dict[str, Any]:
-        """What is added to the body of every call of the model's provider."""
+        """What is added to the body of every call to the model's provider."""
         return self.extra_body.get(provider_of(model), {})
 
     def address(self, model: str) -> str | None:
-        """Where a model is asked that has no address of its own."""
+        """The address of a model without one of its own."""
         provider = provider_of(model)
         if provider == "server":
             return self.base_url
@@ -313,7 +313,7 @@ class Settings(BaseModel):
 
     @property
     def oracle(self) -> Judge:
-        """The expensive judge, which is taken for the truth."""
+        """The expensive judge, whose scores are taken as the truth."""
         own = self.oracle_rubric
         rubric = (self.rubric, "rubric") if own is None else (own, "oracle_rubric")
         return Judge("oracle_model", self.oracle_model, self.oracle_range, *rubric)
@@ -329,7 +329,8 @@ class Settings(BaseModel):
         return self.oracle_model == HUMAN
 
     def judged_by_itself(self, name: str) -> str | None:
-        """judge or oracle, where that is the policy's own model; None else, and for files."""
+        """`judge` or `oracle`, whichever is the policy's own model; None if neither is, and for
+        files."""
         if self.source == "files":
             return None
         own = self.policy(name).model
@@ -340,7 +341,8 @@ class Settings(BaseModel):
 
     @property
     def identical_policies(self) -> set[str]:
-        """The targets that are the base policy under another name; none where files are read."""
+        """The targets that are the base policy under another name; empty if answers come from
+        files."""
         if self.source == "files":
             return set()
         base = self.base

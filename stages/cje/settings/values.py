@@ -19,7 +19,7 @@ MODEL_REFERENCE = re.compile(
     r"[^/\s]+/[^/\s](\S*\S)?|(likelihood/)?(local|server)//\S+|(gpt-|claude-|o\d)\S*"
 )
 HUB_DATA_SET = re.compile(r"hf:[\w.-]+/[\w.-]+(@[\w./-]+)?")
-HUMAN = "human"  # in place of an oracle's model: people give the labels
+HUMAN = "human"  # instead of an oracle's model: people give the labels
 
 MODEL_WORDS = "a model: provider/model as in sim/base or openai/gpt-5.4-mini, or gpt-*, claude-*"
 PROMPTS_WORDS = "sim/arena, hf:<owner>/<data set>, or a .jsonl, .csv or .parquet file"
@@ -63,7 +63,7 @@ def policy_name_problem(name: str) -> str | None:
     if any(c.isspace() or not c.isprintable() for c in name):
         return "the name of a policy has no white space or control characters"
     if any(part in ("", ".", "..") for part in name.split("/")):
-        return "a '/' in the name of a policy stands between two names, as in openai/gpt-5.4-mini"
+        return "a '/' in the name of a policy must separate two names, as in openai/gpt-5.4-mini"
     return None
 
 
@@ -83,8 +83,8 @@ def address_problem(text: str) -> str | None:
     must not contain credentials; the words do not repeat any."""
     if re.search(r"^[^/]*(//[^/]*)?@|[?#]", text):
         return (
-            "user, password and what follows ? or # are not allowed in an address, which stands "
-            "in files; give a key in the environment or a header by extra_headers"
+            "user, password and what follows ? or # are not allowed in an address, which is "
+            "written to files; give a key in the environment or a header by extra_headers"
         )
     if not re.fullmatch(r"https?://[^\s/]+\S*", text):
         return f"{show_value(text)} is not allowed; give {URL_WORDS}"

@@ -72,11 +72,11 @@ def steadied(variance: Array, noise: Array) -> tuple[Array, Array]:
     inside = np.ix_(fine, fine)
     own = np.diag(noise)[fine].mean()
     level = np.log(variance[fine]).mean()
-    apart = np.log(variance[fine]) - level
-    spread = max(apart.var(ddof=1) - own, 0.0)
+    distance = np.log(variance[fine]) - level
+    spread = max(distance.var(ddof=1) - own, 0.0)
     kept = spread / (spread + own)
     farthest = FARTHEST * np.sqrt(own)
-    moved = np.clip((kept - 1) * apart, -farthest, farthest)
+    moved = np.clip((kept - 1) * distance, -farthest, farthest)
     result, error = variance.copy(), noise.copy()
     result[fine] = variance[fine] * np.exp(moved)
     shares = kept * np.eye(policies) + (1 - kept) / policies

@@ -1,4 +1,4 @@
-"""Rows of users' files that cannot be used: which they are, why, and what is done about them."""
+"""Rows of users' files that cannot be used: which, why, and what is done about them."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -50,7 +50,7 @@ class BadRows:
         return pd.DataFrame(rows, columns=["file", "line", "column", "reason"])
 
     def share(self, path: Path) -> dict[str, float] | None:
-        """How many rows of a file are bad, and which part of it; None where none is."""
+        """How many rows of a file are bad, and their share of it; None if none is."""
         bad = sum(found == path for found, _, _ in self.found)
         return {"rows": bad, "share": bad / self.rows[path]} if bad else None
 

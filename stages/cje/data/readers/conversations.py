@@ -1,8 +1,8 @@
-"""What data sets and logs hold conversations in, and which prompts belong to one.
+"""Conversations in data sets and logs, and which prompts belong together.
 
 Turns are a text, or a list of texts, of messages {role, content}, of contents {content}, or of
-exchanges {user: {content}, ...}. A cluster is whatever several prompts come from together: a
-conversation, a session, a user, a document.
+exchanges {user: {content}, ...}. A cluster is what several prompts have in common: a conversation,
+a session, a user, a document.
 """
 
 import json
@@ -12,32 +12,32 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-# A session's opening stands in full_conversation; conversation_a may begin at a later turn of it.
+# full_conversation has a session's opening; conversation_a may begin at a later turn of it.
 TURNS = ("full_conversation", "conversation_a", "conversation", "messages", "turns", "prompt")
 USERS = ("user", "human")
-ASKING = (*USERS, "system", "developer")  # who says something to the model
-# Where a cluster is read; a row's first counts. `conversation` may hold turns instead.
+INPUT_ROLES = (*USERS, "system", "developer")
+# The columns of a cluster; the first that a row has counts. `conversation` may be turns instead.
 CLUSTERS = ("cluster", "conversation_id", "conversation", "session_id", "user", "document")
 
 Cluster = tuple[str, str | None]  # the column that it is read in, and the cluster
 
 
 def first_user_text(turns: Any) -> str | None:
-    """The text of the first user turn; None where there is none that is text alone. Turns after it
-    are not looked at."""
+    """The text of the first user turn; None if it is missing or not text alone. Later turns are not
+    read."""
     if turns is None or isinstance(turns, str):
         return content_text(turns)
-    return next((content_text(said) for role, said in _told(turns) if role in USERS), None)
+    return next((content_text(said) for role, said in _turns(turns) if role in USERS), None)
 
 
 def says_more(turns: Any) -> bool:
-    """Whether more is said to the model than the first user turn: later ones, a system message."""
-    return isinstance(turns, list) and sum(role in ASKING for role, _ in _told(turns)) > 1
+    """Whether the model gets more than the first user turn: later ones, a system message."""
+    return isinstance(turns, list) and sum(role in INPUT_ROLES for role, _ in _turns(turns)) > 1
 
 
 def turns_key(turns: list[Any]) -> str:
-    """What equal conversations have in common, however they are written."""
-    return json.dumps([(role, content_text(said)) for role, said in _told(turns)])
+    """A key that equal conversations share, however they are written."""
+    return json.dumps([(role, content_text(said)) for role, said in _turns(turns)])
 
 
 def prompt_turns(row: Mapping[str, Any]) -> Any:
@@ -67,7 +67,7 @@ def content_text(content: Any) -> str | None:
 
 
 def from_json(text: str) -> Any:
-    """What the text holds, or None where it is no JSON."""
+    """The parsed text, or None if it is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -84,7 +84,8 @@ def id_text(value: Any) -> str | None:
 
 
 def cluster_of(row: Mapping[str, Any], names: Iterable[str] = CLUSTERS) -> Cluster:
-    """The first of the columns `names` that holds an id, and that; "" and None where none does."""
+    """The first of the columns `names` that contains an id, and the id; "" and None if none
+    does."""
     for name in names:
         if (cluster := id_text(row.get(name))) and not (name in TURNS and cluster.startswith("[")):
             return name, cluster
@@ -92,8 +93,8 @@ def cluster_of(row: Mapping[str, Any], names: Iterable[str] = CLUSTERS) -> Clust
 
 
 def grouping(found: Sequence[Cluster]) -> list[str | None]:
-    """The clusters that were read, row by row. A column that is no `cluster` by name and says the
-    same in every row says nothing, as the session of a whole evaluation."""
+    """The cluster of each row. A column other than `cluster` with the same value in every row is
+    ignored, such as the session of a whole evaluation."""
     if len(found) > 1 and len(set(found)) == 1 and found[0][0] != "cluster":
         return [None] * len(found)
     return [cluster for _, cluster in found]
@@ -101,7 +102,7 @@ def grouping(found: Sequence[Cluster]) -> list[str | None]:
 
 def repeats(uids: Sequence[str]) -> list[str | None]:
     """The cluster of each prompt by its uid from `cje.data.tables.prompt_uids`: prompts of the same
-    text are one cluster, named by the text's hash; None for a text that comes once."""
+    text are one cluster, named by the text's hash; None for a text that occurs once."""
     stems = [uid.partition("-")[0] for uid in uids]
     count = Counter(stems)
     return [stem if count[stem] > 1 else None for stem in stems]
@@ -115,8 +116,8 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _told(turns: Iterable[Any]) -> Iterator[tuple[str, Any]]:
-    """Role and content of each turn, one by one."""
+def _turns(turns: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """The role and content of each turn."""
     for turn in turns:
         if isinstance(turn, Mapping):
             message = turn["user"] if isinstance(turn.get("user"), Mapping) else turn

@@ -1,10 +1,10 @@
 """Prompts from data sets of the Hugging Face hub: the first user turn of every conversation.
 
-A data set is known by its columns, not its name: the first of TURNS that a file has holds the
+A data set is recognised by its columns, not its name: the first of TURNS that a file has holds the
 turns (see `cje.data.readers.conversations`), as a list, as JSON, or as text; the first of CLUSTERS
 what they belong to; of the others short texts, numbers and truth values are kept as metadata, to
-slice results by. The package huggingface_hub is only needed here; it finds HF_TOKEN, or what
-`hf auth login` stored, by itself.
+slice results by. The package huggingface_hub, needed only here, finds HF_TOKEN or what `hf auth
+login` stored by itself.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ FORMATS = (".parquet", ".jsonl", ".csv")  # the first that a data set has is rea
 QUESTIONS = "question.jsonl"  # FastChat's name for prompts that lie beside models' answers
 NESTED = "metadata"  # a column of objects, whose values are metadata each
 BATCH = 1024  # rows in memory at once
-REMEDY = "Make one file with a column `prompt` of it and put that under data/prompts"
+REMEDY = "Convert it to one file with a column `prompt` under data/prompts"
 CODES = {name.casefold(): code for code, name in NAMES.items()}
 
 KNOWN = frozenset(("checks", "reference", *TURNS, *CLUSTERS))  # the others are metadata
@@ -45,7 +45,7 @@ Row = tuple[Any, Any, Any, str | None]  # turns, language, cluster, and metadata
 
 
 class Chosen(NamedTuple):
-    """The columns to read; None where there is none, or none is wanted."""
+    """The columns to read; None if there is no such column, or it is not needed."""
 
     turns: str
     language: str | None
@@ -62,10 +62,10 @@ def hub_prompts(name: str, language: str | None = None) -> pd.DataFrame:
     """Every different prompt of the data set `name`, "owner/name" or "owner/name@revision".
 
     Columns uid, prompt, source, "hf:owner/name@commit", cluster (None where the set has none), and
-    metadata (see `cje.data.metadata`); in the order of the files and rows.
-    `language` is a name or a code, "English" or "en". Left out are rows in another language, rows
-    whose first user turn is absent, blank, no Unicode or partly an image, and repeats: a text that
-    differs from an earlier one in case and white space only. Nothing is moderated. Raises CJEError.
+    metadata (see `cje.data.metadata`); in the order of the files and rows. `language` is a name or
+    a code, "English" or "en". Left out are rows in another language, rows whose first user turn is
+    missing, blank, not Unicode or partly an image, and repeats: texts that differ from an earlier
+    one only in case and white space. Nothing is moderated. Raises CJEError.
     """
     data_set = _find(name)
     wanted = _code(language) if language else None
@@ -146,7 +146,8 @@ def _hub_error(
 ) -> CJEError:
     """Words of ours for an error of huggingface_hub.
 
-    Of its own words only the kind is shown, and no cause: an HTTP client's may quote the token.
+    Of the original error only the kind is shown, and no cause: an HTTP client's message may quote
+    the token.
     """
     repo, _, revision = name.partition("@")
     known, kind = hub.errors, type(error).__name__
@@ -162,7 +163,7 @@ def _hub_error(
     elif isinstance(error, known.RevisionNotFoundError):
         words = f"no revision {revision}; give a branch, tag or commit of {_page(repo)}/commits"
     elif isinstance(error, known.HFValidationError):
-        words = "no name of a data set; give hf:<owner>/<data set>"
+        words = "not the name of a data set; give hf:<owner>/<data set>"
     elif isinstance(error, known.HfHubHTTPError):
         status = error.response.status_code
         remedy = "check HF_TOKEN" if status in (401, 403) else "try again later"
@@ -269,8 +270,8 @@ def _csv_rows(path: Path, where: str, language: str | None) -> Iterator[Row]:
 def _choose(
     columns: Mapping[str, bool], others: Iterable[str], where: str, language: str | None
 ) -> Chosen:
-    """The columns of turns, of languages where one is asked for, of clusters, and of `others` those
-    that are metadata; `columns` says by name whether a column is of a type that holds turns."""
+    """The columns of turns, of languages if one is given, of clusters, and those of `others` that
+    are metadata; `columns` says by name whether the type of a column can hold turns."""
     turns = next((name for name in TURNS if columns.get(name)), None)
     found = f"found {', '.join(columns) or 'none'}"
     if turns is None:
@@ -280,7 +281,7 @@ def _choose(
         )
     if language and "language" not in columns:
         raise CJEError(
-            f"{where}: no column `language` to find {language} by; {found}.\n"
+            f"{where}: no column `language` to select {language} by; {found}.\n"
             "Set language: null for all rows"
         )
     cluster = next((name for name in CLUSTERS if name in columns), None)
@@ -289,8 +290,8 @@ def _choose(
 
 
 def _parsed(rows: Iterable[Mapping[str, Any]], chosen: Chosen) -> Iterator[Row]:
-    """Text that is JSON parsed: always in a column of conversations; prompts where the first one is
-    a list of texts, as a single prompt may look like JSON and be none."""
+    """Text that is JSON parsed: always in a column of conversations; in a column of prompts if the
+    first one is a list of texts, as a single prompt may look like JSON without being any."""
     as_json = None if chosen.turns == "prompt" else True
     for row in rows:
         value = row.get(chosen.turns)
@@ -309,7 +310,7 @@ def _is_texts(value: Any) -> bool:
 
 
 def _key(text: str) -> bytes:
-    """What texts have in common that differ in case and white space only."""
+    """A key that texts share which differ only in case and white space."""
     plain = " ".join(unicodedata.normalize("NFC", text).split()).casefold()
     return hashlib.blake2b(plain.encode("utf-8"), digest_size=16).digest()
 

@@ -98,21 +98,24 @@ def input_notes(logs: list[Row], draws: dict[str, list[Row]], settings: Settings
         *_scale_note(labels, "oracle_range", settings.oracle_range),
     ]
     if without := _without_draws(logs, draws):
-        notes.append(f"left aside, for they have no draws: {', '.join(without)}")
+        notes.append(f"ignored, as they have no draws: {', '.join(without)}")
     if more := sum(row["says_more"] for row in logs):
-        notes.append(f"prompts that hold more than a user turn, which alone is shown: {more:,}")
+        notes.append(
+            f"prompts with more turns than the first user turn, the only one used: {more:,}"
+        )
     return notes
 
 
 def _frame(rows: list[Row], name: str) -> pd.DataFrame:
     columns = [column.name for column in TABLES[name].columns]
-    # As objects: pandas would else read a column of whole numbers and nulls as floats.
+    # As objects: otherwise pandas would read a column of whole numbers and nulls as floats.
     data = {c: pd.Series([row.get(c) for row in rows], dtype=object) for c in columns}
     return check_table(pd.DataFrame(data), name)
 
 
 def _target_logp(row: Row, policy: str) -> Row:
-    """The log-probability of a logged answer under `policy`; under its own it is the log's."""
+    """The log-probability of a logged answer under `policy`; under its own policy it is that of the
+    log."""
     given = row["targets"].get(policy)
     own = given is None and policy == row["action"]
     logp = row["sequence_logp"] if own else given
@@ -126,7 +129,7 @@ def _target_logp(row: Row, policy: str) -> Row:
 
 
 def _labels(rows: list[Row], among: list[Row]) -> list[Row]:
-    """The labelled rows, with the probability that they had to be among a policy's answers."""
+    """The labelled rows, with their probability of being labelled `among` a policy's answers."""
     found = [row | {"reason": None} for row in rows if row["oracle_score"] is not None]
     answers = sum(row["answer"] is not None for row in among)
     return [
@@ -146,7 +149,7 @@ def _judged(row: Row, settings: Settings) -> Row:
 def _scale_note(
     scores: Iterable[float | None], setting: str, scale: tuple[float, float]
 ) -> list[str]:
-    """A doubt, where all scores lie in the lowest tenth of their scale."""
+    """A question, if all scores lie in the lowest tenth of their scale."""
     top = max((score for score in scores if score is not None), default=None)
     lo, hi = scale
     if top is None or top > lo + (hi - lo) / 10:

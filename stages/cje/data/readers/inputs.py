@@ -63,8 +63,8 @@ def read_inputs(folder: str | PathLike[str], settings: Settings) -> Inputs:
     """The logs, draws and labels under `folder` (data/inputs).
 
     Judge scores become utilities by `judge_range`; oracle scores stay on their own scale. Raises
-    CJEError where a file is missing, unreadable or of no use, and, unless `on_bad_row` is skip,
-    where a row is bad; all files are read first.
+    CJEError if a file is missing, unreadable or of no use, and, unless `on_bad_row` is skip, if a
+    row is bad; all files are read first.
     """
     folder = Path(folder)
     logs_file = find_logs(folder)
@@ -77,8 +77,8 @@ def read_inputs(folder: str | PathLike[str], settings: Settings) -> Inputs:
         )
     if stray := sorted(set(label_files) - set(draw_files)):
         raise CJEError(
-            f"{label_files[stray[0]]}: {stray[0]} has no draws that these labels "
-            "could be of; add them, or move the file away"
+            f"{label_files[stray[0]]}: there are no draws of {stray[0]} for these "
+            "labels; add them, or move the file away"
         )
 
     bad = BadRows()
@@ -125,7 +125,7 @@ def read_inputs(folder: str | PathLike[str], settings: Settings) -> Inputs:
 
 
 def _without_nothing(shares: Mapping[str, Any]) -> dict[str, Any]:
-    """The nested mapping without what is empty in it."""
+    """The nested mapping without its empty entries."""
     found = {k: _without_nothing(v) if isinstance(v, Mapping) else v for k, v in shares.items()}
     return {k: v for k, v in found.items() if v not in (None, {})}
 
@@ -200,7 +200,7 @@ def _read_draws(
     settings: Settings,
     bad: BadRows,
 ) -> list[Row]:
-    """The draws of a policy, each with its label in the validation file, or None, as `check`."""
+    """The draws of a policy, each with its label in the validation file, or None, in `check`."""
     rows = _read(path, bad, parse_draw, settings)
     if repeat_answers(rows):
         for row in rows:
@@ -216,7 +216,8 @@ def _read_draws(
 def _read_labels(
     path: Path, draws: list[Row], prompts: _Prompts, settings: Settings, bad: BadRows
 ) -> dict[tuple[str, int], Row]:
-    """The labels in a validation file, by uid and draw; without those that the draws have too."""
+    """The labels in a validation file, by uid and draw; without those that the draws already
+    have."""
     by_key = {(row["uid"], row["draw"]): row for row in draws}
     count = Counter(row["uid"] for row in draws)
     only = {row["uid"]: row["draw"] for row in draws if count[row["uid"]] == 1}
@@ -228,7 +229,7 @@ def _read_labels(
             raise BadRow("draw", f"this policy has no draw {label['draw']} of uid {uid}")
         where = f"{draw['file']}:{draw['line']}"
         if draw["answer"] is None:
-            raise BadRow(label["oracle_column"], f"of an answer that failed, {where}")
+            raise BadRow(label["oracle_column"], f"the answer failed, {where}")
         if label["answer"] not in (None, draw["answer"]):
             raise BadRow(label["answer_column"], f"differs from the draw's, {where}")
         return label | {"answer": draw["answer"]}
@@ -258,9 +259,9 @@ def _require_uid(row: Row) -> Row:
 def _placer(prompts: _Prompts, only: Mapping[str, int]) -> Callable[[Row], Row]:
     """A check of one file's rows that finds each row's uid and draw among the logged prompts.
 
-    Without a uid the prompt tells; of one that was logged m times, the first m rows belong to its m
-    uids. Without a draw, it is the one that the uid has (`only`), else rows are numbered as they
-    come.
+    A row without a uid is placed by its prompt; of a prompt that was logged m times, the first m
+    rows belong to its m uids. A row without a draw is the only one of its uid (`only`), or rows are
+    numbered as they come.
     """
     count: Counter[Any] = Counter()
 
@@ -302,7 +303,8 @@ def _refuse_useless(path: Path, rows: list[Row]) -> None:
 
 
 def _sample(uids: list[str], settings: Settings) -> set[str]:
-    """At most max_samples uids, chosen by a hash of seed and uid, whatever the rows' order."""
+    """At most max_samples uids, chosen by a hash of seed and uid, whatever the order of the
+    rows."""
 
     def rank(uid: str) -> bytes:
         return hashlib.blake2b(f"{settings.seed}:{uid}".encode(), digest_size=8).digest()

@@ -12,7 +12,7 @@ from cje.settings import show_value
 
 Keep = Callable[[Iterable[Row], Callable[[Row], Row]], list[Row]]
 
-# What rows about the same answer must agree on where they say it, and the column that does.
+# What rows about the same answer must agree on if they have it, and its column.
 AGREED = {
     "prompt_key": "prompt",
     "action": "action",
@@ -39,10 +39,10 @@ def repeat_answers(rows: Sequence[Row]) -> bool:
 
 
 def one_row_an_answer(rows: Sequence[Row], keep: Keep) -> list[Row]:
-    """One row a `uid` and `draw`: the first, with the ratings of those that repeat its answer.
+    """One row per `uid` and `draw`: the first, with the ratings of those that repeat its answer.
 
-    A file where a repeated answer is rated has a row for each rater. In any other a second row is
-    bad (`keep`), and so is everywhere one with another answer, or other facts about the same.
+    A file in which a repeated answer is rated has a row for each rater. In any other file a second
+    row is bad (`keep`); in both, so is one with another answer, or with other facts about the same.
     """
     first: dict[tuple[str, int], Row] = {}
     pairs = [(row, first.setdefault((row["uid"], row["draw"]), row)) for row in rows]
@@ -74,7 +74,7 @@ def one_row_an_answer(rows: Sequence[Row], keep: Keep) -> list[Row]:
 def labelled(rows: list[Row], keep: Keep) -> list[Row]:
     """The rows, which get `oracle_score`, the mean of their ratings, and how many `raters` it has.
 
-    Where one label has an oracle_prob, those without are bad (`keep`).
+    If one label has an oracle_prob, those without are bad (`keep`).
     """
 
     def check(row: Row) -> Row:

@@ -1,7 +1,7 @@
 """A row of a user's file: what its columns are called, and whether it is sound.
 
 A parsed row is a dict of our column names; `score` is the judge's score as given, on judge_range,
-`ratings` the oracle's, one or of several raters. Null and NaN are the same: nothing there.
+`ratings` the oracle's, one or of several raters. Null and NaN both mean that there is no value.
 """
 
 import math
@@ -42,7 +42,7 @@ NAMES = {
     "draw": ("draw", "draw_idx"),
     "finish_reason": ("finish_reason", "stop_reason", "finishReason", "stopReason"),
 }
-# What a row says of its answer, or which prompt it is about; the rest is metadata of the prompt.
+# What a row says about its answer, or which prompt it is about; the rest is metadata of the prompt.
 KNOWN = frozenset(
     "prompt action policy oracle_prob target_policy_logprobs logprob_kind tokens token_logprobs "
     "finish_reason model prompt_tokens completion_tokens reason pi0 calibrated_reward".split()
@@ -73,7 +73,7 @@ def parse_draw(raw: Row, settings: Settings) -> Row:
 
 def parse_label(raw: Row, settings: Settings) -> Row:
     """An oracle label on a fresh answer, whose text may be None, and the names in the file; without
-    `ratings` where the column is there and has none."""
+    `ratings` if the column exists and is empty."""
     column, value = _pick(raw, "oracle_score")
     if value is None and not any(name in raw for name in NAMES["oracle_score"]):
         raise BadRow(column, "missing: a validation row is a label")
@@ -87,7 +87,8 @@ def parse_label(raw: Row, settings: Settings) -> Row:
 
 
 def _pick(raw: Row, column: str) -> tuple[str, Any]:
-    """The name in the file and the value of one of our columns; the value None where absent."""
+    """The name in the file and the value of one of our columns; the value is None if it is
+    missing."""
     names = NAMES.get(column)
     if names is None:
         return column, raw.get(column)
@@ -140,7 +141,7 @@ def _cluster(raw: Row, names: Iterable[str]) -> Cluster:
 
 
 def _answer(raw: Row, settings: Settings) -> Row:
-    """The answer and its scores; one that failed has neither."""
+    """The answer and its scores; a failed answer has neither."""
     row = {"answer": _text(raw, "answer", empty=True), **_scores(raw, settings)}
     if row["answer"] is None and (row["score"] is not None or row["ratings"]):
         name = _pick(raw, "answer")[0]
@@ -171,7 +172,7 @@ def _as_number(name: str, value: Any) -> float:
     except OverflowError:
         raise BadRow(name, f"{show_value(value)} is too large") from None
     if math.isnan(number):
-        raise BadRow(name, "NaN is not a number; leave the list out where one is unknown")
+        raise BadRow(name, "NaN is not a number; leave out the list if a value is unknown")
     return number
 
 
@@ -191,19 +192,19 @@ def _whole(raw: Row, column: str) -> int | None:
 
 
 def _logp(name: str, value: Any, sampled: bool) -> float:
-    """A log-probability; -inf only where the answer was not `sampled` from this policy. Of a token
-    nothing as low as VERY_UNLIKELY, of a sequence not just that: a sum may be below it."""
+    """A log-probability; -inf only where the answer was not `sampled` from this policy. A token's
+    must be above VERY_UNLIKELY, and a sequence's must not equal it: a sum may be lower."""
     number = -math.inf if value in ("-Infinity", "-inf") else _as_number(name, value)
     if number > LOGP_ROUNDING:
-        raise BadRow(name, f"{show_value(value)} is above 0: no logarithm of a probability")
+        raise BadRow(name, f"{show_value(value)} is above 0, which a log-probability cannot be")
     if sampled and number == -math.inf:
         raise BadRow(name, "-inf: an answer cannot come from a policy that never gives it")
     of_token = name == "token_logprobs"
     if number == VERY_UNLIKELY or (of_token and number < VERY_UNLIKELY):
         raise BadRow(
             name,
-            f"{number:g} is a server's mark for a token that it tells no log-probability of, and "
-            "is none; leave the row's log-probabilities out",
+            f"{number:g} is a server's sentinel for a token whose log-probability it does not "
+            "give; leave out the row's log-probabilities",
         )
     return number
 
@@ -225,7 +226,7 @@ def _uid(raw: Row) -> Row:
 
 
 def _place(raw: Row) -> Row:
-    """What says which prompt and which draw of it a row is about."""
+    """Which prompt, and which draw of it, a row is about."""
     row = {
         **_uid(raw),
         **_prompt(raw),
@@ -290,7 +291,7 @@ def _targets(raw: Row) -> dict[str, float | None]:
 
 
 def _scores(raw: Row, settings: Settings) -> Row:
-    """The judge's score, the oracle's ratings, and the chance that they had to be given."""
+    """The judge's score, the oracle's ratings, and their probability of being given."""
     judge, score = _pick(raw, "score")
     oracle, given = _pick(raw, "oracle_score")
     ratings = map(nan_as_null, given) if isinstance(given, list) else [given]
@@ -313,7 +314,7 @@ def _probability(raw: Row) -> float | None:
 
 
 def _score(name: str, value: Any, setting: str, scale: tuple[float, float]) -> float | None:
-    """A score on its scale, if there is one; the noise of rounding beyond it is cut off."""
+    """A score on its scale, if there is one; rounding errors beyond the scale are cut off."""
     if value is None:
         return None
     number = _as_number(name, value)

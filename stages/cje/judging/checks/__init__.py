@@ -1,9 +1,9 @@
 """Checks: instructions of a prompt that a program decides, in the spirit of IFEval.
 
-A prompt's checks are JSON text, `[{"check": "bullets", "exactly": 3}, {"check": "no_commas"}]`.
-The kinds are in `cje.judging.checks.kinds`, what an answer must do to pass each in
-`cje.judging.checks.instructions`. An answer in which nothing can be seen passes no check, not
-even one that forbids.
+A prompt's checks are JSON text, `[{"check": "bullets", "exactly": 3}, {"check": "no_commas"}]`. The
+kinds are in `cje.judging.checks.kinds`, what an answer must do to pass each in
+`cje.judging.checks.instructions`. An answer without visible text passes no check, not even one that
+forbids something.
 
 Zhou et al. 2023, Instruction-Following Evaluation for Large Language Models.
 """
@@ -27,18 +27,18 @@ RULES: tuple[Rule, ...] = ("share", "all", "form")
 
 
 def passes(check: Check, answer: str) -> bool:
-    """Whether the answer keeps the instruction; never for an answer in which nothing is seen."""
+    """Whether the answer keeps the instruction; never for an answer without visible text."""
     read = Answer(answer)
     return not read.blank and holds(check, read)
 
 
 def counted(checks: Sequence[Check], rule: Rule) -> list[Check]:
-    """The checks that the rule looks at: `form` leaves out those of what the text says."""
+    """The checks that the rule looks at: `form` leaves out those about what the text says."""
     return [check for check in checks if rule != "form" or check.of_form]
 
 
 def failed(checks: Sequence[Check], answer: str) -> list[Check]:
-    """Those of the checks that the answer fails; all of them where nothing is seen in it."""
+    """The checks that the answer fails; all of them if it has no visible text."""
     read = Answer(answer)
     return [check for check in checks if read.blank or not holds(check, read)]
 
@@ -59,7 +59,7 @@ def utility(checks: Sequence[Check], answer: str, rule: Rule) -> float:
 
 
 def share(passed: int, count: int, rule: Rule) -> float:
-    """The utility of an answer that passes so many of the checks that the rule looks at."""
+    """The utility of an answer by how many of the checks that the rule looks at it passes."""
     return float(passed == count) if rule == "all" else passed / count
 
 

@@ -145,7 +145,7 @@ class _Present(_Bounded):
 
 
 class Include(_OfContent, _Bounded):
-    """Every word or phrase occurs, each as often as the bounds say: once or more without."""
+    """Every word or phrase occurs, each as often as the bounds say: once or more without bounds."""
 
     check: Literal["include"]
     words: Words
@@ -166,7 +166,7 @@ class Include(_OfContent, _Bounded):
 
 
 class IncludeAny(_OfContent, _Present):
-    """So many different ones of the words occur: one or more without bounds."""
+    """The number of different words of the list that occur: one or more without bounds."""
 
     check: Literal["include_any"]
     words: Words
@@ -188,121 +188,121 @@ class Exclude(_OfContent, _Check):
 
 
 class WordCount(_Length):
-    """So many words; in scripts without spaces, letters."""
+    """The number of words; in scripts without spaces, of letters."""
 
     check: Literal["words"]
 
 
 class CharacterCount(_Length):
-    """So many Unicode characters (NFC), blanks and markup too, white space around left out."""
+    """The number of Unicode characters (NFC), with blanks and markup, without outer white space."""
 
     check: Literal["characters"]
 
 
 class SentenceCount(_Length):
-    """So many sentences; headings are none, a list item is one at least."""
+    """The number of sentences; headings do not count, a list item is at least one."""
 
     check: Literal["sentences"]
 
 
 class ParagraphCount(_Length):
-    """So many paragraphs parted by blank lines; headings, lists and tables are none."""
+    """The number of paragraphs between blank lines; headings, lists and tables do not count."""
 
     check: Literal["paragraphs"]
 
 
 class LineCount(_Length):
-    """So many lines that are not blank."""
+    """The number of lines that are not blank."""
 
     check: Literal["lines"]
 
 
 class Questions(_Present):
-    """So many sentences that end with a question mark."""
+    """The number of sentences that end with a question mark."""
 
     check: Literal["questions"]
 
 
 class Bullets(_Present):
-    """So many bullet points, at any depth."""
+    """The number of bullet points, at any depth."""
 
     check: Literal["bullets"]
 
 
 class Numbered(_Present):
-    """So many numbered items, at any depth."""
+    """The number of numbered items, at any depth."""
 
     check: Literal["numbered"]
 
 
 class Headings(_Present):
-    """So many markdown headings, of one level or of any."""
+    """The number of markdown headings, of one level or of any."""
 
     check: Literal["headings"]
     level: Annotated[int, Strict(), Field(ge=1, le=6)] | None = None
 
 
 class Tables(_Present):
-    """So many markdown tables, with so many columns where that is given."""
+    """The number of markdown tables, with the given number of columns if any."""
 
     check: Literal["table"]
     columns: Annotated[int, Strict(), Field(ge=1)] | None = None
 
 
 class CodeBlocks(_Present):
-    """So many fenced blocks of code, in the language where one is given."""
+    """The number of fenced blocks of code, in the given language if any."""
 
     check: Literal["code_block"]
     language: Text | None = None
 
 
 class Bold(_Present):
-    """So many passages in bold."""
+    """The number of passages in bold."""
 
     check: Literal["bold"]
 
 
 class Placeholders(_Present):
-    """So many placeholders in square brackets, [name]."""
+    """The number of placeholders in square brackets, [name]."""
 
     check: Literal["placeholder"]
 
 
 class Tagged(_Present):
-    """So many passages between <tag> and </tag>."""
+    """The number of passages between <tag> and </tag>."""
 
     check: Literal["tag"]
     tag: Annotated[Text, AfterValidator(_tag)]
 
 
 class Emoji(_Present):
-    """So many emoji."""
+    """The number of emoji."""
 
     check: Literal["emoji"]
 
 
 class CapitalWords(_Present):
-    """So many words of two letters or more in capitals."""
+    """The number of words of two letters or more in capitals."""
 
     check: Literal["capital_words"]
 
 
 class Parts(_Length):
-    """So many parts, with the separator between them."""
+    """The number of parts, with the separator between them."""
 
     check: Literal["parts"]
     separator: Text
 
 
 class Letter(_Bounded):
-    """So many of the letter, small or capital."""
+    """How often the letter occurs, small or capital."""
 
     check: Literal["letter"]
     letter: Annotated[Text, AfterValidator(_letter)]
 
 
 class Punctuation(_Bounded):
-    """So many of the marks together, those of lists and markup too."""
+    """How often the marks occur together, including those of lists and markup."""
 
     check: Literal["punctuation"]
     marks: Annotated[Text, AfterValidator(_marks)]

@@ -20,9 +20,9 @@ BY_SCRIPT = {
     "KANNADA": "kn", "MALAYALAM": "ml", "GUJARATI": "gu", "GURMUKHI": "pa", "SINHALA": "si",
     "BENGALI": "bn", "ETHIOPIC": "am", "HIRAGANA": "ja", "KATAKANA": "ja", "CJK": "zh",
 }  # fmt: skip
-# Languages too near each other to be told apart by a few sentences.
+# Languages too similar to be distinguished by a few sentences.
 ALIKE = ({"bs", "hr", "sr"}, {"id", "ms"})
-# A letter of these says as much as so many of an alphabet.
+# A letter of these scripts counts as this many of an alphabet.
 WEIGHTS = {"CJK": 3, "HIRAGANA": 3, "KATAKANA": 3, "HANGUL": 3}
 KANA_SHARE = 0.1  # of kana among Han and kana letters, from which text is Japanese
 LONG_PARAGRAPH = 20  # words from which a paragraph is judged by itself
@@ -73,7 +73,7 @@ def script_language(text: str) -> str | None:
 
 
 def need_package(code: str) -> None:
-    """Raise CJEError where telling the language needs a package that is not installed."""
+    """Raise CJEError if detecting the language needs a package that is not installed."""
     if code not in BY_SCRIPT.values():
         _identifier()
 

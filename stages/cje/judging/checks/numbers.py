@@ -14,11 +14,11 @@ LATEX_FRACTION = re.compile(r"\\[dt]?frac\{(\d{1,15})\}\{(\d{1,15})\}")
 
 
 def final_number(text: str) -> float | None:
-    """The last number written in digits, or None; LaTeX's \\boxed{} goes before what follows it.
+    """The last number written in digits, or None; LaTeX's \\boxed{} takes precedence.
 
     Commas, thin blanks and apostrophes may group thousands; a comma before other than three digits
-    is a decimal one. Fractions, powers and powers of ten are worked out; signs of money, percent
-    and units are passed over.
+    is a decimal one. Fractions, powers and powers of ten are worked out; currency and percent signs
+    and units are ignored.
     """
     text = LATEX_FRACTION.sub(r"\1/\2", text.replace("{,}", ","))
     _, _, boxed = text.rpartition(r"\boxed{") if r"\boxed{" in text else ("", "", "")

@@ -8,7 +8,7 @@ from pydantic_core import SchemaError, SchemaValidator, core_schema
 @lru_cache(maxsize=512)
 def pattern_matcher(pattern: str) -> SchemaValidator:
     """A search for the pattern in time linear in the text: Rust's regular expressions, which have
-    no look-around and no back-references. Raises ValueError for a pattern that is none."""
+    no look-around and no back-references. Raises ValueError for an invalid pattern."""
     try:
         return SchemaValidator(core_schema.str_schema(pattern=pattern, strict=True))
     except SchemaError as error:
