@@ -20,7 +20,6 @@ from cje.models.registry import backend_for
 from cje.models.requests import CallFailed
 from cje.models.runner.calls import Calls
 from cje.models.runner.store import ReplyStore
-from cje.plugins import PROVIDERS
 from cje.settings import parse_settings
 
 SCHEMA = '{"type":"object","properties":{"score":{"type":"number"}},"required":["score"]}'
@@ -237,7 +236,8 @@ def test_the_api_of_the_documentation_answers_and_judges(monkeypatch, tmp_path):
     assert len(code.splitlines()) < 40
     (tmp_path / "documented_acme.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(registry.OWN[PROVIDERS], "acme", "documented_acme:BACKEND")
+    monkeypatch.setitem(registry.ELSEWHERE, "acme", "documented_acme")
+    monkeypatch.setattr(registry, "own", registry.own.__wrapped__)  # without its cache
     monkeypatch.setenv("ACME_API_KEY", "acme-key-0123456789")
     with Server(lambda path, headers, body: said(VERDICT)) as server:
         backend_for("acme/m").address = server.url + "/v1"

@@ -6,34 +6,43 @@ network, or an `InProcessBackend`; a `Provider`, which computes its answers; or 
 computes scores. Each is imported when it is first wanted.
 """
 
-from importlib.metadata import EntryPoint
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pkgutil import iter_modules
 
 from cje.errors import CJEError
+from cje.models import providers
 from cje.models.names import LIKELIHOOD, split_model
 from cje.models.provider import ApiBackend, Backend, InProcessBackend, Judge, Provider
 from cje.plugins import JUDGES, PROVIDERS, load_plugin, plugins
 
 AnyBackend = ApiBackend | InProcessBackend
 
-OWN = {
-    PROVIDERS: {
-        "anthropic": "cje.models.providers.anthropic:BACKEND",
-        "azure": "cje.models.providers.azure:BACKEND",
-        "gemini": "cje.models.providers.gemini:BACKEND",
-        "local": "cje.models.local.provider:BACKEND",
-        "openai": "cje.models.providers.openai:BACKEND",
-        "openrouter": "cje.models.providers.openrouter:BACKEND",
-        "server": "cje.models.providers.server:BACKEND",
-        "sim": "cje.models.providers.sim:PROVIDER",
-    },
-    JUDGES: {"checks": "cje.models.providers.checks:JUDGE"},
-}
+OBJECTS = ("BACKEND", "PROVIDER", "JUDGE")  # what the module of a provider calls its object
+ELSEWHERE = {"local": "cje.models.local.provider"}
+
+
+@cache
+def own(name: str) -> object | None:
+    """The object in the project's module of that name under `cje.models.providers`, or None."""
+    path = ELSEWHERE.get(name, f"{providers.__name__}.{name}")
+    if not name.isidentifier() or find_spec(path) is None:
+        return None
+    module = vars(import_module(path))
+    return next((module[key] for key in OBJECTS if key in module), None)
+
+
+def own_names() -> list[str]:
+    """The names of the project's providers and judges."""
+    modules = [module.name for module in iter_modules(providers.__path__)]
+    return [name for name in (*ELSEWHERE, *modules) if own(name) is not None]
 
 
 def registered(model: str) -> AnyBackend | Provider | Judge:
     """The object behind a model's provider; raises CJEError where there is none of that name."""
     if (found := _found(model)) is None:
-        names = {LIKELIHOOD, *(n for group, own in OWN.items() for n in (*own, *plugins(group)))}
+        names = {LIKELIHOOD, *own_names(), *plugins(PROVIDERS), *plugins(JUDGES)}
         known = ", ".join(f"{name}/..." for name in sorted(names))
         name, _ = split_model(model)
         raise CJEError(f"{model}: there is no provider '{name}'; there are {known}")
@@ -63,10 +72,9 @@ def _found(model: str) -> AnyBackend | Provider | Judge | None:
     """The object behind a model's provider, or None. Installed packages are looked through only for
     a name that is not one of the project's."""
     name, _ = split_model(model)
-    for group, own in OWN.items():
-        if name in own:
-            return _checked(EntryPoint(name, own[name], group).load(), group, name)
-    for group in OWN:
+    if (found := own(name)) is not None:
+        return _checked(found, PROVIDERS, name)
+    for group in (PROVIDERS, JUDGES):
         if name in plugins(group):
             return _checked(load_plugin(group, name), group, name)
     return None
