@@ -396,7 +396,7 @@ def nothing_run(folder: Path) -> str:
     return run(sys.executable, "-m", "cje.cli", "analyze", cwd=repo, ok=False)
 
 
-@provokes("… is there already; remove it, or give another --out")
+@provokes("… already exists; remove it, or give another --out")
 def export_twice(folder: Path) -> str:
     from cje.results.export import check_free
 

@@ -269,6 +269,6 @@ def test_upkeep_of_the_store(repo, tmp_path):
     assert "replies added" in run("cje", "store", "import", str(tmp_path / "all.parquet"),
                                   cwd=repo, **mine)  # fmt: skip
     words = run("cje", "store", "prune", "--model", "openai/gpt-4o", cwd=repo, **mine)
-    assert "would go" in words
+    assert "would be removed" in words
     words = run("cje", "store", "prune", "--model", "openai/gpt-4o", "--yes", cwd=repo, **mine)
     assert "removed" in words and not (tmp_path / "store/openai/gpt-4o.jsonl").exists()

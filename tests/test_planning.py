@@ -181,13 +181,13 @@ def test_a_run_that_has_reached_its_aim_is_told_to_stop(tmp_path):
 
     run = Run(write_run(tmp_path / "run", verdicts=("reliable",)), parse_settings(SETTINGS))
     assert "at most 0.05 (the widest, of" in said(run, within=0.05)
-    assert "One may look at widths after every batch" in said(run, within=0.05)
+    assert "You may look at widths after every batch" in said(run, within=0.05)
     assert "Do not stop yet: not every half width is at most 0.03" in said(run, within=0.03)
     words = said(run, apart=0.05)
     assert "the differences of all policies are clear" in words
     assert "a number of labels that was set" in words
     anytime = replace(run, settings=parse_settings(SETTINGS | {"intervals": "anytime"}))
-    assert "valid at any time: who looked" in said(anytime, apart=0.05)
+    assert "valid at any time: you may look" in said(anytime, apart=0.05)
     pairs = run.folder / "metrics" / "comparisons.csv"
     pairs.write_text(pairs.read_text().replace("0.004", "0.4"))
     missing = said(Run(run.folder, run.settings), within=0.03, apart=0.05)

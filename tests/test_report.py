@@ -277,10 +277,10 @@ def test_text_of_others_never_becomes_markup(tmp_path):
     [
         (
             {"source": "files", "logps": False, "labels": False},
-            "no labels but those of the estimates",
+            "No labels are left beside those that the estimates use",
         ),
-        ({"verdicts": ("refuse",)}, "No estimate may be believed"),
-        ({"verdicts": ("refuse",)}, "Every policy with such labels is refused."),
+        ({"verdicts": ("refuse",)}, "No estimate can be trusted"),
+        ({"verdicts": ("refuse",)}, "The truth is known only of policies that are refused."),
         (
             {"policies": ("only",), "verdicts": ("reliable", "refuse")},
             "A comparison needs two policies that are not refused.",

@@ -206,7 +206,7 @@ def test_results_of_other_settings_are_refused_with_the_setting(copy, then, now,
 def test_results_that_another_hand_changed_are_refused(copy):
     path = copy / "metrics/estimates.json"
     path.write_text(path.read_text().replace("0.", "0.9", 1))
-    assert "metrics/estimates.json is not what the last run made" in cje("export")
+    assert "metrics/estimates.json is not as the last run wrote it" in cje("export")
 
 
 def test_a_folder_without_a_run_says_so(copy, tmp_path):
@@ -276,7 +276,7 @@ def test_a_run_folder_reads_as_the_project_does_and_gives_the_same_bytes_again(c
 def test_an_export_replaces_nothing_and_leaves_nothing_half_done(copy, monkeypatch):
     assert cje("export", "--out", "kept/one") == 0
     assert cje("export", "--out", "kept/one") == (
-        "error: kept/one.zip: is there already; remove it, or give another --out"
+        "error: kept/one.zip: already exists; remove it, or give another --out"
     )
 
     def full(*_):

@@ -96,4 +96,4 @@ def test_the_report_slices_by_every_column(tmp_path):
     assert [value for value, _, _ in topic.rows] == ["a", "b"]
     assert "200 values, of which none has 10 labels of a policy" in each.why and not each.rows
     cells = 2 * len(found.policies)
-    assert f"These are {cells} looks" in found.looks and "strange" not in found.policies
+    assert f"These are {cells} intervals" in found.looks and "strange" not in found.policies

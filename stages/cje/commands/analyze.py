@@ -23,16 +23,21 @@ from cje.results.words import counted, interval, number
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The command and its options."""
     analyze = commands.add_parser(
-        "analyze", help="policies, truth, calibration and differences of a run, in tables",
+        "analyze", help="Show policies, truth, calibration and differences of a run in tables.",
         description="Show the policies of a run from best to worst, the estimates against the "
         "oracle's truth, the judge's calibration and every difference between two policies.",
     )  # fmt: skip
     analyze.add_argument(
         "--run-dir", type=Path,
-        help=f"a run folder or a project; default: this project's last, else the newest of {RUNS}",
+        help="Take this run folder or project (default: this project's last run, else the newest "
+        f"in {RUNS}).",
     )  # fmt: skip
-    analyze.add_argument("--csv", type=Path, metavar="FILE", help="write the policies there")
-    analyze.add_argument("--plot", type=Path, metavar="FILE", help="draw the intervals there (PNG)")
+    analyze.add_argument(
+        "--csv", type=Path, metavar="FILE", help="Write the table of policies to this file."
+    )
+    analyze.add_argument(
+        "--plot", type=Path, metavar="FILE", help="Draw the intervals in this file (PNG)."
+    )
     analyze.set_defaults(run=analyze_run)
 
 

@@ -7,16 +7,16 @@ import shtab
 from rich.console import Console
 
 EXAMPLES = """\
-put it where your shell looks for it:
+Put it where your shell looks for it:
   cje completion bash > ~/.local/share/bash-completion/completions/cje
-  cje completion zsh > ~/.zsh/completions/_cje    (a folder of your fpath)
+  cje completion zsh > ~/.zsh/completions/_cje    (a folder in your fpath)
 """
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The command and the shells that it knows."""
     completion = commands.add_parser(
-        "completion", help="a script that lets your shell complete cje's words",
+        "completion", help="Print a script that lets your shell complete cje's words.",
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     completion.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.table import Table
 
-from cje.results.console import new_table
+from cje.results.console import NARROW, new_table
+from cje.results.words import count, dollars
 from cje.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The command."""
-    cost = commands.add_parser("cost", help="what a run of these settings would cost")
+    cost = commands.add_parser("cost", help="Forecast what a run of these settings would cost.")
     cost.set_defaults(run=show_cost)
 
 
@@ -33,49 +35,58 @@ def print_forecast(settings: Settings, console: Console) -> None:
     from cje.models.prices import SELLERS, price_source
     from cje.models.registry import is_asked
     from cje.models.retired import retirement_of
-    from cje.pipeline.forecast import dollars, forecast, rule_of_thumb
+    from cje.pipeline.forecast import dollars as price_of
+    from cje.pipeline.forecast import forecast, rule_of_thumb
     from cje.pipeline.prompts import load_prompts
 
     notes: list[str] = []
     prompts = load_prompts(settings, notes) if settings.source == "models" else pd.DataFrame()
     rows = forecast(settings, prompts)
-    table = new_table(
-        "What this run would cost, with answers at full length",
-        {
-            "stage": "left", "model": "left", "calls": "right", "kept": "right",
-            "tokens in": "right", "tokens out": "right", "dollars": "right",
-        },
-    )  # fmt: skip
-    costs = {key: dollars(key[1], row, settings) for key, row in rows.items()}
-    for (stage, model), row in rows.items():
-        cost = costs[stage, model]
-        table.add_row(
-            stage, model, f"{row.calls:,}", f"{row.kept:,}", f"{row.prompt_tokens:,}",
-            f"{row.completion_tokens:,}", without_price(model) if cost is None else f"{cost:.4f}",
-        )  # fmt: skip
-    console.print(table)
-    for note in notes:
-        console.print(f"note: {note}", soft_wrap=True)
-    console.print(f"{to_make(rows):,} calls to make: {sum_words(rows, costs)}", soft_wrap=True)
+    costs = {key: price_of(key[1], row, settings) for key, row in rows.items()}
+    console.print(forecast_table(rows, costs, console.width))
+    lines = [f"note: {note}" for note in notes]
+    lines.append(f"{count(to_make(rows))} calls to make: {sum_words(rows, costs)}")
     checks = {key: row for key, row in rows.items() if key[0] == "validate"}
-    if count := to_make(checks):
-        console.print(
-            f"the check of the estimates is {count:,} of them: {sum_words(checks, costs)} "
-            f"(oracle_samples: {settings.oracle_samples}; with 0 there is no check)",
-            soft_wrap=True,
+    if calls := to_make(checks):
+        lines.append(
+            f"the check of the estimates is {count(calls)} of them: {sum_words(checks, costs)} "
+            f"(oracle_samples: {settings.oracle_samples}; with 0 there is no check)"
         )
     if is_asked(settings.oracle_model):
         thumb, of_checks = rule_of_thumb(settings, len(prompts))
-        console.print(
-            f"rule of thumb of the Arena Analysis guide: ${thumb:.2f}, of which ${of_checks:.2f} "
-            "for the check",
-            soft_wrap=True,
+        lines.append(
+            f"rule of thumb of the Arena Analysis guide: ${dollars(thumb)}, of which "
+            f"${dollars(of_checks)} for the check"
         )
     for model in sorted({model for (_, model), row in rows.items() if row.calls > row.kept}):
         if (end := retirement_of(model, settings.address(model))) is not None and not end.over:
-            console.print(f"{model} {end.words}", soft_wrap=True)
+            lines.append(f"{model} {end.words}")
+    for line in lines:
+        console.print(line, soft_wrap=True)
     if any(split_model(model)[0] in SELLERS for _, model in rows):
         console.print(f"prices: {price_source()}", style="dim", soft_wrap=True)
+
+
+def forecast_table(
+    rows: Mapping[tuple[str, str], "Expected"],
+    costs: Mapping[tuple[str, str], float | None],
+    width: int,
+) -> Table:
+    """Calls, tokens and dollars by stage and model; on a narrow screen without tokens."""
+    columns = {
+        "stage": "left", "model": "left", "calls": "right", "kept": "right",
+        "tokens in": "right", "tokens out": "right", "dollars": "right",
+    }  # fmt: skip
+    narrow = width < NARROW
+    if narrow:
+        del columns["tokens in"], columns["tokens out"]
+    table = new_table("What this run would cost, with answers at full length", columns)
+    for (stage, model), row in rows.items():
+        cost = costs[stage, model]
+        tokens = [] if narrow else [count(row.prompt_tokens), count(row.completion_tokens)]
+        price = without_price(model) if cost is None else dollars(cost, 4)
+        table.add_row(stage, model, count(row.calls), count(row.kept), *tokens, price)
+    return table
 
 
 def without_price(model: str) -> str:

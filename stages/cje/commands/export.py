@@ -14,15 +14,18 @@ FORMATS = ("arena", "cje")
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The command and its options."""
     export = commands.add_parser(
-        "export", help="write the run folder and its ZIP, or the files that cje-eval reads",
+        "export", help="Write the run folder and its ZIP, or the files that cje-eval reads.",
         description="arena: a folder with logs as JSON lines, results as JSON, the report, "
         "figures, tables and settings, and a ZIP of it. cje: the files that the package cje-eval "
         "reads, to check this project's estimates against its.",
     )  # fmt: skip
-    export.add_argument("--to", choices=FORMATS, default="arena", help="default: arena")
+    export.add_argument(
+        "--to", choices=FORMATS, default="arena", help="Write this form (default: arena)."
+    )
     export.add_argument(
         "--out", type=Path,
-        help=f"default: a new folder {RUNS}/run_<time>, or outputs/cje-eval with --to cje",
+        help=f"Write this folder (default: a new {RUNS}/run_<time>, or outputs/cje-eval with --to "
+        "cje).",
     )  # fmt: skip
     export.set_defaults(run=export_results)
 

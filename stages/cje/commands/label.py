@@ -26,49 +26,57 @@ EXTRA = re.compile(r"^extra_labels:[ \t]*(?:\{[^{}\n]*\})?([ \t]+#.*)?[ \t]*$", 
 BATCH = 20  # labels after which --watch estimates again
 EXAMPLES = """\
 examples:
-  cje label                                  label on a page of this machine's
-  cje label --import labels/todo.csv         take a filled list: CSV, XLSX, ODS or JSONL
-  cje label --policy unhelpful --add 60      60 more answers of a policy, beside what there is
+  cje label                                  label on a page on this machine
+  cje label --import labels/todo.csv         import a filled list: CSV, XLSX, ODS or JSONL
+  cje label --policy unhelpful --add 60      label 60 more answers of a policy
   cje label --watch                          label, and see what is known after each 20 labels
-docs/labelling.md has the rest.
+See docs/labelling.md for the rest.
 """
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The command and its options."""
     label = commands.add_parser(
-        "label", help="label answers by hand: a page, filled lists, more labels of a policy",
-        description="Label the answers that the settings choose (oracle_model: human), on a page "
+        "label", help="Label answers by hand, on a page or in lists; add labels of a policy.",
+        description="Label the answers that the settings choose (oracle_model: human), on a page\n"
         "for this machine alone; every label is saved as it is given.",
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     label.add_argument(
         "--import", dest="file", type=Path, metavar="FILE",
-        help="take the labels of a filled list; a file with a bad row changes nothing",
+        help="Import the labels of a filled list; a file with a bad row changes nothing.",
     )  # fmt: skip
-    label.add_argument("--policy", metavar="POLICY", help="the answers of this policy alone")
+    label.add_argument("--policy", metavar="POLICY", help="Label the answers of this policy alone.")
     label.add_argument(
         "--add", type=positive, metavar="N",
-        help="with --policy: put N more of its answers on the list (extra_labels in params.yaml)",
+        help="With --policy: put N more of its answers on the list (extra_labels in params.yaml).",
     )  # fmt: skip
-    label.add_argument("--list", action="store_true", help="write the list that waits, and stop")
+    label.add_argument(
+        "--list", action="store_true", help="Write the answers that wait as a list, and stop."
+    )
     label.add_argument(
         "--watch", type=positive, nargs="?", const=BATCH, metavar="N",
-        help=f"estimate again after every N labels [{BATCH}], and say what is known",
+        help=f"Estimate again after every N labels (default: {BATCH}), and say what is known.",
     )  # fmt: skip
     label.add_argument(
         "--within", type=float, metavar="W",
-        help="with --watch: say when every half width is at most W, and one can stop",
+        help="With --watch: say when every half width is at most W, so that you can stop.",
     )  # fmt: skip
     label.add_argument(
         "--apart",
         type=float,
         metavar="D",
-        help="with --watch: say when a difference of D between policies would be found",
+        help="With --watch: say when a difference of D between policies would be detected.",
     )
-    label.add_argument("--rater", metavar="NAME", help="who labels [the user's name here]")
-    label.add_argument("--port", type=int, help="of the page [8765 where it is free]")
-    label.add_argument("--open", action="store_true", help="open the page in the browser")
+    label.add_argument(
+        "--rater",
+        metavar="NAME",
+        help="Name who labels (default: the user's name on this machine).",
+    )
+    label.add_argument(
+        "--port", type=int, help="Serve the page on this port (default: 8765 where it is free)."
+    )
+    label.add_argument("--open", action="store_true", help="Open the page in the browser.")
     label.set_defaults(run=label_answers)
 
 

@@ -1,130 +1,179 @@
 """`cje plan`: how many prompts and labels reach what is wanted, before they are paid for."""
 
 import argparse
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
+from cje.commands.pilots import Basis, basis_of
 from cje.errors import CJEError
 from cje.results.console import new_table
+from cje.results.words import count, dollars, number, short
 from cje.vocabulary import Intervals
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from cje.stats.planning import Aim, Planner, Prices, Size
 
-    from cje.results.view import RunView
-    from cje.stats.planning import Aim, Pilot, Planner, Prices, Size
-
-READERS = {".csv": "read_csv", ".parquet": "read_parquet", ".jsonl": "read_json"}
 LABEL_PRICE, PROMPT_PRICE = 0.01, 0.0005  # dollars, of the Arena Analysis guide's oracle and proxy
 HOUR = 20.0  # dollars of a labeller, where no price of a label is given
+DROPPED = ("likely", "labels\non logs", "on each\ntarget", "dollars")  # first to last
 MORE_PROMPTS = 10  # times the pilot's, at most
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The command and its options."""
     plan = commands.add_parser(
-        "plan", help="how many prompts and labels reach an interval or tell two policies apart",
+        "plan", help="Plan how many prompts and labels an aim takes.",
         description="Plan a run from a pilot (this project's last run, a run folder, or files), or "
         "from guesses: how many prompts, labels on the logs and labels on each policy reach a half "
-        "width of --within for every policy, or tell two policies apart that differ by --apart, at "
-        "the least cost.",
+        "width of --within for every policy, or detect that two policies differ by --apart, at the "
+        "lowest cost.",
     )  # fmt: skip
-    aim = plan.add_argument_group("what is wanted (one of them, or both)")
-    aim.add_argument("--within", type=float, metavar="W", help="half width, such as 0.03")
-    aim.add_argument("--apart", type=float, metavar="D", help="difference, such as 0.05")
-    aim.add_argument("--power", type=float, default=0.8, help="of telling it (default 0.8)")
-    aim.add_argument(
-        "--intervals", choices=[str(kind) for kind in Intervals],
-        help="fixed-time, or anytime: valid however often one looks (default: the run's setting)",
-    )  # fmt: skip
+    add_aim(plan.add_argument_group("what is wanted (one of them, or both)"))
     pilot = plan.add_argument_group("the pilot")
-    pilot.add_argument("--run-dir", type=Path, help="a run folder or project; default: the last")
     pilot.add_argument(
-        "--logs", type=Path, metavar="FILE", help="or files, as cje.analyze has them"
+        "--run-dir", type=Path, help="Take this run folder or project (default: the last run)."
     )
-    pilot.add_argument("--draws", type=Path, metavar="FILE", help="(CSV, JSONL or Parquet)")
-    guess = plan.add_argument_group("or guesses, with --spread")
-    guess.add_argument("--spread", type=float, help="standard deviation of the utility, on [0, 1]")
-    guess.add_argument("--mean", type=float, default=0.6, help="mean utility (default 0.6)")
-    guess.add_argument(
-        "--judge", type=float, default=0.5, metavar="R",
-        help="correlation of judge and oracle within a policy (default 0.5)",
-    )  # fmt: skip
-    guess.add_argument(
-        "--between", type=float, default=0.3, metavar="R",
-        help="correlation of two policies' labels on a prompt, given the judge (default 0.3)",
-    )  # fmt: skip
-    guess.add_argument("--policies", type=int, default=4, help="with the base (default 4)")
-    cost = plan.add_argument_group("what it costs")
-    cost.add_argument("--label-price", type=float, metavar="USD", help="of one label")
-    cost.add_argument(
-        "--prompt-price", type=float, metavar="USD",
-        help="of an answer and a judgement of every policy to one prompt",
-    )  # fmt: skip
-    cost.add_argument("--minutes-a-label", type=float, metavar="M", help="of a person who labels")
-    cost.add_argument("--most-prompts", type=int, metavar="N", help="that there are to be had")
+    pilot.add_argument(
+        "--logs", type=Path, metavar="FILE", help="Or take files, in the form that cje.analyze has."
+    )
+    pilot.add_argument(
+        "--draws", type=Path, metavar="FILE", help="CSV, JSONL or Parquet, as --logs."
+    )
+    add_guesses(plan.add_argument_group("or guesses, with --spread"))
+    add_costs(plan.add_argument_group("what it costs"))
     plan.set_defaults(run=print_plan)
 
 
-def print_plan(given: argparse.Namespace, console: Console) -> None:
-    """The plan, what else would reach, and what was assumed."""
-    from cje.commands.stopping import standing
-    from cje.stats.planning import LIKELY, Aim, Planner
+def add_aim(group: argparse._ArgumentGroup) -> None:
+    """The options that say what is wanted."""
+    group.add_argument(
+        "--within", type=float, metavar="W", help="Reach this half width, such as 0.03."
+    )
+    group.add_argument(
+        "--apart", type=float, metavar="D", help="Detect this difference, such as 0.05."
+    )
+    group.add_argument(
+        "--power", type=float, default=0.8, help="Detect it with this probability (default: 0.8)."
+    )
+    group.add_argument(
+        "--intervals", choices=[str(kind) for kind in Intervals],
+        help="Use fixed-time intervals, or anytime ones, valid however often one looks (default: "
+        "as the run has them).",
+    )  # fmt: skip
 
-    _check(given)
-    pilot, facts = _pilot(given)
-    if given.intervals is not None:
-        facts["anytime"] = given.intervals == Intervals.ANYTIME
-    prices, price_words = _prices(given, facts, pilot.policies)
-    aim = Aim(given.within, given.apart, given.power, facts["alpha"], facts["anytime"])
-    most = given.most_prompts or MORE_PROMPTS * facts["prompts"]
-    if facts["run"] is not None:
-        reached, lines = standing(facts["run"], _as_the_run(aim, facts["run"]), pilot)
-        console.print(lines[0], style="bold", soft_wrap=True, markup=False)
-        for line in lines[1:]:
-            console.print(line, soft_wrap=True)
-        if reached:
-            return
-    planner = Planner(pilot, aim)
+
+def add_guesses(group: argparse._ArgumentGroup) -> None:
+    """The options that guess a pilot."""
+    group.add_argument("--spread", type=float, help="Standard deviation of the utility, on [0, 1].")
+    group.add_argument("--mean", type=float, default=0.6, help="Mean utility (default: 0.6).")
+    group.add_argument(
+        "--judge", type=float, default=0.5, metavar="R",
+        help="Correlation of judge and oracle within a policy (default: 0.5).",
+    )  # fmt: skip
+    group.add_argument(
+        "--between", type=float, default=0.3, metavar="R",
+        help="Correlation of two policies' labels on a prompt, given the judge (default: 0.3).",
+    )  # fmt: skip
+    group.add_argument(
+        "--policies", type=int, default=4, help="Number of policies, with the base (default: 4)."
+    )
+
+
+def add_costs(group: argparse._ArgumentGroup) -> None:
+    """The options that say what labels and prompts cost, and how many prompts there are."""
+    group.add_argument("--label-price", type=float, metavar="USD", help="Price of one label.")
+    group.add_argument(
+        "--prompt-price", type=float, metavar="USD",
+        help="Price of every policy's answer to one prompt, judged.",
+    )  # fmt: skip
+    group.add_argument(
+        "--minutes-a-label",
+        type=float,
+        metavar="M",
+        help="Minutes that a person takes for a label.",
+    )
+    group.add_argument(
+        "--most-prompts", type=int, metavar="N",
+        help="Number of prompts available (default: ten times those of the pilot).",
+    )  # fmt: skip
+
+
+def print_plan(given: argparse.Namespace, console: Console) -> None:
+    """Whether the pilot has reached the aim; else the plan, what else would, what was assumed."""
+    from cje.stats.planning import Aim, Planner
+
+    check_options(given)
+    basis = basis_of(given)
+    anytime = basis.anytime if given.intervals is None else given.intervals == Intervals.ANYTIME
+    prices, price_words = prices_of(given, basis)
+    aim = Aim(given.within, given.apart, given.power, basis.alpha, anytime)
+    if basis.view is not None and print_reached(basis, aim, console):
+        return
+    most = given.most_prompts or MORE_PROMPTS * basis.prompts
+    planner = Planner(basis.pilot, aim)
     size = planner.plan(prices, most)
     if size is None:
         raise CJEError(
-            f"{_wanted(aim)} cannot be reached with {most:,} prompts, all of them labelled for "
+            f"{wanted(aim)} cannot be reached with {count(most)} prompts, all of them labelled for "
             "every policy.\nAsk for less, or say with --most-prompts that there are more"
         )
-    labels = size.labels(len(pilot.policies))
-    console.print(
-        f"For {_wanted(aim)}: {size.prompts:,} prompts, {size.logged:,} labels on the logs, "
-        f"{size.own:,} on each of {len(pilot.policies) - 1} targets ({labels:,} in all), "
-        f"{_cost(prices, size, pilot, given)}.",
-        style="bold", soft_wrap=True,
-    )  # fmt: skip
+    first, *lines = plan_lines(planner, size, prices, given)
+    console.print(first, style="bold", soft_wrap=True)
+    for line in lines:
+        console.print(line, soft_wrap=True)
+    console.print(alternatives_table(planner, size, prices, given, console.width))
+    assumed = [*basis.words, *price_words, *assumptions(planner, size, most)]
+    for heading, items in (("Stop when", stopping_rules(aim)), ("Assumed", assumed)):
+        console.print(heading, style="bold")
+        for line in items:
+            console.print(f"  {line}", soft_wrap=True)
+
+
+def print_reached(basis: Basis, aim: "Aim", console: Console) -> bool:
+    """Print whether the pilot run has reached the aim, with its own kind of intervals."""
+    from cje.commands.stopping import standing
+
+    assert basis.view is not None
+    reached, lines = standing(basis.view, replace(aim, anytime=basis.anytime), basis.pilot)
+    console.print(lines[0], style="bold", soft_wrap=True, markup=False)
+    for line in lines[1:]:
+        console.print(line, soft_wrap=True)
+    return reached
+
+
+def plan_lines(
+    planner: "Planner", size: "Size", prices: "Prices", given: argparse.Namespace
+) -> list[str]:
+    """The plan: its size and cost, the width to expect, and the settings for it."""
+    from cje.stats.planning import LIKELY
+
+    policies = len(planner.pilot.policies)
+    labels = size.labels(policies)
+    cost = f"${dollars(prices.dollars(size, policies))}"
+    if given.minutes_a_label:
+        cost += f", {hours(labels, given)} hours of labelling"
     low, high = planner.likely(size)
-    console.print(
-        f"The widest half width is then {planner.reach(size).half_widths.max():.3f}; in "
-        f"{100 * LIKELY:.0f} of 100 runs it lies between {low:.3f} and {high:.3f}, by the luck of "
-        f"{'the labels' if given.spread is not None else 'the labels and of the pilot'}.",
-        soft_wrap=True,
-    )  # fmt: skip
+    chance = "the labels" if given.spread is not None else "the labels and of the pilot"
     share = round(size.logged / size.prompts, 4)
-    console.print(
-        f"As settings: cje run --max-samples {size.prompts} --oracle-fraction {share:g} "
+    return [
+        f"For {wanted(planner.aim)}: {count(size.prompts)} prompts, {count(size.logged)} labels on "
+        f"the logs, {count(size.own)} on each of {policies - 1} targets ({count(labels)} in all), "
+        f"{cost}.",
+        f"The widest half width is then {number(planner.reach(size).half_widths.max())}; in "
+        f"{count(100 * LIKELY)} of 100 runs it lies between {number(low)} and {number(high)}, by "
+        f"the luck of {chance}.",
+        f"As settings: cje run --max-samples {size.prompts} --oracle-fraction {short(share)} "
         f"--target-labels {size.own}",
-        soft_wrap=True,
-    )
-    console.print(_alternatives(planner, size, prices, given))
-    console.print("Stop when", style="bold")
-    for line in _stopping(aim):
-        console.print(f"  {line}", soft_wrap=True)
-    console.print("Assumed", style="bold")
-    for line in [*facts["words"], *price_words, *_assumed(pilot, aim, size, most)]:
-        console.print(f"  {line}", soft_wrap=True)
+    ]
 
 
-def _check(given: argparse.Namespace) -> None:
+def check_options(given: argparse.Namespace) -> None:
+    """Raise CJEError for options that no plan can have."""
     if given.within is None and given.apart is None:
         raise CJEError("say what is wanted: --within 0.03, --apart 0.05, or both")
     bounds = {"within": (0, 0.5), "apart": (0, 1), "power": (0.05, 0.999), "mean": (0, 1)}
@@ -145,103 +194,7 @@ def _check(given: argparse.Namespace) -> None:
         raise CJEError("a pilot in files is both, --logs and --draws")
 
 
-def _pilot(given: argparse.Namespace) -> tuple["Pilot", dict[str, Any]]:
-    """The pilot; and its number of prompts, level, widening, costs where known, and words."""
-    from cje.stats.planning import guessed, pilot
-
-    facts: dict[str, Any] = {
-        "alpha": 0.05,
-        "anytime": False,
-        "prompts": 1000,
-        "label": None,
-        "prompt": None,
-    }
-    facts["run"] = None
-    if given.spread is not None:
-        words = (
-            f"guesses: utility {given.mean:g}, standard deviation {given.spread:g}; correlation of "
-            f"judge and oracle {given.judge:g}, of two policies on a prompt {given.between:g}; "
-            f"{given.policies} policies with the base"
-        )
-        found = guessed(given.policies, given.mean, given.spread, given.judge, given.between)
-        return found, facts | {"words": [words]}
-    if given.logs is not None:
-        logs, draws = _frame(given.logs), _frame(given.draws)
-        found = pilot(logs, draws)
-        facts |= {"prompts": len(logs)}
-        words = f"the pilot is {given.logs} and {given.draws}: {len(logs):,} prompts"
-        return found, facts | {"words": [words, *_facts(found, logs, draws)]}
-    return _of_run(given, facts)
-
-
-def _of_run(given: argparse.Namespace, facts: dict[str, Any]) -> tuple["Pilot", dict[str, Any]]:
-    from cje.commands.stopping import pilot_of, standing
-    from cje.data.frames import rewarded_frames
-    from cje.results.opening import open_run
-    from cje.results.view import RunView
-    from cje.stats.planning import Aim
-
-    run = open_run(given.run_dir)
-    view = RunView(run)
-    try:
-        found, prompts = pilot_of(view), len(run.prompts)
-    except CJEError as problem:  # of too few labels
-        aim = Aim(given.within, given.apart, given.power, run.settings.alpha)
-        raise CJEError("\n".join([*standing(view, aim, None)[1], str(problem)])) from None
-    logs, draws = rewarded_frames(run.data, run.settings)
-    facts |= {"run": view, "prompts": prompts, "alpha": run.settings.alpha}
-    facts["anytime"] = run.settings.intervals is Intervals.ANYTIME
-    stages = run.metrics("cost").get("by_stage", {})
-    labels = sum(stages.get(name, {}).get("calls", 0) for name in ("oracle_label", "validate"))
-    if labels:
-        paid = [stages.get(name, {}).get("usd", 0.0) for name in ("oracle_label", "validate")]
-        facts["label"] = sum(paid) / labels
-        before = ("generate_logs", "draw_targets", "proxy_score")
-        facts["prompt"] = sum(stages.get(n, {}).get("usd", 0.0) for n in before) / prompts
-    where = "this project's last run" if run.folder == Path() else str(run.folder)
-    words = f"the pilot is {where}: {prompts:,} prompts"
-    return found, facts | {"words": [words, *_facts(found, logs, draws)]}
-
-
-def _as_the_run(aim: "Aim", view: "RunView") -> "Aim":
-    """The aim under the run's own kind of intervals."""
-    from dataclasses import replace
-
-    return replace(aim, anytime=view.run.settings.intervals is Intervals.ANYTIME)
-
-
-def _facts(found: "Pilot", logs: "pd.DataFrame", draws: "pd.DataFrame") -> list[str]:
-    import numpy as np
-
-    labels = draws["oracle_score"].notna().groupby(draws["policy"]).sum()
-    known = labels[[p for p in found.policies[1:] if p in labels]]
-    whole = np.diag(found.everywhere + found.beyond + found.left) ** 0.5
-    rest = np.diag(found.left)[1:] ** 0.5
-    return [
-        f"its labels: {int(logs['oracle_score'].notna().sum()):,} on the logs, "
-        f"{int(known.min()):,} to {int(known.max()):,} on each of {len(known)} targets",
-        f"standard deviation of the utility {whole.min():.2f} to {whole.max():.2f}; of what judge "
-        f"and base label leave {rest.min():.2f} to {rest.max():.2f}",
-    ]
-
-
-def _frame(path: Path) -> "pd.DataFrame":
-    import pandas as pd
-
-    if path.suffix not in READERS:
-        raise CJEError(f"{path}: give a file that ends in {', '.join(READERS)}")
-    try:
-        options = {"lines": True} if path.suffix == ".jsonl" else {}
-        return getattr(pd, READERS[path.suffix])(path, **options)
-    except FileNotFoundError:
-        raise CJEError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise CJEError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
-
-
-def _prices(
-    given: argparse.Namespace, facts: dict[str, Any], policies: tuple[str, ...]
-) -> tuple["Prices", list[str]]:
+def prices_of(given: argparse.Namespace, basis: Basis) -> tuple["Prices", list[str]]:
     """The prices, and where each is from."""
     from cje.stats.planning import Prices
 
@@ -250,79 +203,90 @@ def _prices(
     elif given.minutes_a_label is not None:
         label = given.minutes_a_label / 60 * HOUR
         words = f"{given.minutes_a_label:g} minutes at ${HOUR:g} an hour"
-    elif facts["label"] is not None:
-        label, words = facts["label"], "as in the pilot"
+    elif basis.label_price is not None:
+        label, words = basis.label_price, "as in the pilot"
     else:
-        label, words = LABEL_PRICE, "a guess; --label-price says better"
+        label, words = LABEL_PRICE, "a guess; --label-price sets it"
     if given.prompt_price is not None:
         prompt, source = given.prompt_price, "as given"
-    elif facts["prompt"] is not None:
-        prompt, source = facts["prompt"], "as in the pilot"
+    elif basis.prompt_price is not None:
+        prompt, source = basis.prompt_price, "as in the pilot"
     else:
-        prompt, source = PROMPT_PRICE * len(policies), "a guess; --prompt-price says better"
+        prompt = PROMPT_PRICE * len(basis.pilot.policies)
+        source = "a guess; --prompt-price sets it"
     lines = [f"a label costs ${label:.4g} ({words}), a prompt's answers ${prompt:.4g} ({source})"]
     if label == 0 and prompt == 0:
-        lines.append("as nothing costs anything, the plan is the one with the fewest labels")
+        lines.append("as everything is free, the plan is the one with the fewest labels")
     return Prices(label, prompt), lines
 
 
-def _alternatives(
-    planner: "Planner", size: "Size", prices: "Prices", given: argparse.Namespace
+def alternatives_table(
+    planner: "Planner", size: "Size", prices: "Prices", given: argparse.Namespace, width: int
 ) -> Table:
-    """The plan among others, in a table."""
-    from dataclasses import replace
-
-    from cje.stats.planning import Planner
-
-    columns = [
-        "prompts",
-        "labels\non logs",
-        "on each\ntarget",
-        "in all",
-        "half\nwidth",
-        "likely",
-        "apart",
-    ]
-    columns += ["dollars"] + (["hours"] if given.minutes_a_label else [])
+    """The plan among others; on a narrow screen without the columns of DROPPED."""
+    policies = len(planner.pilot.policies)
+    rows: dict[str, dict[str, str]] = {}
+    for name, of, other in alternatives(planner, size):
+        reached, labels = of.reach(other), other.labels(policies)
+        low, high = of.likely(other)
+        cost = prices.dollars(other, policies)
+        rows[name] = {
+            "prompts": count(other.prompts), "labels\non logs": count(other.logged),
+            "on each\ntarget": count(other.own), "labels\nin all": count(labels),
+            "half\nwidth": number(reached.half_widths.max()),
+            "likely": f"{number(low)} to {number(high)}", "differ-\nence": number(reached.apart),
+            "dollars": dollars(cost, 2 if cost < 100 else 0),
+        }  # fmt: skip
+        if given.minutes_a_label:
+            rows[name]["hours"] = hours(labels, given)
+    columns = fitting(rows, width)
     table = new_table(
         "Alternatives: the widest interval of any policy, the smallest difference detected",
         {"": "left"} | dict.fromkeys(columns, "right"),
     )
-    half = replace(size, logged=max(size.logged // 2, 2), own=max(size.own // 2, 2))
-    rows = [
-        ("the plan", planner, size),
-        ("half the labels", planner, half),
-        ("twice the labels", planner, replace(
-            size, logged=min(2 * size.logged, size.prompts),
-            own=min(2 * size.own, 2 * size.logged, size.prompts),
-        )),
-        ("half the prompts", planner, replace(
-            size, prompts=max(size.prompts // 2, size.logged),
-        )),
-    ]  # fmt: skip
-    if planner.pilot.active is not None:
-        active = Planner(planner.pilot.actively_labelled(), planner.aim)
-        rows.append(("sampling: active", active, size))
-    policies = len(planner.pilot.policies)
-    for name, of, found in rows:
-        reached, labels = of.reach(found), found.labels(policies)
-        low, high = of.likely(found)
-        cells = [
-            name, f"{found.prompts:,}", f"{found.logged:,}", f"{found.own:,}", f"{labels:,}",
-            f"{reached.half_widths.max():.3f}", f"{low:.3f} to {high:.3f}", f"{reached.apart:.3f}",
-            _dollars(prices.dollars(found, policies)),
-        ]  # fmt: skip
-        if given.minutes_a_label:
-            cells.append(f"{labels * given.minutes_a_label / 60:,.1f}")
-        table.add_row(*cells)
+    for name, cells in rows.items():
+        table.add_row(name, *(cells[column] for column in columns))
     return table
 
 
-def _dollars(value: float) -> str:
-    return f"{value:,.2f}" if value < 100 else f"{value:,.0f}"
+def fitting(rows: dict[str, dict[str, str]], width: int) -> list[str]:
+    """The columns that fit on the screen beside the rows' names, two blanks between them."""
+    columns = list(rows["the plan"])
+
+    def widest(column: str) -> int:
+        return max(map(len, [*column.split("\n"), *(cells[column] for cells in rows.values())]))
+
+    for dropped in DROPPED:
+        if max(map(len, rows)) + sum(2 + widest(column) for column in columns) <= width:
+            break
+        columns.remove(dropped)
+    return columns
 
 
-def _wanted(aim: "Aim") -> str:
+def alternatives(planner: "Planner", size: "Size") -> Iterator[tuple[str, "Planner", "Size"]]:
+    """The plan, and others: with fewer or more labels, with fewer prompts, actively sampled."""
+    from cje.stats.planning import Planner
+
+    yield "the plan", planner, size
+    half = replace(size, logged=max(size.logged // 2, 2), own=max(size.own // 2, 2))
+    yield "half the labels", planner, half
+    twice = replace(
+        size, logged=min(2 * size.logged, size.prompts),
+        own=min(2 * size.own, 2 * size.logged, size.prompts),
+    )  # fmt: skip
+    yield "twice the labels", planner, twice
+    yield "half the prompts", planner, replace(size, prompts=max(size.prompts // 2, size.logged))
+    if planner.pilot.active is not None:
+        yield "sampling: active", Planner(planner.pilot.actively_labelled(), planner.aim), size
+
+
+def hours(labels: int, given: argparse.Namespace) -> str:
+    """How long people take for the labels."""
+    return f"{labels * given.minutes_a_label / 60:,.1f}"
+
+
+def wanted(aim: "Aim") -> str:
+    """The aim in words."""
     words = []
     if aim.within is not None:
         words.append(f"half widths of at most {aim.within:g} for every policy")
@@ -331,48 +295,42 @@ def _wanted(aim: "Aim") -> str:
     return " and ".join(words)
 
 
-def _cost(prices: "Prices", size: "Size", pilot: "Pilot", given: argparse.Namespace) -> str:
-    policies = len(pilot.policies)
-    words = f"${prices.dollars(size, policies):,.2f}"
-    if given.minutes_a_label:
-        hours = size.labels(policies) * given.minutes_a_label / 60
-        words += f", {hours:,.1f} hours of labelling"
-    return words
-
-
-def _assumed(pilot: "Pilot", aim: "Aim", size: "Size", most: int) -> list[str]:
+def assumptions(planner: "Planner", size: "Size", most: int) -> list[str]:
+    """What the plan assumes of intervals, answers and prompts."""
     from scipy.special import ndtri
 
     from cje.stats.inference import anytime_level
 
+    aim = planner.aim
     level = anytime_level(aim.alpha, size.own)
-    price = float(ndtri(level / 2) / ndtri(aim.alpha / 2))
+    ratio = float(ndtri(level / 2) / ndtri(aim.alpha / 2))
     kind = (
-        f"intervals valid at any time, {price:.2f} times as wide as fixed-time ones"
+        f"intervals valid at any time, {ratio:.2f} times as wide as fixed-time ones"
         if aim.anytime
-        else f"fixed-time intervals; those valid at any time would be {price:.2f} times as wide"
+        else f"fixed-time intervals; those valid at any time would be {ratio:.2f} times as wide"
     )
     return [
-        f"intervals of level {1 - aim.alpha:g}; Holm's correction over {pilot.pairs} pairs, at the "
-        "pair where it is hardest; more answers and labels are like those of the pilot",
+        f"intervals of level {1 - aim.alpha:g}; Holm's correction over {planner.pilot.pairs} "
+        "pairs, at the pair where it is hardest; more answers and labels are like those of the "
+        "pilot",
         kind,
-        f"there are at most {most:,} prompts (--most-prompts)",
+        f"there are at most {count(most)} prompts (--most-prompts)",
     ]
 
 
-def _stopping(aim: "Aim") -> list[str]:
-    """When who labels in batches may stop."""
+def stopping_rules(aim: "Aim") -> list[str]:
+    """When someone who labels in batches may stop."""
     lines = []
     if aim.within is not None:
         lines.append(
-            f"every half width is at most {aim.within:g}: widths do not know which way estimates "
-            "fall, so one may look at them after every batch"
+            f"every half width is at most {aim.within:g}: a width does not show which way an "
+            "estimate falls, so you may look at it after every batch"
         )
     if aim.apart is not None and aim.anytime:
         lines.append("the difference is clear, or the plan's labels are spent: look at any time")
     elif aim.apart is not None:
         lines.append(
-            "the plan's labels are spent. Who would stop earlier, where a difference shows, needs "
+            "the plan's labels are spent. To stop earlier, as soon as a difference shows, set "
             "intervals: anytime (params.yaml)"
         )
     return lines

@@ -12,15 +12,25 @@ REPORT = Path("outputs/report.html")
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The command."""
-    report = commands.add_parser("report", help="the run as one HTML file, answers and all")
-    report.add_argument("--run-dir", metavar="DIR", help="a run folder (default: the run here)")
+    report = commands.add_parser("report", help="Write the run as one HTML file, answers and all.")
     report.add_argument(
-        "--out", metavar="FILE", type=Path, default=REPORT, help=f"where to (default: {REPORT})"
+        "--run-dir", metavar="DIR", help="Take this run folder (default: the run here)."
     )
     report.add_argument(
-        "--answers", metavar="N", type=int, default=5000, help="prompts to look through (5000)"
+        "--out",
+        metavar="FILE",
+        type=Path,
+        default=REPORT,
+        help=f"Write this file (default: {REPORT}).",
     )
-    report.add_argument("--open", action="store_true", help="show it in the browser")
+    report.add_argument(
+        "--answers",
+        metavar="N",
+        type=int,
+        default=5000,
+        help="Include the answers to this many prompts (default: 5000).",
+    )
+    report.add_argument("--open", action="store_true", help="Show it in the browser.")
     report.set_defaults(run=make_report)
 
 

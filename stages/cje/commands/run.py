@@ -29,18 +29,30 @@ def samples(text: str) -> int | str:
 
 
 FLAGS: dict[str, tuple[str, Callable[[str], Any], str]] = {  # flag: setting, its type, what it is
-    "--max-samples": ("max_samples", int, "prompts at most"),
-    "--oracle-fraction": ("oracle_fraction", float, "share of the logs that the oracle labels"),
-    "--target-labels": ("target_labels", int, "answers of each target that the oracle labels"),
-    "--oracle-samples": ("oracle_samples", samples, "prompts whose labels check the estimates"),
-    "--base-model": ("base_model", str, "policy that writes the logs"),
-    "--oracle-model": ("oracle_model", str, "the expensive judge: taken for the truth"),
-    "--proxy-model": ("proxy_model", str, "the cheap judge: scores every answer"),
-    "--target-models": ("target_models", str, "policies to evaluate"),
-    "--temperature": ("temperature", float, "of sampling, where a policy has none of its own"),
-    "--top-p": ("top_p", float, "of sampling, likewise"),
-    "--seed": ("seed", int, "of all that is random"),
-    "--max-cost": ("max_cost_usd", float, "dollars for new calls; the run stops before more"),
+    "--max-samples": ("max_samples", int, "Use at most this many prompts"),
+    "--oracle-fraction": ("oracle_fraction", float, "Have the oracle label this share of the logs"),
+    "--target-labels": (
+        "target_labels",
+        int,
+        "Have the oracle label this many answers of each target",
+    ),
+    "--oracle-samples": (
+        "oracle_samples",
+        samples,
+        "Check the estimates with labels on this many prompts",
+    ),
+    "--base-model": ("base_model", str, "Let this policy write the logs"),
+    "--oracle-model": ("oracle_model", str, "Take the labels of this expensive judge as the truth"),
+    "--proxy-model": ("proxy_model", str, "Let this cheap judge score every answer"),
+    "--target-models": ("target_models", str, "Evaluate these policies"),
+    "--temperature": (
+        "temperature",
+        float,
+        "Sample at this temperature where a policy has none of its own",
+    ),
+    "--top-p": ("top_p", float, "Sample with this top_p, likewise"),
+    "--seed": ("seed", int, "Seed everything random with this"),
+    "--max-cost": ("max_cost_usd", float, "Stop before new calls cost more dollars than this"),
 }
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
 QUOTE = re.compile(r"(\\*)('|$)")
@@ -50,37 +62,43 @@ examples:
   cje run --base-model gpt-5.4-mini --target-models gpt-5.4 claude-haiku-4-5 \\
           --oracle-model gpt-6.1-sol --proxy-model gpt-6-luna -S top_p=null --max-cost 20 --dry-run
   cje run -S estimator=direct -S policies.cooler.temperature=0.5
-A model is provider/name or a policy that params.yaml defines; docs/models.md has the providers.
+A model is provider/name or a policy that params.yaml defines; docs/models.md lists the providers.
 """
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The command and its flags, with the defaults that params.yaml has now."""
     run = commands.add_parser(
-        "run", help="run the pipeline: log, label, score, calibrate, estimate, validate",
-        description="Run the pipeline with these settings as a DVC experiment, print what it found "
-        "and write the run folder. What is not given is as params.yaml has it.",
+        "run", help="Run the pipeline: log, label, score, calibrate, estimate, validate.",
+        description="Run the pipeline with these settings as a DVC experiment, print what it\n"
+        "found and write the run folder. Settings that are not given are those of params.yaml.",
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     now = current_settings()
     for flag, (key, kind, words) in FLAGS.items():
         value = "no limit" if key == "max_cost_usd" and now.get(key) is None else now.get(key)
-        shown = f" [{', '.join(value) if isinstance(value, list) else value}]" if key in now else ""
+        shown = (
+            f" (default: {', '.join(value) if isinstance(value, list) else value})"
+            if key in now
+            else ""
+        )
         run.add_argument(
-            flag, dest=key, type=kind, help=words + shown.replace("%", "%%"),
+            flag, dest=key, type=kind, help=f"{words}{shown}.".replace("%", "%%"),
             metavar={int: "N", samples: "N", float: "X", str: "MODEL"}[kind],
             nargs="+" if key == "target_models" else None,
         )  # fmt: skip
     run.add_argument(
-        "--batch", action="store_true", help="batch interfaces: half the price, up to a day's wait"
+        "--batch",
+        action="store_true",
+        help="Use batch interfaces: half the price, up to a day's wait.",
     )
     run.add_argument(
         "-S", "--set-param", action="append", default=[], metavar="KEY=VALUE",
-        help="any other setting of params.yaml, as dvc exp run takes it",
+        help="Set any other setting of params.yaml, as dvc exp run does.",
     )  # fmt: skip
-    run.add_argument("--name", help="of the experiment; DVC finds one otherwise")
+    run.add_argument("--name", help="Name the experiment (default: a name that DVC makes).")
     run.add_argument(
-        "--dry-run", action="store_true", help="say what would run and what it would cost"
+        "--dry-run", action="store_true", help="Say what would run and what it would cost."
     )
     run.set_defaults(run=run_pipeline)
 
@@ -117,7 +135,9 @@ def run_pipeline(given: argparse.Namespace, console: Console) -> int:
             console.print(f"{words}; so all runs again (--force)", markup=False, soft_wrap=True)
             command.append("--force")  # DVC sees no variable of the environment
     for path in clear_leftovers(project_root()):
-        console.print(f"Cleared what a stopped DVC left: {path}", markup=False, soft_wrap=True)
+        console.print(
+            f"Removed what an interrupted DVC left behind: {path}", markup=False, soft_wrap=True
+        )
     if status := run_dvc(command):
         return status
     from cje.commands.export import export_run

@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from cje.stats.planning import Pilot
 
 WIDTHS = (
-    "One may look at widths after every batch and stop for them, whatever the intervals: widths "
-    "do not know which way estimates fall."
+    "You may look at widths after every batch and stop because of them, with either kind of "
+    "intervals: a width does not show which way an estimate falls."
 )
 ANYTIME = (
-    "Its intervals are valid at any time: who looked at the differences while labels came in, and "
-    "stops because of what they show, may."
+    "Its intervals are valid at any time: you may look at the differences while labels come in, "
+    "and stop because of what they show."
 )
 FIXED_TIME = (
-    "Its intervals are fixed-time: one may stop for the differences only at a number of labels "
-    "that was set beforehand. Who looked while labels came in, and stops because a difference "
-    "shows, needs intervals: anytime (params.yaml)."
+    "Its intervals are fixed-time: you may stop because of the differences only at a number of "
+    "labels that was set beforehand. To look while labels come in, and stop when a difference "
+    "shows, set intervals: anytime (params.yaml)."
 )
 
 

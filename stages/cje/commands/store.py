@@ -21,41 +21,55 @@ CALL_TABLES = "*_calls.parquet"
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The command, its actions and their options."""
     store = commands.add_parser(
-        "store", help="the reply store: show, batches, export, import, verify, prune"
+        "store", help="Look after the reply store: show, batches, export, import, verify, prune."
     )
     store.set_defaults(run=show_store)
     actions = store.add_subparsers(metavar="action")
-    actions.add_parser("show", help="size and hits, by model").set_defaults(run=show_store)
-    batches = actions.add_parser("batches", help="batches that are not collected, and how far")
-    batches.add_argument("--offline", action="store_true", help="what the last look showed, as is")
+    actions.add_parser("show", help="Show size and hits, by model.").set_defaults(run=show_store)
+    batches = actions.add_parser(
+        "batches", help="Show batches that are not collected, and their progress."
+    )
+    batches.add_argument(
+        "--offline", action="store_true", help="Show what the last look found, without asking."
+    )
     batches.set_defaults(run=show_batches)
-    export = actions.add_parser("export", help="write the replies of the last run as a recording")
-    export.add_argument("to", type=Path, help="such as data/recordings/mine.parquet")
-    export.add_argument("--all", action="store_true", help="all replies of the store")
+    export = actions.add_parser("export", help="Write the replies of the last run as a recording.")
+    export.add_argument(
+        "to", type=Path, help="The file to write, such as data/recordings/mine.parquet."
+    )
+    export.add_argument("--all", action="store_true", help="Write all replies of the store.")
     export.add_argument(
         "--made", action="append", default=[], metavar="NAME=VALUE", type=_fact,
-        help="a fact of the machine that made the replies, where that is not this one: device=...",
+        help="State a fact of the machine that made the replies, if not this one: device=...",
     )  # fmt: skip
     export.set_defaults(run=export_store)
-    take = actions.add_parser("import", help="add a recording's replies to the store")
+    take = actions.add_parser("import", help="Add a recording's replies to the store.")
     take.add_argument("recording", type=Path)
     take.set_defaults(run=import_store)
-    verify = actions.add_parser("verify", help="check every record of store and recordings")
-    verify.add_argument("recordings", type=Path, nargs="*", help="these recordings alone")
+    verify = actions.add_parser("verify", help="Check every record of the store and of recordings.")
+    verify.add_argument("recordings", type=Path, nargs="*", help="Check these recordings alone.")
     verify.add_argument(
         "--ask", type=int, default=0, metavar="N",
-        help="ask local models again for N answers and N scores of each recording, and compare",
+        help="Ask local models again for N answers and N scores of each recording, and compare.",
     )  # fmt: skip
     verify.set_defaults(run=verify_store)
-    less = actions.add_parser("prune", help="take replies out: damaged ones, repeats, and")
-    less.add_argument("--model", action="append", default=[], help="those of this model")
-    less.add_argument("--before", metavar="YYYY-MM-DD", help="those from before this day")
-    less.add_argument("--unused", action="store_true", help="those the last run does not rest on")
+    less = actions.add_parser(
+        "prune", help="Remove replies: damaged ones, repeats, and those that the options name."
+    )
+    less.add_argument("--model", action="append", default=[], help="Remove replies of this model.")
+    less.add_argument("--before", metavar="YYYY-MM-DD", help="Remove replies from before this day.")
+    less.add_argument(
+        "--unused", action="store_true", help="Remove replies that the last run does not use."
+    )
     less.add_argument(
         "--failed", action="store_true",
-        help="the notes of replies that were of no use: their requests are asked again",
+        help="Remove the notes of useless replies, so that their requests are sent again.",
     )  # fmt: skip
-    less.add_argument("--yes", action="store_true", help="do it; else only say what would go")
+    less.add_argument(
+        "--yes",
+        action="store_true",
+        help="Remove them; without it, only say what would be removed.",
+    )
     less.set_defaults(run=prune_store)
 
 
@@ -199,7 +213,7 @@ def prune_store(given: argparse.Namespace, console: Console) -> None:
             reasons.append(record.key not in used)
         return bool(reasons) and all(reasons)
 
-    words = "removed" if given.yes else "would go; say --yes to remove them"
+    words = "removed" if given.yes else "would be removed; --yes removes them"
     if given.failed:
         requests = forget_unusable(store_folder(), given.yes)
         console.print(f"{requests:,} requests with replies of no use: their notes {words}")

@@ -1,1 +1,1 @@
-"""A finished run, told to people: on the screen, in figures, as a report, a notebook and files."""
+"""A finished run shown to people: on the screen, in figures, as a report, a notebook and files."""

@@ -13,12 +13,12 @@ def question(view: RunView) -> str:
     """What was done, for someone who reads it for the first time."""
     settings, answers = view.run.settings, view.answers
     if settings.source == "files":
-        base, oracle = "The base policy", "The oracle (expensive, and right)"
-        judge = "the judge (cheap, and biased)"
+        base, oracle = "The base policy", "The oracle (expensive, taken as the truth)"
+        judge = "the judge (cheap but biased)"
     else:
         base = settings.base_model
-        oracle = f"{settings.oracle_model} (the oracle: expensive, and right)"
-        judge = f"{settings.proxy_model} (the judge: cheap, and biased)"
+        oracle = f"{settings.oracle_model} (the oracle: expensive, taken as the truth)"
+        judge = f"{settings.proxy_model} (the judge: cheap but biased)"
     return (
         f"{base} answered {counted(answers.prompts, 'prompt')}. {oracle} labelled "
         f"{count(answers.base_labels)} of its answers and {count(answers.other_labels)} of the "
@@ -40,12 +40,12 @@ def rivals(view: RunView) -> list[str]:
     if view.rivals:
         return [f"No policy beats {listed(view.rivals, NAMED, 'or')} beyond chance either."]
     if others == 1:
-        return ["The other policy that may be believed is beaten beyond chance."]
-    return [f"Each of the {others} others that may be believed is beaten beyond chance."]
+        return ["The other policy that is not refused is beaten beyond chance."]
+    return [f"Each of the {others} others that are not refused is beaten beyond chance."]
 
 
 def against_base(view: RunView) -> list[str]:
-    """Who is better than the base policy, who is worse, and who is neither."""
+    """Which policies are better than the base policy, which are worse, and which are neither."""
     sentences = []
     by_conclusion = {
         conclusion: [row for row in view.against_base if row.conclusion == conclusion]
@@ -70,7 +70,7 @@ def _by_how_much(row: DifferenceRow) -> str:
 
 
 def labels(view: RunView) -> str:
-    """How many labels it took, and how many labelling everything would have."""
+    """How many labels it took, and how many it would take to label every answer."""
     answers = view.answers
     return (
         f"It took {counted(answers.labels, 'label')} ({count(answers.base_labels)} of "
@@ -80,8 +80,8 @@ def labels(view: RunView) -> str:
 
 
 def looking(view: RunView) -> list[str]:
-    """How often one may look, while answers wait for labels of people, or where the intervals are
-    wider for it."""
+    """How often one may look at the intervals, while answers wait for labels from people, or where
+    the intervals are wider to allow it."""
     intervals = view.run.settings.intervals
     anytime = intervals is Intervals.ANYTIME
     return [words.looks(intervals)] if view.waiting or anytime else []
@@ -131,10 +131,12 @@ def truth(view: RunView) -> list[str]:
     """How far raw judge, calibrated judge and estimate are from the truth, of the policies that are
     not refused, and how many intervals agree with it; what is missing where it is not known."""
     if not view.truths:
-        return ["There are no labels but those of the estimates, so no truth is known."]
+        return [
+            "No labels are left beside those that the estimates use, so the truth is not known."
+        ]
     errors = view.errors
     if errors is None:
-        return ["Every policy with such labels is refused."]
+        return ["The truth is known only of policies that are refused."]
     whose = " of those that are not refused" if view.refused else ""
     return [
         f"Mean distance to the truth{whose}: raw judge {number(errors.raw_judge)}, calibrated "

@@ -147,16 +147,16 @@ def truth_table(view: RunView, width: int) -> Table:
 def legend(view: RunView, width: int) -> list[str]:
     """What the columns of `estimates_table` mean."""
     lines = [
-        "raw judge: the mean of its scores as they are; calibrated judge: the same on the oracle's "
-        f"scale, by {view.base}'s labels, which may be wrong for another policy.",
-        "estimate: labels of the policy's own answers lead; judge, other policies' labels and "
-        "exact weights of the logs take off noise.",
+        "raw judge: the judge's mean score; calibrated judge: the same on the oracle's scale, "
+        f"calibrated on {view.base}'s labels, which may be wrong for another policy.",
+        "estimate: from labels of the policy's own answers; the judge, other policies' labels and "
+        "exact weights of the logs reduce its noise.",
     ]
     if view.truths:
         most = max(truth.labels for _, truth in view.truths)
         largest = max(truth.se for _, truth in view.truths)
-        error = f"its standard error is at most {number(largest)}"
-        agree = "in or out: whether the two agree within their errors"
+        error = f"the standard error is at most {number(largest)}"
+        agree = "in or out: whether estimate and truth agree within their errors"
         lines.append(
             f"truth: the oracle's mean over {count(most)} answers of the policy that no estimate "
             f"used; {error if width < NARROW else f'{agree} ({error})'}."
@@ -195,11 +195,11 @@ def weights_table(view: RunView, width: int) -> Table | str:
             *([] if narrow else [row.reach or UNKNOWN, found]),
         )
     table.caption = (
-        "ESS: the share of the logs that still speak once they are weighted to the policy; exact: "
-        "by its log-probabilities, whose mean weight is 1 where the logs reach all of its answers"
-        + ("" if narrow else "; reach: how far those would carry an estimate")
-        + ". An estimate that does not use them stands on its own labels, whatever they are, or is "
-        "refused."
+        "ESS: the effective sample size, as a share of the logs, once they are weighted to look "
+        "like the policy's answers; exact: of the weights from its log-probabilities, whose mean "
+        "is 1 where the logs cover all of its answers"
+        + ("" if narrow else "; reach: how far those weights would support an estimate")
+        + ". An estimate that uses no weights rests on its own labels, or is refused."
     )
     return table
 
@@ -212,7 +212,7 @@ def print_verdicts(view: RunView, console: Console) -> None:
         rows = [row for row in view.estimates if row.verdict == verdict]
         words = f" {len(rows)} of {len(view.estimates)}"
         if verdict == Verdict.RELIABLE and rows:
-            words += ": checked, with nothing against them"
+            words += ": checked, and nothing counts against them"
         console.print(Text.assemble((VERDICTS[verdict], VERDICT_STYLES[verdict]), words))
         if verdict == Verdict.RELIABLE:
             print_evidence(rows, console)

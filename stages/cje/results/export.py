@@ -79,7 +79,7 @@ def unfinished(folder: Path) -> Iterator[Path]:
 def check_free(path: Path) -> None:
     """Raise CJEError where there is something already: an export replaces nothing."""
     if path.exists():
-        raise CJEError(f"{path}: is there already; remove it, or give another --out")
+        raise CJEError(f"{path}: already exists; remove it, or give another --out")
 
 
 def copy_run(view: RunView, folder: Path) -> None:

@@ -44,7 +44,7 @@ class Picture:
 
 
 class ArenaAnalyzer:
-    """A finished run, to look into.
+    """A finished run, to explore.
 
     `run_dir`: a run folder of `cje export` or `cje run`, or a project; without one the project
     here, else the newest run folder. Raises CJEError where there is no run, or its results are not

@@ -56,7 +56,7 @@ def stale(project: Path) -> list[str]:
         stages = locked_stages(project)
         settings = YAML(typ="safe").load((project / "params.yaml").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        return [f"{error.filename} is not there"]
+        return [f"{error.filename} is missing"]
     reasons = []
     now = settings_of_results(settings)
     for stage in stages.values():
@@ -75,9 +75,9 @@ def other_output(project: Path, out: Mapping[str, Any]) -> list[str]:
     if path.is_dir():
         return []
     if not path.exists():
-        return [f"{out['path']} is not there"]
+        return [f"{out['path']} is missing"]
     if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != out["md5"]:
-        return [f"{out['path']} is not what the last run made"]
+        return [f"{out['path']} is not as the last run wrote it"]
     return []
 
 

@@ -150,6 +150,33 @@ class CalibrationView:
 
 
 @dataclass(frozen=True)
+class CostRow:
+    """Calls to models of a stage, of a model, or of all."""
+
+    name: str
+    calls: int
+    failed: int  # calls
+    prompt_tokens: int
+    completion_tokens: int
+    usd: float  # of the calls with a known price
+    unpriced: int  # calls without one
+
+    @property
+    def dollars(self) -> float | None:
+        """US dollars; None where no price is known."""
+        return None if self.unpriced and not self.usd else self.usd
+
+
+@dataclass(frozen=True)
+class CostView:
+    """What the calls to models cost, in all and by what they were for."""
+
+    total: CostRow
+    by_stage: list[CostRow]
+    by_model: list[CostRow]
+
+
+@dataclass(frozen=True)
 class RaterAgreement:
     """How far several raters of the same answers agree."""
 
@@ -194,6 +221,23 @@ def known(value: Any) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
+def estimate_row(facts: Mapping[str, Any], base: str) -> EstimateRow:
+    """A row of `Run.estimates`, with its `policy`."""
+    truth = None
+    if known(facts["oracle_truth"]) is not None:
+        truth = TruthRow(
+            oracle_truth=facts["oracle_truth"], se=facts["se_truth"], ci_low=facts["ci_low_truth"],
+            ci_high=facts["ci_high_truth"], labels=int(facts["truth_labels"]),
+            absolute_error=facts["absolute_error"], covered=bool(facts["covered"]),
+        )  # fmt: skip
+    names = ("v_hat", "se", "ci_low", "ci_high", "raw_judge", "calibrated_judge")
+    return EstimateRow(
+        policy=facts["policy"], is_base=facts["policy"] == base,
+        verdict=Verdict(facts["verdict"]), evidence=Evidence(facts["evidence"]),
+        labels=int(facts["labels"]), truth=truth, **{name: known(facts[name]) for name in names},
+    )  # fmt: skip
+
+
 def difference_rows(
     comparisons: pd.DataFrame, order: Sequence[str], alpha: float
 ) -> list[DifferenceRow]:
@@ -225,6 +269,18 @@ def calibration_bins(judge: np.ndarray, oracle: np.ndarray) -> list[CalibrationB
         CalibrationBin(float(score), float(utility), known(half), int(labels))
         for score, utility, half, labels in zip(*columns, strict=True)
     ]
+
+
+def by_pair(differences: Sequence[DifferenceRow]) -> dict[tuple[str, str], DifferenceRow]:
+    """The differences by their policies a and b, either one first."""
+    rows = [way for row in differences for way in (row, row.reversed)]
+    return {(row.policy_a, row.policy_b): row for row in rows}
+
+
+def cost_row(name: str, facts: Mapping[str, Any]) -> CostRow:
+    """The row of a part of `metrics/cost.json`."""
+    counts = ("calls", "failed", "prompt_tokens", "completion_tokens", "unpriced")
+    return CostRow(name, usd=facts["usd"], **{count: facts[count] for count in counts})
 
 
 def overlap_row(policy: str, facts: Mapping[str, Any]) -> OverlapRow:

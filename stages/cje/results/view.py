@@ -7,7 +7,6 @@ are those of `run.Run`.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,13 +16,17 @@ from cje.errors import CJEError
 from cje.results.rows import (
     AnswerCounts,
     CalibrationView,
+    CostView,
     DifferenceRow,
     EstimateRow,
     OverlapRow,
     RaterAgreement,
     TruthErrors,
     TruthRow,
+    by_pair,
+    cost_row,
     difference_rows,
+    estimate_row,
     known,
     overlap_row,
 )
@@ -32,7 +35,7 @@ from cje.stats.guardrails import Violation, violations_list
 from cje.stats.inference import unbeaten
 from cje.stats.rails import RAILS
 from cje.thresholds import GOOD_ESS
-from cje.vocabulary import Conclusion, Evidence, Severity, Status, Verdict
+from cje.vocabulary import Conclusion, Severity, Status, Verdict
 
 MEANINGS = {rail.code: rail.meaning for rail in RAILS}
 WEIGHT_CODES = (
@@ -80,22 +83,7 @@ class RunView:
     def estimates(self) -> tuple[EstimateRow, ...]:
         """A row a policy, best first and the refused ones last."""
         rows = self.table.reset_index().to_dict("records")
-        return tuple(self._estimate(row) for row in rows)
-
-    def _estimate(self, row: dict[str, Any]) -> EstimateRow:
-        truth = None
-        if known(row["oracle_truth"]) is not None:
-            truth = TruthRow(
-                oracle_truth=row["oracle_truth"], se=row["se_truth"], ci_low=row["ci_low_truth"],
-                ci_high=row["ci_high_truth"], labels=int(row["truth_labels"]),
-                absolute_error=row["absolute_error"], covered=bool(row["covered"]),
-            )  # fmt: skip
-        names = ("v_hat", "se", "ci_low", "ci_high", "raw_judge", "calibrated_judge")
-        return EstimateRow(
-            policy=row["policy"], is_base=row["policy"] == self.base,
-            verdict=Verdict(row["verdict"]), evidence=Evidence(row["evidence"]),
-            labels=int(row["labels"]), truth=truth, **{name: known(row[name]) for name in names},
-        )  # fmt: skip
+        return tuple(estimate_row(row, self.base) for row in rows)
 
     @property
     def policies(self) -> list[str]:
@@ -150,8 +138,7 @@ class RunView:
 
     @cached_property
     def _by_pair(self) -> dict[tuple[str, str], DifferenceRow]:
-        both = [way for row in self.differences for way in (row, row.reversed)]
-        return {(row.policy_a, row.policy_b): row for row in both}
+        return by_pair(self.differences)
 
     @cached_property
     def against_base(self) -> tuple[DifferenceRow, ...]:
@@ -267,6 +254,16 @@ class RunView:
     def waiting(self) -> int:
         """How many answers still wait for labels of people."""
         return int(self.run.label_metrics.get("waiting", 0))
+
+    @cached_property
+    def cost(self) -> CostView:
+        """What the calls to models cost."""
+        found = self.run.metrics("cost")
+        return CostView(
+            total=cost_row("all", found),
+            by_stage=[cost_row(name, row) for name, row in found.get("by_stage", {}).items()],
+            by_model=[cost_row(name, row) for name, row in found.get("by_model", {}).items()],
+        )
 
     def check_policies(self, names: Iterable[str]) -> None:
         """Raise CJEError for a policy that the run does not have."""

@@ -147,7 +147,7 @@ def title(rows: Sequence[EstimateRow], rivals: Sequence[str]) -> str:
     those beside the first that no other beats."""
     kept = [row for row in rows if not row.refused]
     if not kept:
-        return "No estimate may be believed" if rows else "Estimates"
+        return "No estimate can be trusted" if rows else "Estimates"
     name, value = kept[0].policy, number(kept[0].v_hat)
     care = ", to be taken with caution" if kept[0].verdict == Verdict.CAUTION else ""
     others = len(kept) - 1
@@ -183,6 +183,6 @@ def looks(intervals: Intervals) -> str:
             "come in; they are about 1.6 times as wide as for one look."
         )
     return (
-        "Intervals and p-values are for one look, at a number of labels set beforehand; who looks "
-        "while labels come in, and stops when it looks good, needs intervals: anytime."
+        "Intervals and p-values are for one look, at a number of labels set beforehand; to look "
+        "while labels come in, and stop when the result is clear, set intervals: anytime."
     )

@@ -18,7 +18,7 @@ from cje.results.plots.style import (
     row_font,
     wrap,
 )
-from cje.results.rows import DifferenceRow, EstimateRow
+from cje.results.rows import DifferenceRow, EstimateRow, by_pair
 from cje.results.theme import GREY, INK, PALE, PAPER, ROW_BETTER, ROW_WORSE
 from cje.results.words import counted, named, p_value, short, signed
 from cje.vocabulary import Conclusion
@@ -47,21 +47,15 @@ def comparison_heatmap(
             message(figure, "A comparison needs two policies or more.")
             return
         axes, key = figure.subplots(2, 1, height_ratios=[1.0, 0.07])
-        _cells(axes, both_ways(differences), [row.policy for row in estimates])
+        _cells(axes, by_pair(differences), [row.policy for row in estimates])
         _label_axes(axes, estimates)
         _p_value_key(key, any(row.refused for row in estimates))
-
-
-def both_ways(differences: Sequence[DifferenceRow]) -> dict[tuple[str, str], DifferenceRow]:
-    """The differences by their policies a and b, either one first."""
-    rows = [way for row in differences for way in (row, row.reversed)]
-    return {(row.policy_a, row.policy_b): row for row in rows}
 
 
 def comparison_data(differences: Sequence[DifferenceRow], order: Sequence[str]) -> pd.DataFrame:
     """The p-values in long form: `policy_a`, `policy_b`, `p_value`; both orders of a pair, by
     policies in `order`."""
-    found = both_ways(differences)
+    found = by_pair(differences)
     pairs = [(a, b) for a in order for b in order if (a, b) in found]
     rows = [(a, b, found[a, b].p_value_corrected) for a, b in pairs]
     return rounded(pd.DataFrame(rows, columns=["policy_a", "policy_b", "p_value"]))

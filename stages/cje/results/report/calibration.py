@@ -28,7 +28,7 @@ class Curve:
 
 
 def calibration_facts(view: RunView) -> list[tuple[str, str, str]]:
-    """What is known of the calibration: name, value, what it means."""
+    """The facts of the calibration: name, value, what it means."""
     found = view.calibration
     return [
         ("Labels", count(found.labels), "of logged answers, by the oracle"),
@@ -40,20 +40,20 @@ def calibration_facts(view: RunView) -> list[tuple[str, str, str]]:
         (
             "Calibration error",
             number(found.calibration_error),
-            "how far calibrated scores are from the labels' mean, on average; a perfect curve "
-            f"would show {number(found.calibration_error_by_chance)} with as few labels, the judge "
-            f"as it is {number(found.calibration_error_raw)}",
+            "mean distance of calibrated scores from the labels' mean; with as few labels a "
+            f"perfect curve would show {number(found.calibration_error_by_chance)}; without "
+            f"calibration it is {number(found.calibration_error_raw)}",
         ),
         (
             "Share explained",
             number(found.r2),
-            "R²: of the labels' variance, by the calibrated score; below 0: none",
+            "R²: share of the labels' variance that calibrated scores explain; below 0: none",
         ),
-        ("Error of one answer", number(found.rmse), "root mean square, from its label"),
+        ("Error of one answer", number(found.rmse), "root mean square distance from its label"),
         (
             "Scores covered",
             interval(found.score_low, found.score_high),
-            "judge scores, from 0 to 1, that labels reach",
+            "range of judge scores, from 0 to 1, that have labels",
         ),
         *ceiling(view),
     ]

@@ -57,5 +57,5 @@ def about(run: Run, policy: str) -> str:
     if meant.temperature is not None:
         words.append(f"temperature {short(meant.temperature)}")
     if meant.system_prompt:
-        words.append("system prompt of its own")
+        words.append("with a system prompt")
     return ", ".join(words)

@@ -83,7 +83,6 @@ def render(view: RunView, count: int) -> str:
         comparisons=comparisons(view),
         slices=slices(view),
         fewest_labels=FEWEST_LABELS,
-        cost=run.metrics("cost"),
         settings=settings_shown(run),
         policies=policies_shown(run),
         provenance=provenance(run),

@@ -1,4 +1,4 @@
-"""Where the results come from: commit, versions, checksums, and how to make them again."""
+"""Where the results come from: commit, versions, checksums, and how to reproduce them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from cje.results.words import count
 class Provenance:
     """`commit` is empty where git does not know the run; `changed`: tracked files that differ from
     it; `versions` of the software that wrote the page; `outputs`: path, md5 and bytes of what
-    the stages wrote; `commands` that make it again; `own_files`: from files that git ignores."""
+    the stages wrote; `commands` that reproduce it; `own_files`: from files that git ignores."""
 
     commit: str
     changed: list[str]

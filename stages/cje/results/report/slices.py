@@ -53,7 +53,7 @@ def slices(view: RunView) -> ByKind:
     found = [sliced(name, parts(table[name]), estimate, view.kept) for name in names[:MOST_COLUMNS]]
     found.sort(key=lambda one: not one.rows)
     left = names[MOST_COLUMNS:]
-    words = f"Not sliced by, for these are many columns: {listed(left)}." if left else ""
+    words = f"Left out, because there are too many columns: {listed(left)}." if left else ""
     return ByKind(policies, found, looks(found, view.alpha), words)
 
 
@@ -73,7 +73,7 @@ def sliced(
         why = (
             f"{counted(groups.attrs['values'], 'value')}, of which none has {FEWEST_LABELS} labels "
             f"of a policy; the largest, {largest}, has {counted(sizes[largest], 'prompt')}. "
-            "That is too little for a number."
+            "That is too few for a number."
         )
         return Slices(column, [], why)
     rows = [(value, row[0].prompts, row) for value, row in every.items()]
@@ -81,7 +81,7 @@ def sliced(
 
 
 def looks(found: Sequence[Slices], alpha: float) -> str:
-    """How many intervals there are, and how many of so many miss by chance alone."""
+    """How many intervals there are, and how many of those miss by chance alone."""
     shown = sum(part.value is not None for own in found for _, _, row in own.rows for part in row)
     missed = shown * alpha
     if shown < 2:
@@ -90,9 +90,9 @@ def looks(found: Sequence[Slices], alpha: float) -> str:
     if missed >= 1.5:
         chance = f"about {count(missed)} of them miss"
     return (
-        f"These are {count(shown)} looks at the same labels, each interval by itself: {chance} "
-        "what it should hold by chance alone. A surprise here asks for more labels; it settles "
-        "nothing."
+        f"These are {count(shown)} intervals from the same labels, not corrected for their number: "
+        f"{chance} the true value by chance alone. A surprise here calls for more labels; it "
+        "settles nothing."
     )
 
 

@@ -1,7 +1,7 @@
-// One prompt: its logged answer, and what every policy answered afresh.
+// One prompt: its logged answer, and the fresh answers of every policy.
 
 const ENDS = {
-  stop: "ended by itself",
+  stop: "finished by itself",
   length: "cut at max_tokens",
   refusal: "refused to answer",
 };
@@ -32,12 +32,12 @@ function factsOf(answer) {
 
 function reasonsOf(answer) {
   const rows = [["judge", answer.jw], ["oracle", answer.yw]];
-  const told = rows.filter(([, words]) => known(words));
-  if (!told.length) return null;
+  const given = rows.filter(([, words]) => known(words));
+  if (!given.length) return null;
   return element(
     "dl",
     { class: "reasons" },
-    ...told.map(([name, words]) =>
+    ...given.map(([name, words]) =>
       element("div", {}, element("dt", {}, name), element("dd", { dir: "auto" }, words)),
     ),
   );
@@ -115,7 +115,7 @@ function departures(one) {
     view.replaceWith(next);
     view = next;
   });
-  return [element("label", { class: "compared" }, "Where does it depart? Policy ", select), view];
+  return [element("label", { class: "compared" }, "Where does it differ? Policy ", select), view];
 }
 
 async function openPrompt(prompt, move) {

@@ -79,7 +79,7 @@ async function refresh(at = 0) {
   found = ordered(kept);
   page = Math.min(at, Math.max(0, Math.ceil(found.length / PAGE) - 1));
   const many = counted(found.length, "prompt");
-  byId("status").textContent = found.length ? `${many} found` : "No prompt is like that.";
+  byId("status").textContent = found.length ? `${many} found` : "No prompt matches.";
   draw();
   writeAddress();
 }
@@ -164,7 +164,7 @@ async function readEverything() {
 async function start() {
   if (!byId("index")) return;
   if (!("DecompressionStream" in window)) {
-    const words = "This browser is too old to look through the answers; take a newer one.";
+    const words = "This browser is too old to browse the answers; use a newer one.";
     byId("answers").replaceWith(element("p", { class: "notice" }, words));
     return;
   }

@@ -1,4 +1,4 @@
-// The logged answer token by token: where a policy departs from the base.
+// The logged answer token by token: where a policy differs from the base.
 
 const LEVELS = [0.1, 0.5, 1.5, 4]; // nats
 
@@ -15,7 +15,7 @@ function visible(token) {
 
 function spoken(token, ratio, base, place, policy) {
   const name = `“${token.trim() || visible(token)}”`;
-  if (ratio === "x") return `${place}. ${name}: outside what ${policy} can say`;
+  if (ratio === "x") return `${place}. ${name}: impossible under ${policy}`;
   const words = `${place}. ${name}: ${signed(ratio / 100)} nats, ${times(ratio / 100)} under the base`;
   return `${words}; log-probability ${fixed(base / 100, 2)} to ${fixed((base + ratio) / 100, 2)}`;
 }
@@ -38,7 +38,7 @@ function legend(policy) {
     marks[4],
     " likelier: ",
     ...marks.slice(5, 9),
-    " not to be said by it: ",
+    " impossible under it: ",
     marks[9],
   );
 }
@@ -52,7 +52,7 @@ function totalWords(ratios, sum, policy) {
     const outside = ratios.filter((ratio) => ratio === "x").length;
     if (outside) {
       const which = outside === 1 ? "One token is" : `${outside} tokens are`;
-      return `${which} outside what ${policy} can say: the answer is impossible under it, its exact weight 0.`;
+      return `${which} impossible under ${policy}, and so is the answer: its exact weight is 0.`;
     }
     sum = sumOf(ratios);
   }
@@ -67,8 +67,8 @@ function tokenView(one, place) {
   if (!ratios || !one.t) {
     const sum = one.s[place];
     const words = known(sum)
-      ? `No log-probability of single tokens is known. ${totalWords(null, sum, policy)}`
-      : `${policy} has no log-probabilities of this answer: it cannot be told where it departs.`;
+      ? `Log-probabilities of single tokens are not known. ${totalWords(null, sum, policy)}`
+      : `There are no log-probabilities of this answer under ${policy}: where it differs cannot be shown.`;
     view.append(element("p", { class: "notice" }, words));
     return view;
   }

@@ -1,0 +1,133 @@
+"""What a plan is made from: a pilot run, a pilot in files, or guesses."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cje.errors import CJEError
+from cje.results.words import count
+from cje.vocabulary import Intervals
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cje.results.view import RunView
+    from cje.stats.planning import Pilot
+
+READERS = {".csv": "read_csv", ".parquet": "read_parquet", ".jsonl": "read_json"}
+LABELLING = ("oracle_label", "validate")  # stages that pay for labels
+ANSWERING = ("generate_logs", "draw_targets", "proxy_score")  # those that pay for answers
+
+
+@dataclass(frozen=True)
+class Basis:
+    """The pilot with its number of prompts, and what it says of the run to plan: the level and the
+    kind of its intervals, what a label and a prompt's answers cost (None where that is not known),
+    and the run itself where it is one. `words` say all of that."""
+
+    pilot: "Pilot"
+    prompts: int
+    words: list[str]
+    alpha: float = 0.05
+    anytime: bool = False
+    label_price: float | None = None
+    prompt_price: float | None = None
+    view: "RunView | None" = None
+
+
+def basis_of(given: argparse.Namespace) -> Basis:
+    """What the options name; raises CJEError where it is too little for a plan."""
+    if given.spread is not None:
+        return from_guesses(given)
+    return from_run(given) if given.logs is None else from_files(given.logs, given.draws)
+
+
+def from_guesses(given: argparse.Namespace) -> Basis:
+    """A pilot that is guessed."""
+    from cje.stats.planning import guessed
+
+    words = (
+        f"guesses: utility {given.mean:g}, standard deviation {given.spread:g}; correlation of "
+        f"judge and oracle {given.judge:g}, of two policies on a prompt {given.between:g}; "
+        f"{given.policies} policies with the base"
+    )
+    pilot = guessed(given.policies, given.mean, given.spread, given.judge, given.between)
+    return Basis(pilot, 1000, [words])
+
+
+def from_files(logs: Path, draws: Path) -> Basis:
+    """A pilot in files."""
+    from cje.stats.planning import pilot
+
+    answers, fresh = read_frame(logs), read_frame(draws)
+    found = pilot(answers, fresh)
+    words = f"the pilot is {logs} and {draws}: {count(len(answers))} prompts"
+    return Basis(found, len(answers), [words, *label_facts(found, answers, fresh)])
+
+
+def from_run(given: argparse.Namespace) -> Basis:
+    """A finished run as the pilot."""
+    from cje.commands.stopping import pilot_of, standing
+    from cje.data.frames import rewarded_frames
+    from cje.results.opening import open_run
+    from cje.results.view import RunView
+    from cje.stats.planning import Aim
+
+    run = open_run(given.run_dir)
+    view, prompts = RunView(run), len(run.prompts)
+    try:
+        found = pilot_of(view)
+    except CJEError as problem:  # too few labels
+        aim = Aim(given.within, given.apart, given.power, run.settings.alpha)
+        raise CJEError("\n".join([*standing(view, aim, None)[1], str(problem)])) from None
+    label_price, prompt_price = prices_paid(view, prompts)
+    where = "this project's last run" if run.folder == Path() else str(run.folder)
+    words = f"the pilot is {where}: {count(prompts)} prompts"
+    return Basis(
+        found, prompts, [words, *label_facts(found, *rewarded_frames(run.data, run.settings))],
+        alpha=run.settings.alpha, anytime=run.settings.intervals is Intervals.ANYTIME,
+        label_price=label_price, prompt_price=prompt_price, view=view,
+    )  # fmt: skip
+
+
+def prices_paid(view: "RunView", prompts: int) -> tuple[float | None, float | None]:
+    """What a run paid for a label and for the answers to a prompt, in dollars; None where no model
+    was called for labels."""
+    labelling = [row for row in view.cost.by_stage if row.name in LABELLING]
+    labels = sum(row.calls for row in labelling)
+    if not labels:
+        return None, None
+    answering = sum(row.usd for row in view.cost.by_stage if row.name in ANSWERING)
+    return sum(row.usd for row in labelling) / labels, answering / prompts
+
+
+def label_facts(pilot: "Pilot", logs: "pd.DataFrame", draws: "pd.DataFrame") -> list[str]:
+    """How many labels a pilot has, and how widely utilities are spread."""
+    import numpy as np
+
+    labels = draws["oracle_score"].notna().groupby(draws["policy"]).sum()
+    known = labels[[policy for policy in pilot.policies[1:] if policy in labels]]
+    whole = np.diag(pilot.everywhere + pilot.beyond + pilot.left) ** 0.5
+    rest = np.diag(pilot.left)[1:] ** 0.5
+    return [
+        f"its labels: {count(logs['oracle_score'].notna().sum())} on the logs, "
+        f"{count(known.min())} to {count(known.max())} on each of {len(known)} targets",
+        f"standard deviation of the utility: {whole.min():.2f} to {whole.max():.2f}; of what judge "
+        f"and base label do not explain: {rest.min():.2f} to {rest.max():.2f}",
+    ]
+
+
+def read_frame(path: Path) -> "pd.DataFrame":
+    """A table of a pilot; raises CJEError where the file cannot be read."""
+    import pandas as pd
+
+    if path.suffix not in READERS:
+        raise CJEError(f"{path}: give a file that ends in {', '.join(READERS)}")
+    try:
+        options = {"lines": True} if path.suffix == ".jsonl" else {}
+        return getattr(pd, READERS[path.suffix])(path, **options)
+    except FileNotFoundError:
+        raise CJEError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise CJEError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
