@@ -222,7 +222,7 @@ def test_policies_without_log_probabilities_say_so(show, tmp_path):
     folder = write_run(tmp_path / "run", logps=False, labels=False, source="files")
     write_report(RunView(opened(folder)), folder / "report.html")
     page = show(folder / "report.html")
-    page.get_by_text("better has no log-probabilities of this answer").wait_for()
+    page.get_by_text("no log-probabilities of this answer under better").wait_for()
 
 
 def test_hostile_answers_are_text(show, folder):
