@@ -214,7 +214,7 @@ def test_token_ratios_are_those_of_the_tables(show, folder):
             assert f"Sum over the answer: {numbers.sum():+.2f} nats" in total
             assert abs(numbers.sum() - wanted.sum()) <= 0.005 + 1e-9
         else:
-            assert "One token is outside" in total and "its exact weight 0" in total
+            assert "One token is impossible" in total and "its exact weight is 0" in total
             assert "outside" in spans[3].get_attribute("class")
 
 
