@@ -36,14 +36,14 @@ def frames(seed: int, labels: int) -> dict[str, pd.DataFrame]:
 
 
 def test_the_widths_reached_are_those_planned():
-    planned, ranges, reached, told = [], [], [], []
+    planned, ranges, reached, detected = [], [], [], []
     for seed in range(12):
         found = pilot(**frames(seed, 40))
         planner = Planner(found, Aim(within=0.05))
         got = planner.reach(Size(400, 100, 80))
         ranges.append(planner.likely(Size(400, 100, 80)))
         planned.append(pd.Series(got.half_widths, found.policies))
-        told.append(got.apart)
+        detected.append(got.detectable)
         later = cje.analyze(**frames(100 + seed, 80))
         reached.append(half_widths(later).reindex(found.policies))
     ratio = pd.DataFrame(reached).mean() / pd.DataFrame(planned).mean()
@@ -52,7 +52,7 @@ def test_the_widths_reached_are_those_planned():
     low, high = np.transpose(ranges)
     held = (low[:, None] <= widest) & (widest <= high[:, None])
     assert held.mean() > 0.85 and (high / low).mean() < 1.4, (held.mean(), high / low)
-    assert 0 < np.mean(told) < 0.3
+    assert 0 < np.mean(detected) < 0.3
 
 
 def test_a_plan_reaches_its_aim_and_no_fewer_labels_do():

@@ -79,7 +79,7 @@ def detected_from(view: RunView, aim: Aim, pilot: "Pilot | None") -> float | Non
         return None
     own = min(row.labels for row in view.estimates if not row.is_base)
     size = Size(len(view.run.prompts), view.answers.base_labels, own)
-    return Planner(pilot, aim).reach(size).apart
+    return Planner(pilot, aim).reach(size).detectable
 
 
 def pilot_of(view: RunView) -> "Pilot":

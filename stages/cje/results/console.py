@@ -130,7 +130,7 @@ def truth_table(view: RunView, width: int) -> Table:
     narrow = width < NARROW
     if narrow:
         del columns["estimate"], columns["calibrated judge"]
-    table = new_table("Against the oracle's truth", columns)
+    table = new_table("Compared with the oracle's truth", columns)
     for row, truth in view.truths:
         cells: list[str | Text] = [
             plus_minus(truth.oracle_truth, truth.se),

@@ -206,7 +206,7 @@ class Prices:
 @dataclass(frozen=True)
 class Aim:
     """`within`: the half width of the interval of every policy, or None; `apart`: the difference
-    of two policies to be told with this `power`, Holm's correction over all pairs, or None.
+    of two policies to be detected with this `power`, Holm's correction over all pairs, or None.
     `anytime`: with intervals and p-values valid at any number of labels."""
 
     within: float | None = None
@@ -218,11 +218,11 @@ class Aim:
 
 @dataclass(frozen=True)
 class Reached:
-    """What a size reaches: half widths by policy (P,), and `apart`, the smallest difference that
-    is told with the aim's power between the two policies where that is hardest."""
+    """What a size reaches: half widths by policy (P,), and the smallest difference that is detected
+    with the aim's power between the two policies where that is hardest."""
 
     half_widths: Array
-    apart: float
+    detectable: float
 
 
 class Planner:

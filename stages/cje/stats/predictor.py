@@ -78,8 +78,8 @@ def judge_features(answers: Mapping[str, Answers], base: str) -> dict[str, Featu
     """Own score, own rank among all, mean rank on the prompt, the base's rank (0 for the logged
     answers themselves), and, where any answer has no score, whether it has none.
 
-    What is not known is the policy's mean, so it says nothing: answers without a score are told
-    from the others by the last feature alone.
+    What is not known is the policy's mean, so it says nothing: answers without a score differ
+    from the others in the last feature alone.
     """
     policies = list(answers)
     scores = {policy: answers[policy].score for policy in policies}
