@@ -234,7 +234,8 @@ def alternatives_table(
             "prompts": count(other.prompts), "labels\non logs": count(other.logged),
             "on each\ntarget": count(other.own), "labels\nin all": count(labels),
             "half\nwidth": number(reached.half_widths.max()),
-            "likely": f"{number(low)} to {number(high)}", "differ-\nence": number(reached.detectable),
+            "likely": f"{number(low)} to {number(high)}",
+            "differ-\nence": number(reached.detectable),
             "dollars": dollars(cost, 2 if cost < 100 else 0),
         }  # fmt: skip
         if given.minutes_a_label:
