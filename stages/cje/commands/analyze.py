@@ -85,8 +85,8 @@ def calibration_lines(view: RunView) -> list[str]:
         f"Spearman correlation (proxy vs oracle): {number(found.spearman)}",
         f"{counted(found.labels, 'label')}, {found.form} calibration, R2 {number(found.r2)}, root "
         f"mean squared error {number(found.rmse)}",
-        f"calibration error {number(found.calibration_error)}; a perfect curve would show "
-        f"{number(found.calibration_error_by_chance)} with as few labels, the judge as it is "
+        f"calibration error {number(found.calibration_error)}; with as few labels a perfect curve "
+        f"would show {number(found.calibration_error_by_chance)}; without calibration it is "
         f"{number(found.calibration_error_raw)}",
         f"labels cover judge scores from {interval(found.score_low, found.score_high)}",
         *raters(view),
