@@ -247,7 +247,7 @@ provokes("max_cost_usd: the price of … is not known, so the bound cannot be en
 )
 
 
-provokes("… not made: 4 replies to each were paid for and of no use")(
+provokes("… not made: 4 replies to each were paid for and unusable")(
     asked("empty", times=5)  # each asks the first of them twice, and the others once
 )
 
