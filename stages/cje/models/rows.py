@@ -2,13 +2,14 @@
 none."""
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import pandas as pd
 
 from cje.judging import parse_score
 from cje.models.requests import CallFailed, Outcome, Reply, Request
+from cje.settings import Policy
 
 SAID_NOTHING = "the model refused and said nothing"
 CALLED_A_TOOL = "the model called a tool and gave no answer"
@@ -76,6 +77,48 @@ def why_missing(reply: Reply, max_tokens: int) -> str:
         return SPENT.format(setting="max_tokens", limit=max_tokens, what="answer")
     reasons = {"refusal": SAID_NOTHING, "tool_call": CALLED_A_TOOL}
     return reasons.get(reply.finish_reason or "", EMPTY)
+
+
+class SharedStrings:
+    """One object for equal strings: answers have many tokens in common."""
+
+    def __init__(self) -> None:
+        self._strings: dict[str, str] = {}
+
+    @overload
+    def __call__(self, text: str) -> str: ...
+    @overload
+    def __call__(self, text: None) -> None: ...
+    def __call__(self, text: str | None) -> str | None:
+        return None if text is None else self._strings.setdefault(text, text)
+
+
+def answer_row(
+    outcome: Outcome, policy: Policy, address: str | None, shared: SharedStrings
+) -> AnswerRow:
+    """The row of a reply with an answer of the policy, from `address`."""
+    if isinstance(outcome, CallFailed):
+        return AnswerRow(reason=outcome.reason)
+    logprobs, tokens, ids = outcome.token_logprobs, outcome.tokens, outcome.token_ids
+    # Nobody knows what an added body does to the distribution that is sampled.
+    kind = outcome.logprob_kind if not policy.extra_body else "raw"
+    given = outcome.text is not None
+    return AnswerRow(
+        answer=outcome.text,
+        tokens=tokens and [shared(token) for token in tokens],
+        token_logprobs=None if logprobs is None else np.array(logprobs, dtype=float),
+        sequence_logp=None if logprobs is None else float(np.sum(logprobs)),
+        logprob_kind=None if logprobs is None else shared(kind),
+        finish_reason=shared(outcome.finish_reason),
+        model=shared(outcome.model),
+        address=address,
+        prompt_tokens=outcome.prompt_tokens,
+        completion_tokens=outcome.completion_tokens,
+        token_ids=None if ids is None else np.array(ids, dtype=np.int64),
+        reasoning=outcome.reasoning,
+        finish_reason_given=shared(outcome.finish_reason_given),
+        reason=outcome.note if given else why_missing(outcome, policy.max_tokens),
+    )
 
 
 def score_row(outcome: Outcome) -> ScoreRow:

@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,12 +32,13 @@ from cje.models.requests import CallFailed, Outcome, Reply, Request, Requests, r
 from cje.models.rows import (
     AnswerRow,
     ScoreRow,
+    SharedStrings,
     Verdict,
+    answer_row,
     is_spent,
     read_verdict,
     rows_frame,
     score_row,
-    why_missing,
 )
 from cje.models.runner.attempts import TRIALS
 from cje.models.runner.calls import Calls, Look
@@ -52,7 +53,7 @@ class TableProvider(Provider):
 
     def __init__(self, backend: AnyBackend, calls: Calls | None):
         self.backend, self._calls = backend, calls
-        self._strings: dict[str, str] = {}  # one object a token: answers share their strings
+        self._strings = SharedStrings()
 
     @property
     def in_process(self) -> bool:
@@ -96,7 +97,7 @@ class TableProvider(Provider):
         first = 0 if self.in_process else FIRST_ANSWERS
         title = f"{policy.name}: answers"
         for place, outcome in enumerate(self._replies(requests, title, first, look)):
-            rows.append(self._answer_row(outcome, policy, address))
+            rows.append(answer_row(outcome, policy, address, self._strings))
             if isinstance(outcome, Reply) and outcome.is_empty:
                 empty.append(place)
             elif isinstance(outcome, Reply) and outcome.text is None:
@@ -104,7 +105,7 @@ class TableProvider(Provider):
         again = [requests[place].again() for place in empty]
         title = f"{policy.name}: empty answers, asked once more"
         for place, outcome in zip(empty, self._replies(again, title), strict=True):
-            rows[place] = self._answer_row(outcome, policy, address)
+            rows[place] = answer_row(outcome, policy, address, self._strings)
             missing[rows[place].reason] += rows[place].answer is None
         for reason, count in missing.items():
             if count:
@@ -281,37 +282,6 @@ class TableProvider(Provider):
         return self.calls.replies(
             requests, self.backend, title, first=first, look=look, trial=trial
         )
-
-    def _answer_row(self, outcome: Outcome, policy: Policy, address: str | None) -> AnswerRow:
-        if isinstance(outcome, CallFailed):
-            return AnswerRow(reason=outcome.reason)
-        logprobs, tokens, ids = outcome.token_logprobs, outcome.tokens, outcome.token_ids
-        # Nobody knows what an added body does to the distribution that is sampled.
-        kind = outcome.logprob_kind if not policy.extra_body else "raw"
-        given = outcome.text is not None
-        return AnswerRow(
-            answer=outcome.text,
-            tokens=tokens and [self._shared(token) for token in tokens],
-            token_logprobs=None if logprobs is None else np.array(logprobs, dtype=float),
-            sequence_logp=None if logprobs is None else float(np.sum(logprobs)),
-            logprob_kind=None if logprobs is None else self._shared(kind),
-            finish_reason=self._shared(outcome.finish_reason),
-            model=self._shared(outcome.model),
-            address=address,
-            prompt_tokens=outcome.prompt_tokens,
-            completion_tokens=outcome.completion_tokens,
-            token_ids=None if ids is None else np.array(ids, dtype=np.int64),
-            reasoning=outcome.reasoning,
-            finish_reason_given=self._shared(outcome.finish_reason_given),
-            reason=outcome.note if given else why_missing(outcome, policy.max_tokens),
-        )
-
-    @overload
-    def _shared(self, text: str) -> str: ...
-    @overload
-    def _shared(self, text: None) -> None: ...
-    def _shared(self, text: str | None) -> str | None:
-        return None if text is None else self._strings.setdefault(text, text)
 
     def _score_request(
         self,
