@@ -13,9 +13,10 @@ TEMPERATURES := 0.4 0.7  # of the recorded runs; the last is the default
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
-# The packages of a file, counted as they are found; a pipe would hide that pip fails.
+# The packages of a file, counted as they are found; a pipe would hide that pip fails. Python
+# compiles what is imported: a small part of what is installed.
 define install
-{ $(VENV)/bin/python -m pip install --disable-pip-version-check --progress-bar off \
+{ $(VENV)/bin/python -m pip install --disable-pip-version-check --progress-bar off --no-compile \
     --use-pep517 --requirement $(1) || touch $(VENV)/failed; } \
   | awk '/^(Collecting|Requirement already)/ {printf "\r  %d packages found", ++n; fflush()} \
          /^Installing/ {printf "\r  %d packages found, installing", n; fflush()} END {print ""}'; \

@@ -80,12 +80,9 @@ def rerun(repo: Path, *stages: str, ok: bool = True, **changes) -> str:
 
 def restore(repo: Path) -> None:
     """Everything as it was committed, DVC's files too."""
-    from dvc.repo import Repo
-
     run("git", "checkout", "-q", ".", cwd=repo)
     run("git", "clean", "-fdq", cwd=repo)
-    with Repo(str(repo)) as project:
-        project.checkout(force=True)
+    run("dvc", "checkout", "-q", "--force", cwd=repo)
 
 
 def new_project(repo: Path) -> Path:

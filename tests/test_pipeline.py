@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from arena import copy_arena_sample
 from cje.errors import CJEError
 from cje.results.opening import open_run
-from pipeline import ROOT, STAGES, commit, experiment, new_project, ran, rerun, restore, run
+from pipeline import ROOT, STAGES, commit, new_project, ran, rerun, restore, run
 from recomputed import compared, own_label_estimates
 
 SMALL = {
@@ -198,9 +198,8 @@ def test_a_run_that_fails_leaves_the_last_metrics_and_nobody_takes_them_for_its_
         open_run(repo)
 
 
-def test_a_second_run_does_nothing_and_a_forced_one_changes_nothing(repo):
+def test_a_second_run_does_nothing(repo):
     assert ran(run("dvc", "repro", cwd=repo)) == []
-    assert ran(run("dvc", "repro", "--force", "--no-run-cache", cwd=repo)) == STAGES
     assert run("git", "status", "--short", cwd=repo) == ""
 
 
@@ -254,31 +253,32 @@ def test_what_no_part_of_the_run_uses_runs_nothing_but_the_check_of_the_settings
     assert ran(run("dvc", "repro", cwd=repo)) == ["check_settings"]
     shutil.copy(ROOT / "stages/cje/judging/rubrics/default.j2", repo / "data/rubrics/mine.j2")
     assert ran(run("dvc", "repro", cwd=repo)) == ["check_settings"]
-    for change in ("concurrency=4", "max_cost_usd=3", "proxy_rubric=data/rubrics/mine.j2"):
-        assert ran(run("dvc", "exp", "run", "-S", change, cwd=repo)) == ["check_settings"]
+    changes = {"concurrency": 4, "max_cost_usd": 3, "proxy_rubric": "data/rubrics/mine.j2"}
+    for name, value in changes.items():
+        assert ran(rerun(repo, **{name: value})) == ["check_settings"]
     assert metrics(repo, "estimates") == before
 
 
 @pytest.mark.parametrize(
     "change, words",
     [
-        ("concurrency=0", "concurrency: 0 is not allowed"),
-        ("max_retries=many", 'max_retries: "many" is not allowed'),
-        ("+prices.x={input: -1, output: 2}", "prices: "),
-        ("+sede=3", "sede: unknown key; did you mean 'seed'?"),
-        ("+guard_rails.least=3", "guard_rails.least: unknown key"),
+        ({"concurrency": 0}, "concurrency: 0 is not allowed"),
+        ({"max_retries": "many"}, 'max_retries: "many" is not allowed'),
+        ({"+prices.x": "{input: -1, output: 2}"}, "prices: "),
+        ({"+sede": 3}, "sede: unknown key; did you mean 'seed'?"),
+        ({"+guard_rails.least": 3}, "guard_rails.least: unknown key"),
     ],
 )
 def test_a_setting_of_calls_or_an_unknown_one_is_checked_though_no_result_reads_it(
     repo, change, words
 ):
-    output = run("dvc", "exp", "run", "-S", change, cwd=repo, ok=False)
+    output = rerun(repo, ok=False, **change)
     assert words in output and "Traceback" not in output
     assert ran(output) == ["check_settings"]
 
 
 def test_another_list_of_targets_is_the_same_run_in_another_clone(repo, tmp_path):
-    found = ran(experiment(repo, target_models="[clone,cooler]"))
+    found = ran(rerun(repo, target_models="[clone,cooler]"))
     assert found == ["check_settings", "try_targets", *since("draw_targets", "validate")]
     run("git", "add", "-A", cwd=repo)
     run("git", "commit", "-q", "-m", "targets", cwd=repo)
@@ -299,7 +299,7 @@ def test_more_labels_contain_the_fewer(repo):
         return labels[labels["draw"] == LOGGED]
 
     few = set(on_logs()["uid"])
-    rerun(repo, oracle_fraction=0.4)
+    rerun(repo, "oracle_label", oracle_fraction=0.4)
     more = on_logs()
     assert few < set(more["uid"]) and (more["oracle_prob"] == 0.4).all()
 
@@ -344,7 +344,7 @@ def test_a_bad_setting_stops_the_first_stage_with_words(repo, changes, words):
 def test_prompts_of_ones_own(repo):
     rows = [json.dumps({"prompt": f"Say {i % 30}.", "checks": {"n": i}}) for i in range(60)]
     (repo / "data/prompts/mine.jsonl").write_text("\n".join(rows), encoding="utf-8")
-    rerun(repo, prompts="data/prompts/mine.jsonl")
+    rerun(repo, "load_prompts", prompts="data/prompts/mine.jsonl")  # all on it: test_graph.py
     assert metrics(repo, "inputs")["prompts"] == 60
     (repo / "data/prompts/mine.jsonl").write_text(rows[0] + '\n{"prompt": ""}', encoding="utf-8")
     assert "mine.jsonl:2: prompt: missing or empty" in run("dvc", "repro", cwd=repo, ok=False)
@@ -381,7 +381,7 @@ def test_the_arena_sample_from_files(project, tmp_path):
     run("dvc", "remote", "add", "--default", "storage", str(tmp_path / "storage"), cwd=repo)
     commit(repo)
     scales = {"judge_range": "[0,1]", "oracle_range": "[0,1]", "max_samples": 1000}
-    assert ran(experiment(repo, source="files", **scales)) == STAGES[:-1]
+    assert ran(rerun(repo, source="files", **scales)) == STAGES[:-1]
     found = metrics(repo, "estimates")["results"]
     labels = [
         json.loads(line)["oracle_label"]
