@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 from scipy.stats import norm
 
 import cje
@@ -22,6 +23,7 @@ from pages import put_between
 
 MARKS = {name: (f"<!-- {name} -->", f"<!-- end of {name} -->") for name in ("models", "reweighted")}
 TRUTH_DRAWS = 2_000_000
+SHARP = 8.0  # slope of utility on quality where few answers are next to 1
 VERDICTS = ("reliable", "caution", "refuse")
 
 
@@ -31,9 +33,9 @@ class Models:
     oracle and the judge see it with noise, and the judge favours long answers. Every policy has its
     own level and its own bias of the judge, to which nothing but its own labels can tell.
 
-    form: continuous; skewed (most answers near 0); a share of passes; length: the prompt drives
-    both the length of answers and their score. `turns`: prompts of one conversation share their
-    difficulty.
+    form: continuous; skewed (most answers near 0); a share of passes; rare (next to 0, but for a
+    share next to 1); length: the prompt drives both the length of answers and their score.
+    `turns`: prompts of one conversation share their difficulty.
     """
 
     form: str = "continuous"
@@ -46,7 +48,8 @@ class Models:
 
     @property
     def name(self) -> str:
-        what = f"pass rate {self.rate:g}" if self.form == "pass" else self.form
+        rates = {"pass": f"pass rate {self.rate:g}", "rare": f"{self.rate:g} next to 1"}
+        what = rates.get(self.form, self.form)
         extra = f", conversations of {self.turns}" if self.turns > 1 else ""
         many = f", {self.policies} policies" if self.policies != 4 else ""
         useless = ", useless judge" if self.judge == 0 else ""
@@ -62,6 +65,8 @@ class Models:
         if self.form == "pass":
             oracle = (quality < norm.ppf(self.rate) + level).astype(float)
             return oracle, 1 - judge, length
+        if self.form == "rare":
+            return expit(SHARP * (quality + level - norm.isf(self.rate))), judge, length
         if self.form == "skewed":
             return np.exp(-np.maximum(0, 2.2 - 1.2 * quality - level)), judge, length
         return norm.cdf(0.5 * (quality + level) + 0.25), judge, length
@@ -199,6 +204,7 @@ MODELS = (
     Models("continuous", turns=10),
     Models("continuous", turns=25),
     *(Models("skewed", labels=m) for m in (50, 100, 250)),
+    *(Models("rare", rate=p, labels=m) for p in (0.03, 0.1) for m in (50, 100, 250)),
     *(Models("pass", rate=p, labels=m) for p in (0.5, 0.9, 0.97, 0.99) for m in (50, 100, 250)),
 )
 REWEIGHTED = (
