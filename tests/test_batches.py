@@ -2,6 +2,7 @@
 
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -15,6 +16,7 @@ from cje.models.requests import CallFailed, Reply, Request
 from cje.models.runner import batches
 from cje.models.runner.batches import run_batches
 from cje.models.runner.journal import Journal, request_from
+from cje.models.runner.sightings import Sighting
 from cje.models.runner.upkeep import live_batches
 from cje.settings import Policy
 from loopback import Loopback
@@ -397,6 +399,18 @@ def test_two_pipelines_at_once_submit_once_and_keep_once(server, bench):
     assert results == {"one": [], "two": []}
     assert sorted(request.key for request, _ in bench.kept) == sorted(keys(both + own))
     assert sum(len(batch.rows) for batch in made(server)) == 5
+
+
+def test_threads_of_one_process_keep_what_they_saw_of_a_batch_at_once(tmp_path):
+    def look(number):
+        seen = Sighting("batch", "in_progress", number, 0, 20, "2026-01-01T00:00:00+00:00")
+        for _ in range(40):
+            Journal(tmp_path / "journal.jsonl").see(seen)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(look, range(4)))
+    assert Journal(tmp_path / "journal.jsonl").seen("batch").done in range(4)
+    assert len(list((tmp_path / "looks").iterdir())) == 1
 
 
 # What goes wrong

@@ -14,6 +14,7 @@ showed lies beside it, in `looks/<batch>.json`.
 import json
 import os
 import re
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -105,7 +106,7 @@ class Journal:
         path = self._look_file(seen.batch)
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f"{path.name}.{os.getpid()}")
+            part = path.with_name(f"{path.name}.{uuid.uuid4().hex}")  # threads look as well
             part.write_text(json.dumps(asdict(seen)), encoding="utf-8")
             part.replace(path)
 
