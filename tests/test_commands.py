@@ -1,6 +1,7 @@
 """`cje run` as a user gives it: what it asks of DVC, what it leaves, what it refuses."""
 
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -143,3 +144,28 @@ def test_outside_a_project_it_says_where_to_run(tmp_path, monkeypatch):
         PYTHONPATH=str(ROOT / "stages"),
     )  # fmt: skip
     assert output.startswith("error: params.yaml: cannot be read")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "store prune --before yesterday --yes",
+        "store prune --before 2026-02-30 --yes",
+        "store prune --before 20260201 --yes",
+        "store verify --ask -1",
+        "report --answers -5",
+        "label --port 70000",
+        "label --policy clone --add none",
+    ],
+)
+def test_a_day_or_number_that_is_none_is_refused_before_anything_is_done(arguments, capsys):
+    with pytest.raises(SystemExit) as end:
+        parser().parse_args(arguments.split())
+    assert end.value.code == 2
+    assert re.search(
+        "is not a (day; write it as YYYY-MM-DD|whole number, )", capsys.readouterr().err
+    )
+
+
+def test_a_day_is_taken_as_it_is_written():
+    assert parser().parse_args("store prune --before 2026-02-01".split()).before == "2026-02-01"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from rich.console import Console
 
+from cje.commands.options import whole
 from cje.errors import CJEError, writing
 from cje.pipeline.stage import DATA
 from cje.settings import Settings, load_settings
@@ -48,14 +49,14 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )  # fmt: skip
     label.add_argument("--policy", metavar="POLICY", help="Label the answers of this policy alone.")
     label.add_argument(
-        "--add", type=positive, metavar="N",
+        "--add", type=whole(1), metavar="N",
         help="With --policy: put N more of its answers on the list (extra_labels in params.yaml).",
     )  # fmt: skip
     label.add_argument(
         "--list", action="store_true", help="Write the answers that wait as a list, and stop."
     )
     label.add_argument(
-        "--watch", type=positive, nargs="?", const=BATCH, metavar="N",
+        "--watch", type=whole(1), nargs="?", const=BATCH, metavar="N",
         help=f"Estimate again after every N labels (default: {BATCH}), and say what is known.",
     )  # fmt: skip
     label.add_argument(
@@ -74,18 +75,12 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         help="Name who labels (default: the user's name on this machine).",
     )
     label.add_argument(
-        "--port", type=int, help="Serve the page on this port (default: 8765 where it is free)."
+        "--port",
+        type=whole(0, 65535),
+        help="Serve the page on this port (default: 8765 where it is free).",
     )
     label.add_argument("--open", action="store_true", help="Open the page in the browser.")
     label.set_defaults(run=label_answers)
-
-
-def positive(text: str) -> int:
-    """A whole number, 1 or more."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number
 
 
 def check_aim(given: argparse.Namespace) -> None:

@@ -184,8 +184,8 @@ def check_options(given: argparse.Namespace) -> None:
             raise CJEError(f"--{name}: {value:g} is not between {low:g} and {high:g}")
     for name in ("label_price", "prompt_price", "minutes_a_label"):
         value = getattr(given, name)
-        if value is not None and value < 0:
-            raise CJEError(f"--{name.replace('_', '-')}: {value:g} is below 0")
+        if value is not None and not 0 <= value < float("inf"):
+            raise CJEError(f"--{name.replace('_', '-')}: {value:g} is not a number, 0 or more")
     if given.policies < 2:
         raise CJEError("--policies: give 2 or more: the base policy and a target")
     if given.most_prompts is not None and given.most_prompts < 30:

@@ -7,6 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from cje.commands.options import whole
+
 REPORT = Path("outputs/report.html")
 
 
@@ -26,7 +28,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     report.add_argument(
         "--answers",
         metavar="N",
-        type=int,
+        type=whole(0),
         default=5000,
         help="Include the answers to this many prompts (default: 5000).",
     )

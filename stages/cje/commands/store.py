@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from cje.commands.options import day, whole
 from cje.data.tables import read_table
 from cje.errors import CJEError
 from cje.models.runner.place import store_folder
@@ -49,7 +50,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     verify = actions.add_parser("verify", help="Check every record of the store and of recordings.")
     verify.add_argument("recordings", type=Path, nargs="*", help="Check these recordings alone.")
     verify.add_argument(
-        "--ask", type=int, default=0, metavar="N",
+        "--ask", type=whole(0), default=0, metavar="N",
         help="Ask local models again for N answers and N scores of each recording, and compare.",
     )  # fmt: skip
     verify.set_defaults(run=verify_store)
@@ -57,7 +58,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "prune", help="Remove replies: damaged ones, repeats, and those that the options name."
     )
     less.add_argument("--model", action="append", default=[], help="Remove replies of this model.")
-    less.add_argument("--before", metavar="YYYY-MM-DD", help="Remove replies from before this day.")
+    less.add_argument(
+        "--before", type=day, metavar="YYYY-MM-DD", help="Remove replies from before this day."
+    )
     less.add_argument(
         "--unused", action="store_true", help="Remove replies that the last run does not use."
     )
