@@ -6,6 +6,7 @@ A long file that began last would be waited for alone.
 import os
 
 import psutil
+import pytest
 
 LONGEST = (
     "test_model_pipeline", "test_docs_examples", "test_guide", "test_pipeline", "test_docs",
@@ -18,6 +19,7 @@ LONGEST = (
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # every stage would compile the library again
 
 
+@pytest.hookimpl(optionalhook=True)  # of a plugin that may be switched off
 def pytest_xdist_auto_num_workers(config):
     """One more than there are processors: tests of servers, deadlines and browsers also wait."""
     return (psutil.cpu_count() or 1) + 1

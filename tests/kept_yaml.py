@@ -3,8 +3,8 @@ of the time that DVC takes, and what a text means never changes."""
 
 import hashlib
 import io
-import os
 import pickle
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -61,7 +61,7 @@ class KeptYaml:
         if place.exists():
             return pickle.loads(place.read_bytes())
         found = make()
-        half = place.with_suffix(f".{os.getpid()}")
+        half = place.with_suffix(f".{uuid.uuid4().hex}")
         half.write_bytes(pickle.dumps(found))
         half.replace(place)
         return found

@@ -138,7 +138,7 @@ def _nothing_checks_it(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding
     elif d.sequence_ess >= limits["refuse_ess"] and d.effective_labels < FEWEST_WEIGHTED:
         why = (
             f"weighted to it, the labels on the logs count as {d.effective_labels:.3g}; "
-            f"{FEWEST_WEIGHTED:g} are the least"
+            f"at least {FEWEST_WEIGHTED:g} are needed"
         )
     else:
         why = f"exact weights reach {per_cent(d.sequence_ess)} of the logs"
@@ -158,14 +158,15 @@ def _insufficient_oracle(d: PolicyDiagnostics, limits: Limits) -> Iterator[Findi
         few = d.labels < FEWEST_LABELS
         yield Finding(
             Severity.CRITICAL if few else Severity.WARNING,
-            f"{d.labels} labels on its own answers; {limits['min_target_labels']:g} are the least",
+            f"{d.labels} labels on its own answers; at least "
+            f"{limits['min_target_labels']:g} are needed",
             label_answers(d),
         )
     elif d.evidence is Evidence.WEIGHTS and d.effective_labels < limits["min_oracle_labels"]:
         yield Finding(
             Severity.WARNING,
             f"weighted to it, the labels on the logs count as {d.effective_labels:.3g}; "
-            f"{limits['min_oracle_labels']:g} are the least",
+            f"at least {limits['min_oracle_labels']:g} are needed",
             f"raise oracle_fraction, or {label_answers(d)}",
         )
 
@@ -211,8 +212,8 @@ def _low_proxy_correlation(d: PolicyDiagnostics, limits: Limits) -> Iterator[Fin
     few = not d.own_labels or d.labels < limits["min_oracle_labels"]
     yield Finding(
         Severity.WARNING if few else Severity.NOTE,
-        f"the rank correlation of judge and oracle {words}; {least:g} is the least: the labels "
-        "do the work alone",
+        f"the rank correlation of judge and oracle {words}, and should be {least:g} or more: "
+        "the labels do the work alone",
         "use a better proxy_model or rubric"
         + (f", or {label_answers(d)}" if few and not d.own_labels else ""),
     )
@@ -239,7 +240,7 @@ def _poor_overlap(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
         yield Finding(
             Severity.WARNING,
             f"a few heavy logs carry its estimate (Pareto tail index {tail:.2f}; "
-            f"{limits['max_tail_index']:g} is the most)",
+            f"the limit is {limits['max_tail_index']:g})",
             label_answers(d),
         )
     if abs(d.residual_bend) > BENDS:
@@ -286,7 +287,7 @@ def _missing_support(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
     yield Finding(
         Severity.CRITICAL if lost else Severity.WARNING,
         f"its mean weight is {mean:.2g}, not 1: the logs cannot reach all of its answers",
-        "log wider than you evaluate (top_p 1, a warmer base)"
+        "log with a broader distribution than you evaluate (top_p 1, a higher temperature)"
         + ("" if d.own_labels else f", or {label_answers(d)}"),
     )
 
@@ -336,7 +337,7 @@ def _calibration_out_of_range(d: PolicyDiagnostics, limits: Limits) -> Iterator[
         )
 
 
-@rail("transport_failure", "the judge, or the logs, say otherwise than the policy's own labels")
+@rail("transport_failure", "the judge or the logs disagree with the policy's own labels")
 def _transport_failure(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
     if d.evidence is not Evidence.NONE and abs(d.transport_z) > DIFFERENT:
         uncorrected = d.method is EstimatorName.DIRECT
@@ -360,8 +361,8 @@ def _uncorrected(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
     if d.widened and d.evidence is not Evidence.NONE:
         yield Finding(
             Severity.WARNING,
-            f"{d.method} takes no correction from the evidence; its interval is widened to hold "
-            "that of it",
+            f"{d.method} does not use what checks it; its interval is widened to include the one "
+            "that does",
             "estimator: dr-cpo",
         )
 
@@ -443,7 +444,7 @@ share_rail(
     "fix the rows that metrics/bad_rows.csv lists",
 )  # fmt: skip
 share_rail(
-    "truncated_answers", "answers were cut at max_tokens, and judged so", "max_truncated",
+    "truncated_answers", "answers were cut at max_tokens, and judged as they were", "max_truncated",
     lambda d: d.truncated,
     "answers were cut at max_tokens",
     "raise max_tokens, if users would see whole answers",
@@ -492,14 +493,14 @@ def _unscored_prompts(d: RunDiagnostics, limits: Limits) -> Iterator[Finding]:
     )
 
 
-@rail("contradicted", "labels that the estimate did not use say otherwise",
+@rail("contradicted", "labels that the estimate did not use contradict it",
       subject=PolicyValidation)  # fmt: skip
 def _contradicted(d: PolicyValidation, limits: Limits) -> Iterator[Finding]:
     if abs(d.gap_z) > DIFFERENT and d.evidence is not Evidence.NONE:
         on_labels = d.evidence in (Evidence.LABELS, Evidence.BOTH)
         yield Finding(
             Severity.WARNING if on_labels else Severity.CRITICAL,
-            f"labels that it did not use say otherwise, by {abs(d.gap_z):.1f} standard errors",
+            f"labels that it did not use contradict it, by {abs(d.gap_z):.1f} standard errors",
             "see whether the labels are of a random part of the answers"
             if on_labels
             else d.more_labels,
@@ -513,7 +514,7 @@ def _poor_coverage(d: RunValidation, limits: Limits) -> Iterator[Finding]:
     if d.validated and d.covered / d.validated < least:
         yield Finding(
             Severity.WARNING,
-            f"{d.covered} of {d.validated} intervals cover the oracle's truth; {least:.0%} is the "
-            "least",
-            "see whether the labels are of a random part of the answers, and what the judge misses",
+            f"{d.covered} of {d.validated} intervals cover the oracle's truth; at least "
+            f"{least:.0%} should",
+            "check that the labels are of a random part of the answers; see what the judge misses",
         )
