@@ -12,10 +12,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
 from cje.cli import main
+from cje.data.tables import read_table, write_table
 from cje.errors import CJEError
 from cje.labelling.agreement import agreement
 from cje.results.answer import raters
@@ -305,6 +307,15 @@ def test_the_first_prompts_alone_and_none(tmp_path):
     assert len(unpacked(page, "index")[0]["excerpts"]) == 5
     page = written(folder, answers=0)
     assert "The answers were left out" in Page(page).text and not unpacked(page, "index")
+
+
+def test_fresh_answers_of_the_base_policy_are_shown_with_its_logged_ones(tmp_path):
+    folder = write_run(tmp_path / "run", policies=("better",))
+    path = folder / "data/draws.parquet"
+    draws = read_table(path, "draws")
+    write_table(pd.concat([draws.assign(policy="base"), draws]), "draws", path)
+    for prompt in rows_of(written(folder), "texts"):
+        assert [(answer["g"], answer["d"]) for answer in prompt["a"]] == [(0, -1), (0, 0), (1, 0)]
 
 
 def test_errors_say_what_to_do(tmp_path, monkeypatch):

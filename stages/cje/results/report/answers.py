@@ -91,8 +91,9 @@ def index_scores(
 
 def answer_rows(logs: pd.DataFrame, draws: pd.DataFrame, policies: Sequence[str]) -> Iterator[str]:
     """Prompt by prompt the JSON of its uid, its text and its answers, the logged one first; `g` is
-    0 for that, else 1 and the place of the policy."""
-    group = {policy: place for place, policy in enumerate(policies, 1)}
+    0 for the base policy's, which can have fresh ones too, else 1 and the place of the policy."""
+    group = dict.fromkeys(logs["policy"], 0)
+    group |= {policy: place for place, policy in enumerate(policies, 1)}
     fresh: dict[str, list[tuple[int, int, dict[str, Any]]]] = {uid: [] for uid in logs["uid"]}
     for row in records(draws):
         fresh[row["uid"]].append((group[row["policy"]], row["draw"], row))

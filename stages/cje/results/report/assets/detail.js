@@ -130,7 +130,7 @@ async function openPrompt(prompt, move) {
   const title = `Prompt ${(prompt + 1).toLocaleString("en")} of ${index.total.toLocaleString("en")}`;
   const several = new Set(fresh.filter((answer) => answer.d > 0).map((answer) => answer.g));
   const cards = fresh.map((answer) => {
-    const policy = index.policies[answer.g - 1];
+    const policy = answer.g ? index.policies[answer.g - 1] : index.base;
     const note = index.refused[answer.g - 1] ? "refused" : null;
     return card(one.u, policy, answer, several.has(answer.g), note);
   });
