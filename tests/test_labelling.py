@@ -387,8 +387,8 @@ def test_a_workbook_and_a_row_edited_after_its_import(world):
     book = openpyxl.Workbook()
     book.active.append(["My labels"])
     book.active.append(["note", "ID", "Label", "answer", "rater"])
-    for name, label in zip(rows["id"], [3, 7.25, "8,5"], strict=False):
-        book.active.append(["", name, label, "text", "eve"])
+    for name, answer, label in zip(rows["id"], rows["answer"], [3, 7.25, "8,5"], strict=False):
+        book.active.append(["", name, label, answer, "eve"])
     book.save("mine.xlsx")
     settings = parse_settings(SETTINGS)
     found = import_labels(Path("mine.xlsx"), rows, Labels(), settings, "ann")
@@ -482,6 +482,39 @@ def test_formulas_without_a_value_and_two_lists_in_a_workbook_are_told(world):
     book.save("two.xlsx")
     with pytest.raises(CJEError, match="the sheets Sheet and Sheet Copy have columns id and label"):
         take("two.xlsx", Path("two.xlsx").read_bytes(), rows)
+
+
+def test_a_sheet_of_which_one_column_was_sorted_is_refused(world):
+    rows = listed(world).iloc[:3].assign(answer=["One  line.\r\nTwo", "1.50", "Naïve"])
+    for column in ("answer", "prompt"):
+        table = rows[["id", "prompt", "answer"]].assign(label=7)
+        fine = table.assign(answer=["One line.\nTwo ", "1.5", "Naïve"])
+        data = fine.to_csv(index=False)
+        for encoding in ("utf-8", "cp1252", "mac-roman"):
+            assert take("fine.csv", data.encode(encoding), rows).elsewhere == 0
+        table.loc[[0, 2], column] = table.loc[[2, 0], column].to_numpy()
+        if table[column].nunique() < 3:
+            continue
+        with pytest.raises(CJEError) as caught:
+            take("sorted.csv", table.to_csv(index=False).encode(), rows)
+        first, *_, last = str(caught.value).splitlines()
+        name = rows["id"].iloc[0]
+        assert first.startswith(f"sorted.csv:2: {column}: not the {column} of id {name} on the")
+        assert last == "2 bad rows: nothing was imported"
+
+
+@pytest.mark.parametrize(
+    "row, words",
+    [
+        ({"labl": 3}, 'unknown key "labl"; did you mean label?'),
+        ({"label": None, "labels": 3}, 'unknown key "labels"; did you mean label?'),
+        ({"score": 3}, "label: missing"),
+    ],
+)
+def test_a_line_of_json_without_its_keys_is_refused(world, row, words):
+    rows = listed(world)
+    with pytest.raises(CJEError, match=re.escape(f"a.jsonl:1: {words}")):
+        take("a.jsonl", json.dumps({"id": rows["id"][0]} | row).encode(), rows)
 
 
 def test_contradictions_dates_and_missing_headings_are_errors(world):

@@ -21,6 +21,7 @@ from cje.settings import Settings, show_value
 
 SKIP = "skip"
 SHOWN = 10  # bad rows that an error quotes
+LONGEST_CELL = 32_000  # characters, about: spreadsheets cut a longer text
 THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
 INVISIBLE = "\N{NO-BREAK SPACE}\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NO-BREAK SPACE}\N{WORD JOINER}"
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)")
@@ -56,7 +57,9 @@ def import_labels(
     sheet = read_sheet(path)
     known = dict(zip(rows["id"], rows["uid"], strict=True))
     known |= {mark.id: mark.uid for mark in labels.marks if mark.id not in known}
-    listed, lost = set(rows["id"]), []
+    columns = ("prompt", "answer")
+    listed = {row["id"]: row for row in rows[["id", *columns]].to_dict("records")}
+    lost = []
     marks: dict[tuple[str, str], tuple[int, Mark]] = {}
     problems, empty = [], 0
     for line, row in sheet.rows:
@@ -67,6 +70,8 @@ def import_labels(
                 if _text(row.get("id")) and _text(row.get("note")):
                     lost.append(line)
                 continue
+            for column in columns if mark.id in listed else ():
+                _check_same(mark.id, column, row, listed[mark.id][column], sheet.garbled)
             before, other = marks.setdefault((mark.id, mark.rater), (line, mark))
             if (other.label, other.skip) != (mark.label, mark.skip):
                 raise BadRow(f"label: {_said(mark)}, but {_said(other)} on line {before}")
@@ -86,7 +91,7 @@ def import_labels(
 
 
 def _added(
-    marks: Iterable[Mark], labels: Labels, listed: set[str], empty: int, notes: list[str]
+    marks: Iterable[Mark], labels: Labels, listed: Container[str], empty: int, notes: list[str]
 ) -> Imported:
     new, corrected, unchanged, elsewhere = [], [], 0, 0
     with labels.locked():
@@ -155,6 +160,37 @@ def number(value: Any, scale: tuple[float, float]) -> float:
     if not lo <= value <= hi:
         raise BadRow(f"label: {value:g} is outside oracle_range [{lo:g}, {hi:g}]")
     return float(value) + 0.0  # no -0
+
+
+def _check_same(name: str, column: str, row: dict[str, Any], listed: str, garbled: bool) -> None:
+    """Raises BadRow where a text of the row is not that of its id on the list, as where a sheet was
+    sorted by one column alone; blanks do not count, and of a `garbled` file ASCII letters alone."""
+    cell = row.get(column)
+    if not isinstance(cell, str) or not cell.strip():
+        return  # a spreadsheet has turned it into a number or a date
+    given, known = (_comparable(text, garbled) for text in (unguarded(cell), listed))
+    longest = len(given) if len(cell) >= LONGEST_CELL else None
+    if given != known[:longest] and not _same_number(cell, listed):
+        raise BadRow(
+            f"{column}: not the {column} of id {name} on the list; sort whole rows, not one "
+            f"column, or take the column {column} out if you changed its texts"
+        )
+
+
+def _comparable(text: str, garbled: bool) -> str:
+    """The text with single blanks between its words, and without what files do not keep."""
+    if garbled:
+        return re.sub("[^0-9A-Za-z]", "", text)
+    text = unicodedata.normalize("NFC", text)
+    return " ".join("".join(c for c in text if c.isprintable() or c.isspace()).split())
+
+
+def _same_number(given: str, known: str) -> bool:
+    """Whether both are one number: a spreadsheet writes 1.50 as 1.5."""
+    try:
+        return float(given.replace(",", ".")) == float(known.replace(",", "."))
+    except ValueError:
+        return False
 
 
 def _is_answer(name: str, row: dict[str, Any]) -> bool:

@@ -11,16 +11,19 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from cje.errors import CJEError
+from cje.settings import show_value
 
 WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 TEXTS = (".csv", ".tsv", ".txt")
 NEEDED = ("id", "label")
+COLUMNS = (*NEEDED, "note", "rater", "prompt", "answer")
 MARKS = (",", ";", "\t", "|")
 LONGEST_CELL = 1 << 30
 SHEET = re.compile(r"xl/worksheets/[^/]+\.xml")
@@ -31,10 +34,12 @@ VALUE = re.compile(rb"<v>|<v [^/]*>|<is>")
 @dataclass(frozen=True)
 class Sheet:
     """Line (of the file, or row of the sheet) and cells by lower-case column name of every row that
-    is not empty; `notes` are sentences on how it was read."""
+    is not empty; `notes` are sentences on how it was read, `garbled` whether its letters other than
+    ASCII may not be those that were written."""
 
     rows: list[tuple[int, dict[str, Any]]]
     notes: list[str]
+    garbled: bool = False
 
 
 def read_sheet(path: Path) -> Sheet:
@@ -51,10 +56,10 @@ def read_sheet(path: Path) -> Sheet:
         raise CJEError(f"{path}: this is a workbook; rename it to .xlsx or .ods")
     text, notes = _decoded(path, data)
     if suffix in (".jsonl", ".json", ".ndjson"):
-        return Sheet(_json_rows(path, text), notes)
+        return Sheet(_json_rows(path, text), notes, garbled=bool(notes))
     if suffix not in TEXTS:
         raise CJEError(f"{path}: give a .csv, .xlsx, .ods or .jsonl file")
-    return Sheet(_text_rows(path, text), notes)
+    return Sheet(_text_rows(path, text), notes, garbled=bool(notes))
 
 
 def _decoded(path: Path, data: bytes) -> tuple[str, list[str]]:
@@ -167,7 +172,7 @@ def _below(
     """The rows under the column names that have anything in them. `ragged`: rows can have more
     cells than there are names, which no spreadsheet does."""
     names = [_name(cell) for cell in rows[start][1]]
-    for name in (*NEEDED, "note", "rater", "prompt", "answer"):
+    for name in COLUMNS:
         if names.count(name) > 1:
             raise CJEError(f"{path}:{rows[start][0]}: two columns are named {name}; keep one")
     found = []
@@ -199,11 +204,24 @@ def _json_rows(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise CJEError(f"{path}:{number}: not valid JSON: {error}; fix the line") from None
+            words = f"not valid JSON: {error}; write one JSON object per line"
+            raise CJEError(f"{path}:{number}: {words}") from None
         if not isinstance(row, dict):
             words = "not a JSON object; JSON Lines has one object per line"
             raise CJEError(f"{path}:{number}: {words}")
         row = {_name(name): value for name, value in row.items()}
         if not ("rubric" in row and "id" not in row):  # the head of the list
+            _check_keys(f"{path}:{number}", row)
             found.append((number, row))
     return found
+
+
+def _check_keys(where: str, row: Iterable[str]) -> None:
+    """Raise CJEError for a JSON object without id or label, or with another key that is meant to be
+    one: a table has its column names once, where a missing one shows."""
+    for name in NEEDED:
+        near = get_close_matches(name, [key for key in row if key not in COLUMNS], cutoff=0.75)
+        if near:
+            raise CJEError(f"{where}: unknown key {show_value(near[0])}; did you mean {name}?")
+        if name not in row:
+            raise CJEError(f"{where}: {name}: missing; every line but the first needs id and label")
