@@ -43,8 +43,9 @@ def main() -> str:
     write_metrics(estimate_metrics(result), METRICS / "estimates.json")
     write_metrics(finite_facts(result.diagnostics), METRICS / "diagnostics.json")
     draw_weights(result, settings)
-    best = ", ".join(result.best) or "none, as all are refused"
-    found = f"Estimated {len(result.estimates)} policies; beaten by no other: {best}"
+    best = ", ".join(result.best) or "none (all refused)"
+    head = "best, statistically tied" if len(result.best) > 1 else "best"
+    found = f"Estimated {len(result.estimates)} policies; {head}: {best}"
     return found + still_waiting(result, labels, settings)
 
 

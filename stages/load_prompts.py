@@ -23,7 +23,7 @@ def main() -> str:
     write_csv(pd.DataFrame(columns=["file", "line", "column", "reason"]), METRICS / "bad_rows.csv")
     for note in notes:
         print(f"note: {note}")
-    return f"Loaded {len(prompts):,} prompts of {settings.prompts}"
+    return f"Loaded {len(prompts):,} prompts from {settings.prompts}"
 
 
 def from_files(settings: Settings) -> str:

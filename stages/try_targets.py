@@ -8,11 +8,13 @@ from cje.settings import load_settings
 
 def main() -> str:
     source = open_source(load_settings(), "try_targets")
-    source.try_targets(read_table(DATA / "prompts.parquet", "prompts"))
+    tried = source.try_targets(read_table(DATA / "prompts.parquet", "prompts"))
     # The logs depend on this file. It is the same for all targets, so that another target can be
     # tried without calling the base policy again.
     write_metrics({"tried": True}, DATA / "tried.json")
-    return "Every target that is called over HTTP answers"
+    if not tried:
+        return "No target is called over HTTP, so there is nothing to try"
+    return f"Tried {tried:,} target{'s' * (tried > 1)} over HTTP"
 
 
 if __name__ == "__main__":

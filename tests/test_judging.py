@@ -375,9 +375,15 @@ def test_a_rubric_may_begin_with_a_byte_order_mark(rubric):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("Judge {{ answer }}", "data/rubrics/mine.j2: a rubric has one line '--- user ---'"),
-        ("--- user ---\n{{ answer }}\n--- user ---\n", "mine.j2:3: a rubric has one line"),
-        ("Judge.\n--- user ---\n{{ prompt }}\n", "mine.j2: the user's part must show {{ answer }}"),
+        (
+            "Judge {{ answer }}",
+            "data/rubrics/mine.j2: a rubric needs exactly one '--- user ---' line",
+        ),
+        ("--- user ---\n{{ answer }}\n--- user ---\n", "mine.j2:3: a rubric needs exactly one"),
+        (
+            "Judge.\n--- user ---\n{{ prompt }}\n",
+            "mine.j2: the user part must always include {{ answer }}",
+        ),
         ("Judge.\n--- user ---\n\n{{ anwser }}\n", "mine.j2:4: unknown variable 'anwser'; there"),
         ("Judge\n{{ answer }}.\n--- user ---\n{{ answer }}", "mine.j2:2: unknown .* user's part"),
         ("Judge.\n--- user ---\n{{ answer }}\n{% if %}\n", "mine.j2:4: "),

@@ -317,7 +317,7 @@ def test_no_answer_is_labelled_twice_and_some_are_on_every_policys(repo):
     )
     assert not set(used["uid"]) & set(checked["uid"])
     output = run("dvc", "repro", "--force", "--single-item", "validate", cwd=repo)
-    assert "80 prompts without a label that an estimate used; labelled here: base 60," in output
+    assert "Validated 4 policies on 60 held-out labels each; coverage " in output
     output = run("dvc", "repro", "--force", "--single-item", "oracle_label", cwd=repo)
     assert "30 oracle labels on 120 logged answers, 120 on fresh answers of 3 policies" in output
 

@@ -201,7 +201,9 @@ def test_the_forecast_names_unknown_prices_and_the_check_of_the_estimates(said):
     assert sums in words
     assert "the check of the estimates is 200 of them: at least $0.0000, without" in words
     assert "(oracle_samples: auto; with 0 there is no check)" in words
-    assert "rule of thumb of the Arena Analysis guide: $4.20, of which $2.00 for the check" in words
+    assert (
+        "estimate by the Arena guide's rule of thumb: $4.20, of which $2.00 for the check" in words
+    )
 
 
 def test_the_forecast_sums_what_has_a_price_and_leaves_out_the_check_where_there_is_none(said):

@@ -154,7 +154,7 @@ def test_a_refused_number_is_struck_out_and_in_no_comparison_or_sum(tmp_path):
             if row[0] != name:
                 assert (cell == "refused") == ("strange" in row[0] + name)
     text = Page(page).text
-    assert "1 of 4 policies is refused, with a projection that nothing supports: strange" in text
+    assert "1 of 4 policies was refused, so do not rely on its number: strange" in text
     assert "What would fix what is refused: strange: log wider." in text
     known = opened(tmp_path / "run")
     error = known.table.drop("strange")["absolute_error"].mean()
@@ -382,7 +382,10 @@ def test_what_metrics_leave_out_is_not_known(tmp_path):
         values.get("better", values).pop(key)
         path.write_text(json.dumps(values))
     text = Page(written(folder)).text
-    assert "Rank correlation \N{EN DASH}" in text and "it reaches them \N{EN DASH} 31 %" in text
+    assert (
+        "Rank correlation (Spearman) \N{EN DASH}" in text
+        and "it reaches them \N{EN DASH} 31 %" in text
+    )
 
 
 def test_words_and_scales():

@@ -197,7 +197,7 @@ def test_token_ratios_are_those_of_the_tables(show, folder):
     page.locator("#list button").click()
     page.get_by_role("heading", name="Prompt 31 of 45").wait_for()
     for policy in NAMES:
-        page.get_by_label("Where does it differ?").select_option(policy)
+        page.get_by_label("Compare with policy").select_option(policy)
         rows = known.target_logps
         target = rows[(rows["uid"] == log["uid"]) & (rows["policy"] == policy)].iloc[0]
         wanted = target["token_logprobs"] - log["token_logprobs"]
@@ -246,7 +246,7 @@ def test_accessibility(show, folder, scheme, size):
     for summary in page.locator("summary").all():
         summary.click()
     page.locator("#list button").nth(8).click()
-    page.get_by_label("Where does it differ?").select_option(NAMES[2])
+    page.get_by_label("Compare with policy").select_option(NAMES[2])
     found = axe.Axe().run(page)
     assert not found.response["violations"], found.generate_report()
 

@@ -160,7 +160,7 @@ def test_what_validation_refuses_is_in_no_comparison(copy, capsys):
     assert cje("analyze", "--run-dir", ".") == 0
     text = capsys.readouterr().out
     assert "Refused, so in no comparison: better" in text
-    assert "1 of 4 policies is refused, with a projection that nothing supports: better" in text
+    assert "1 of 4 policies was refused, so do not rely on its number: better" in text
     known = found.table.drop("better")
     words = " ".join(text.split())
     assert f", estimate {known['absolute_error'].mean():.3f}. " in words
@@ -339,7 +339,7 @@ def test_the_screen_says_what_it_took_and_why(here):
         assert f"{word} {(found.table['verdict'] == verdict).sum()} of 4" in text
     for one in found.issues:
         assert one.message in text and one.remedy in text
-    assert f"It took {found.answers.labels} labels" in text
+    assert f"This used {found.answers.labels} labels" in text
     assert "labelling every answer would have taken 480" in text
     assert "Mean distance to the truth" in text and "intervals agree with it" in text
     for row in found.against_base:
@@ -389,7 +389,7 @@ def test_analyze_tells_everything_and_writes_what_was_asked_for(here, tmp_path, 
     text = capsys.readouterr().out
     found = opened()
     rank = json.loads((here / "metrics/calibration.json").read_text())["spearman"]
-    assert f"Spearman correlation (proxy vs oracle): {rank:.3f}" in text
+    assert f"rank correlation (Spearman) of judge and oracle: {rank:.3f}" in text
     assert title(found) in text
     assert "intervals agree with it" in text
     assert text.count(" - ") >= 3  # the pairs

@@ -28,7 +28,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "oracle's truth, the judge's calibration and every difference between two policies.",
     )  # fmt: skip
     analyze.add_argument(
-        "--run-dir", type=Path,
+        "--run-dir", type=Path, metavar="DIR",
         help="Take this run folder or project (default: this project's last run, else the newest "
         f"in {RUNS}).",
     )  # fmt: skip
@@ -45,12 +45,15 @@ def analyze_run(given: argparse.Namespace, console: Console) -> None:
     """Print the tables, and write what was asked for."""
     run = open_run(given.run_dir)
     view = RunView(run)
-    console.print("Run: this project's last" if run.folder == Path() else f"Run: {run.folder}")
+    console.print("Run: latest in this project" if run.folder == Path() else f"Run: {run.folder}")
     console.print(estimates_table(view, console.width))
     console.print(*conclusion(view), sep="\n", style="bold")
     print_verdicts(view, console)
     console.print(intervals_table(view, console.width))
-    console.print(truth_table(view, console.width))
+    if view.truths:
+        console.print(truth_table(view, console.width))
+    else:
+        console.print("\nCompared with the oracle's truth", style="bold")
     console.print(*truth_lines(view), sep="\n")
     console.print("\nCalibration of the judge", style="bold")
     console.print(*calibration_lines(view), sep="\n")
@@ -82,8 +85,8 @@ def calibration_lines(view: RunView) -> list[str]:
     """How much the judge knows of the oracle."""
     found = view.calibration
     return [
-        f"Spearman correlation (proxy vs oracle): {number(found.spearman)}",
-        f"{counted(found.labels, 'label')}, {found.form} calibration, R2 {number(found.r2)}, root "
+        f"rank correlation (Spearman) of judge and oracle: {number(found.spearman)}",
+        f"{counted(found.labels, 'label')}, {found.form} calibration, R² {number(found.r2)}, root "
         f"mean squared error {number(found.rmse)}",
         f"calibration error {number(found.calibration_error)}; with as few labels a perfect curve "
         f"would show {number(found.calibration_error_by_chance)}; without calibration it is "

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The command."""
-    cost = commands.add_parser("cost", help="Forecast what a run of these settings would cost.")
+    cost = commands.add_parser(
+        "cost", help="Forecast what a run of these settings would cost.",
+        description="Forecast the calls, tokens and dollars of a run of the settings in "
+        "params.yaml, by stage and model; replies that are kept cost nothing. Calls nothing.",
+    )  # fmt: skip
     cost.set_defaults(run=show_cost)
 
 
@@ -55,7 +59,7 @@ def print_forecast(settings: Settings, console: Console) -> None:
     if is_asked(settings.oracle_model):
         thumb, of_checks = rule_of_thumb(settings, len(prompts))
         lines.append(
-            f"rule of thumb of the Arena Analysis guide: ${dollars(thumb)}, of which "
+            f"estimate by the Arena guide's rule of thumb: ${dollars(thumb)}, of which "
             f"${dollars(of_checks)} for the check"
         )
     for model in sorted({model for (_, model), row in rows.items() if row.calls > row.kept}):

@@ -14,7 +14,11 @@ REPORT = Path("outputs/report.html")
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The command."""
-    report = commands.add_parser("report", help="Write the run as one HTML file, answers and all.")
+    report = commands.add_parser(
+        "report", help="Write the run as one HTML file, answers and all.",
+        description="Write the run as one HTML file that needs no network: the answer, why "
+        "to trust it, every comparison, and the answers of all policies with their scores.",
+    )  # fmt: skip
     report.add_argument(
         "--run-dir", metavar="DIR", help="Take this run folder (default: the run here)."
     )

@@ -66,7 +66,7 @@ def clear(view: RunView, aim: Aim, apart: float, pilot: "Pilot | None") -> tuple
     if all(row.conclusion != Conclusion.SAME for row in view.differences):
         return True, "the differences of all policies are clear"
     least = detected_from(view, aim, pilot)
-    words = "" if least is None else f" (from {number(least)} on)"
+    words = "" if least is None else f" (smallest detectable difference: {number(least)})"
     if least is not None and least <= apart:
         return True, f"a difference of {short(apart)} is detected{words}"
     return False, f"a difference of {short(apart)} would not be detected{words}"

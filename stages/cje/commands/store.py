@@ -22,8 +22,10 @@ CALL_TABLES = "*_calls.parquet"
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """The command, its actions and their options."""
     store = commands.add_parser(
-        "store", help="Look after the reply store: show, batches, export, import, verify, prune."
-    )
+        "store", help="Look after the reply store: show, batches, export, import, verify, prune.",
+        description="Look after the reply store, which keeps every reply that a model gave, so "
+        "that none is paid for twice. Without an action: show.",
+    )  # fmt: skip
     store.set_defaults(run=show_store)
     actions = store.add_subparsers(metavar="action")
     actions.add_parser("show", help="Show size and hits, by model.").set_defaults(run=show_store)
@@ -45,7 +47,10 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )  # fmt: skip
     export.set_defaults(run=export_store)
     take = actions.add_parser("import", help="Add a recording's replies to the store.")
-    take.add_argument("recording", type=Path)
+    take.add_argument(
+        "recording", type=Path, metavar="RECORDING",
+        help="The file to read, as cje store export writes it.",
+    )  # fmt: skip
     take.set_defaults(run=import_store)
     verify = actions.add_parser("verify", help="Check every record of the store and of recordings.")
     verify.add_argument("recordings", type=Path, nargs="*", help="Check these recordings alone.")

@@ -92,7 +92,7 @@ class Rubric:
             if user.count(block) > 1:
                 raise CJEError(f"{self.name}: write {{{{ {name} }}}} once; it occurs more often")
         if blocks["answer"] not in user:
-            raise CJEError(f"{self.name}: the user's part must show {{{{ answer }}}} in all cases")
+            raise CJEError(f"{self.name}: the user part must always include {{{{ answer }}}}")
         end = f"{AFTER.format(code=code)} {FORM.format(**scale)}"
         user = "\n\n".join((BEFORE.format(code=code), user, end))
         return ("system", f"{system}\n\n{GUARD}".strip()), ("user", user)
@@ -165,8 +165,8 @@ def _parts(text: str, name: str) -> tuple[str, str]:
     if len(marks) != 1:
         where = f"{name}:{marks[1] + 1}" if marks else name
         raise CJEError(
-            f"{where}: a rubric has one line '{USER}': above it stands what the judge is told as "
-            "the system's message, below it the user's"
+            f"{where}: a rubric needs exactly one '{USER}' line, with the system message above it "
+            "and the user message below"
         )
     above = ["" if line.strip() == SYSTEM else line for line in lines[: marks[0]]]
     below = [""] * (marks[0] + 1) + lines[marks[0] + 1 :]

@@ -45,9 +45,9 @@ class Recorded(Protocol):
 class AnswerSource(Recorded, Protocol):
     """A source of the policies' answers and their log-probabilities."""
 
-    def try_targets(self, prompts: pd.DataFrame) -> None:
+    def try_targets(self, prompts: pd.DataFrame) -> int:
         """Raise CJEError where a target gives no answers at all, or a judge that must score given
-        texts cannot: called before the first answer is paid for."""
+        texts cannot: called before the first answer is paid for. How many targets were called."""
 
     def logs(self, prompts: pd.DataFrame) -> pd.DataFrame:
         """Table logs: one answer of the base policy to each prompt."""
@@ -96,8 +96,9 @@ def open_source(settings: Settings, stage: str) -> Source:
 class FileSource:
     """The user's own files, as the stage load_prompts left them in data/checked."""
 
-    def try_targets(self, prompts: pd.DataFrame) -> None:
+    def try_targets(self, prompts: pd.DataFrame) -> int:
         """Nothing is called."""
+        return 0
 
     def logs(self, prompts: pd.DataFrame) -> pd.DataFrame:
         return _checked("logs")
@@ -132,7 +133,7 @@ class ModelSource:
     def __init__(self, settings: Settings, calls: Calls, cast: Cast):
         self.settings, self.calls, self.cast = settings, calls, cast
 
-    def try_targets(self, prompts: pd.DataFrame) -> None:
+    def try_targets(self, prompts: pd.DataFrame) -> int:
         """Ask each target policy that is called over HTTP for its first draw, which its draws then
         reuse: a setting that a model refuses shows up before anything else is paid for. A first
         prompt that fails for a reason of its own is not an error here; it counts when the draws are
@@ -142,10 +143,13 @@ class ModelSource:
             name = judge.model.removeprefix(f"{LIKELIHOOD}/")
             scorer = LikelihoodJudge(provider_for(name, self.calls))
             scorer.try_out(name, setting, judge.base_url, judge.chat_template)
+        tried = 0
         for policy in self.cast.targets:
             provider = provider_for(policy.model, self.calls)
             if isinstance(provider, TableProvider) and not provider.in_process:
                 provider.try_out(prompts, policy, seed=self.settings.seed)
+                tried += 1
+        return tried
 
     def logs(self, prompts: pd.DataFrame) -> pd.DataFrame:
         """One answer of the base policy to each prompt."""

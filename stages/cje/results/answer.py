@@ -13,11 +13,11 @@ def question(view: RunView) -> str:
     """What was done, for someone who reads it for the first time."""
     settings, answers = view.run.settings, view.answers
     if settings.source == "files":
-        base, oracle = "The base policy", "The oracle (expensive, taken as the truth)"
+        base, oracle = "The base policy", "The oracle (expensive, treated as ground truth)"
         judge = "the judge (cheap but biased)"
     else:
         base = settings.base_model
-        oracle = f"{settings.oracle_model} (the oracle: expensive, taken as the truth)"
+        oracle = f"{settings.oracle_model} (the oracle: expensive, treated as ground truth)"
         judge = f"{settings.proxy_model} (the judge: cheap but biased)"
     return (
         f"{base} answered {counted(answers.prompts, 'prompt')}. {oracle} labelled "
@@ -38,10 +38,18 @@ def rivals(view: RunView) -> list[str]:
     if others < 1:
         return []
     if view.rivals:
-        return [f"No policy beats {listed(view.rivals, NAMED, 'or')} beyond chance either."]
+        verb = "is" if len(view.rivals) == 1 else "are"
+        return [f"{listed(view.rivals, NAMED)} {verb} not significantly worse."]
     if others == 1:
-        return ["The other policy that is not refused is beaten beyond chance."]
-    return [f"Each of the {others} others that are not refused is beaten beyond chance."]
+        return ["It is significantly better than the other policy that is not refused."]
+    if view.best_beats_all:
+        return [
+            f"It is significantly better than each of the {others} others that are not refused."
+        ]
+    return [
+        f"Each of the {others} others that are not refused is significantly worse than it, or than "
+        "another of them."
+    ]
 
 
 def against_base(view: RunView) -> list[str]:
@@ -73,9 +81,9 @@ def labels(view: RunView) -> str:
     """How many labels it took, and how many it would take to label every answer."""
     answers = view.answers
     return (
-        f"It took {counted(answers.labels, 'label')} ({count(answers.base_labels)} of "
-        f"{view.base}'s answers, {count(answers.other_labels)} of the others'); labelling every "
-        f"answer would have taken {count(answers.answers)}."
+        f"This used {counted(answers.labels, 'label')} ({count(answers.base_labels)} on "
+        f"{view.base}'s answers, {count(answers.other_labels)} on the other policies'); labelling "
+        f"every answer would have taken {count(answers.answers)}."
     )
 
 
@@ -104,10 +112,10 @@ def raters(view: RunView) -> list[str]:
 
 
 def refusals(view: RunView) -> str:
-    """How many policies are refused, and why."""
+    """How many policies were refused, and why: the codes of the guard rails."""
     refused, every = view.refused, counted(len(view.estimates), "policy", "policies")
     if not refused:
-        return f"None of {every} is refused."
+        return "No policy was refused."
 
     def codes(policy: str) -> str:
         own = [one.code for one in view.critical if one.policy == policy]
@@ -115,9 +123,9 @@ def refusals(view: RunView) -> str:
         return ", ".join(dict.fromkeys(own or of_all))
 
     named = [f"{policy} ({codes(policy)})" for policy in refused]
-    verb = "is" if len(refused) == 1 else "are"
+    verb, numbers = ("was", "its number") if len(refused) == 1 else ("were", "their numbers")
     return (
-        f"{len(refused)} of {every} {verb} refused, with a projection that nothing supports: "
+        f"{len(refused)} of {every} {verb} refused, so do not rely on {numbers}: "
         f"{listed(named, NAMED)}."
     )
 

@@ -21,6 +21,7 @@ from cje.results.words import (
     UNKNOWN,
     VERDICTS,
     WEIGHTS,
+    bare_p_value,
     count,
     evidence,
     interval,
@@ -28,7 +29,6 @@ from cje.results.words import (
     listed,
     named,
     number,
-    p_value,
     percent,
     plus_minus,
     short,
@@ -86,8 +86,8 @@ def new_table(title: str, columns: Mapping[str, str]) -> Table:
 
 
 def estimates_table(view: RunView, width: int) -> Table:
-    """Policies from best to worst, the refused ones last and struck out: what the judge says, as it
-    is and calibrated, what the estimate says, and the truth. On a narrow screen the headings are
+    """Policies from best to worst, the refused ones last and struck out: what the judge says, raw
+    and calibrated, what the estimate says, and the truth. On a narrow screen the headings are
     stacked."""
     narrow = width < NARROW
     columns = ("raw\njudge", "calibrated\njudge", "estimate", f"{level(view.alpha)} interval")
@@ -147,8 +147,8 @@ def truth_table(view: RunView, width: int) -> Table:
 def legend(view: RunView, width: int) -> list[str]:
     """What the columns of `estimates_table` mean."""
     lines = [
-        "raw judge: the judge's mean score; calibrated judge: the same on the oracle's scale, "
-        f"calibrated on {view.base}'s labels, which may be wrong for another policy.",
+        "raw judge: the judge's mean score, rescaled to [0, 1]; calibrated judge: the same on the "
+        f"oracle's scale, calibrated on {view.base}'s labels, which may be wrong for another policy.",
         "estimate: from labels of the policy's own answers; the judge, other policies' labels and "
         "exact weights of the logs reduce its noise.",
     ]
@@ -273,7 +273,8 @@ def intervals_table(view: RunView, width: int) -> Table:
             low_end, value, high_end = place(row.ci_low), place(row.v_hat), place(row.ci_high)
             drawn = line(length, low_end, value, high_end, truth, "." if row.refused else "-")
         table.add_row(Text(name), Text(drawn, style=VERDICT_STYLES[row.verdict]))
-    table.caption = "o: estimate, x: oracle truth, *: both; dotted: refused"
+    key = ["o: estimate"] + ["x: oracle truth, *: both"] * bool(view.truths)
+    table.caption = "; ".join(key + ["dotted: refused"] * bool(view.refused))
     return table
 
 
@@ -305,7 +306,7 @@ def comparisons_table(view: RunView, width: int) -> Table:
             Text(f"{row.policy_a} - {row.policy_b}"),
             signed(row.difference),
             signed_interval(row.ci_low, row.ci_high),
-            p_value(row.p_value_corrected).removeprefix("p ").removeprefix("= "),
+            bare_p_value(row.p_value_corrected),
             *([] if narrow else [word]),
         )
     notes = []

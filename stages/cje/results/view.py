@@ -115,6 +115,13 @@ class RunView:
         """Those of `best` beside the policy of the highest estimate."""
         return [policy for policy in self.best if policy != self.best_policy]
 
+    @property
+    def best_beats_all(self) -> bool:
+        """Whether the policy of the highest estimate is better beyond chance than each other."""
+        pairs = [row for row in self.differences if row.policy_a == self.best_policy]
+        clear = [row for row in pairs if row.conclusion == Conclusion.BETTER]
+        return len(clear) == len(self.kept) - 1
+
     @cached_property
     def comparisons(self) -> pd.DataFrame:
         """`Run.comparisons` without the refused policies."""

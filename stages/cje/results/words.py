@@ -107,11 +107,15 @@ def plus_minus(value: float, se: float) -> str:
 
 def p_value(value: float | None) -> str:
     """A p-value in a sentence: `p = 0.012`, `p < 0.001`."""
+    found = bare_p_value(value)
+    return f"p = {found}" if found[0].isdigit() else f"p {found}"
+
+
+def bare_p_value(value: float | None) -> str:
+    """A p-value under a heading that says so: `0.012`, `< 0.001`."""
     if value is None or math.isnan(value):
-        return f"p {UNKNOWN}"
-    if value < 0.001:
-        return "p < 0.001"
-    return f"p = {formatted(value, '.3f' if value < 0.1 else '.2f')}"
+        return UNKNOWN
+    return "< 0.001" if value < 0.001 else formatted(value, ".3f" if value < 0.1 else ".2f")
 
 
 def evidence(row: EstimateRow) -> str:
@@ -157,7 +161,8 @@ def title(rows: Sequence[EstimateRow], rivals: Sequence[str]) -> str:
         return f"{name} is the best, at {value}{care}"
     if len(rivals) == others:
         return f"No clear winner: {name} has the highest estimate, {value}"
-    return f"{name} has the highest estimate, {value}, and rivals within chance"
+    tied = "another is" if len(rivals) == 1 else "others are"
+    return f"{name} has the highest estimate ({value}), but {tied} statistically tied with it"
 
 
 def differences_title(rows: Sequence[DifferenceRow], base: str, most: int | None = None) -> str:

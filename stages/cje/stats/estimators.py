@@ -303,7 +303,7 @@ class DrCpo(Estimator):
             if exact is not None and agree(own.influence, exact):
                 mixed, kappa = combined(own.influence, exact)
                 mixed = mixed.inflated(tuned_factor(own.labels))
-                why = f"own labels, and the logs with {100 * kappa:.3g} % of the say"
+                why = f"own labels, and the logs with {100 * kappa:.3g} % of the weight"
                 labels = min(own.effective, case.log_labels)
                 return case.from_weights(
                     mixed, self.name, evidence=Evidence.BOTH, labels=labels, why=why

@@ -38,7 +38,7 @@ async function send(path, given, said) {
   } catch (error) {
     const lost = error instanceof TypeError; // fetch: nobody answered
     const words = lost ? "cje label does not answer. Is it still running in the terminal?" : error.message;
-    get("alert").textContent = `Not saved: ${words.replace(/[.?]?$/, (end) => end || ".")} Then try again.`;
+    get("alert").textContent = `Not saved: ${words.replace(/[.?]?$/, (end) => end || ".")} Please try again.`;
     return false;
   } finally {
     busy = false;

@@ -72,7 +72,7 @@ def calibration_curve(
 
 
 def _subtitle(spearman: float, unscored: int, range_covered: tuple[float, float] | None) -> str:
-    words = f"Spearman {number(spearman)}"
+    words = f"Rank correlation (Spearman) {number(spearman)}"
     if unscored:
         words += f"; {unscored} have no judge score"
     if range_covered is not None:

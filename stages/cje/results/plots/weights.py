@@ -189,7 +189,7 @@ def _concentration(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _concentration_curves(
     axes: Axes, key: Axes, order: Sequence[str], weights: Mapping[str, np.ndarray]
 ) -> None:
-    """Who carries the weight; the key lists the most concentrated policy first."""
+    """How concentrated the weights are; the key lists the most concentrated policy first."""
     carried = {}
     for name, values in weights.items():
         rank, share = _concentration(values)
@@ -204,7 +204,7 @@ def _concentration_curves(
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("")
     axes.grid()
-    axes.set(title="Who carries the weight", xlabel="Heaviest logs, % of all (log scale)")
+    axes.set(title="How concentrated the weights are", xlabel="Heaviest logs, % of all (log scale)")
     axes.set_ylabel("Weight they carry, %")
     names = sorted(carried, key=lambda name: carried[name], reverse=True)
     handles = [Line2D([], [], linewidth=2.2, **_line(order, name)) for name in names]

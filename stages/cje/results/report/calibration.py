@@ -33,9 +33,9 @@ def calibration_facts(view: RunView) -> list[tuple[str, str, str]]:
     return [
         ("Labels", count(found.labels), "of logged answers, by the oracle"),
         (
-            "Rank correlation",
+            "Rank correlation (Spearman)",
             number(found.spearman),
-            "Spearman, judge with oracle: 0 is no signal, 1 the same order",
+            "judge with oracle: 0 is no signal, 1 the same order",
         ),
         (
             "Calibration error",
@@ -45,11 +45,15 @@ def calibration_facts(view: RunView) -> list[tuple[str, str, str]]:
             f"calibration it is {number(found.calibration_error_raw)}",
         ),
         (
-            "Share explained",
+            "R²",
             number(found.r2),
-            "R²: share of the labels' variance that calibrated scores explain; below 0: none",
+            "share of the labels' variance that calibrated scores explain; below 0: none",
         ),
-        ("Error of one answer", number(found.rmse), "root mean square distance from its label"),
+        (
+            "Root mean squared error",
+            number(found.rmse),
+            "of one answer's calibrated score, from its label",
+        ),
         (
             "Scores covered",
             interval(found.score_low, found.score_high),

@@ -32,7 +32,7 @@ def headline(view: RunView) -> Headline:
     )
     refusals = [answer.refusals(view)] if view.refused else []
     paragraphs = [
-        [first, *answer.rivals(view)],
+        [*answer.rivals(view), first],
         answer.against_base(view),
         [answer.labels(view), *answer.looking(view), *refusals],
     ]

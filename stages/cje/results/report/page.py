@@ -22,6 +22,7 @@ from cje.results.report.slices import slices
 from cje.results.theme import page_colours
 from cje.results.view import RunView, findings
 from cje.stats.estimators import FEWEST_LABELS
+from cje.thresholds import GOOD_ESS
 
 SCRIPTS = (
     "unpacking.js", "elements.js", "numbers.js", "scrolling.js", "address.js", "list.js",
@@ -77,6 +78,7 @@ def render(view: RunView, count: int) -> str:
         calibration=calibration_facts(view),
         curve=calibration_curve(view),
         thresholds=run.settings.thresholds,
+        good_ess=max(GOOD_ESS, run.settings.thresholds["caution_ess"]),
         truth=answer.truth(view),
         issues=findings(view.issues),
         notes=findings(view.notes),

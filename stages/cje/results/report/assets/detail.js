@@ -1,7 +1,7 @@
 // One prompt: its logged answer, and the fresh answers of every policy.
 
 const ENDS = {
-  stop: "finished by itself",
+  stop: "complete",
   length: "cut at max_tokens",
   refusal: "refused to answer",
 };
@@ -115,7 +115,7 @@ function departures(one) {
     view.replaceWith(next);
     view = next;
   });
-  return [element("label", { class: "compared" }, "Where does it differ? Policy ", select), view];
+  return [element("label", { class: "compared" }, "Compare with policy ", select), view];
 }
 
 async function openPrompt(prompt, move) {

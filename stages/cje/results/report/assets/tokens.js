@@ -34,11 +34,11 @@ function legend(policy) {
     { class: "legend" },
     element("span", { dir: "auto" }, `Log-ratio in nats at which a shade begins; 0.7 is twice as likely. Less likely under ${policy}: `),
     ...marks.slice(0, 4),
-    " even: ",
+    " equal: ",
     marks[4],
-    " likelier: ",
+    ", more likely: ",
     ...marks.slice(5, 9),
-    " impossible under it: ",
+    ", impossible under it: ",
     marks[9],
   );
 }
