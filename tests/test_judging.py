@@ -403,7 +403,7 @@ def test_a_rubric_may_begin_with_a_byte_order_mark(rubric):
         ("--- user ---\n{% filter upper %}{{ answer }}{% endfilter %}", "write {{ answer }} as it"),
         ("--- user ---\n{% for i in range(1) %}{{ answer }}{% endfor %}", "outside of loops"),
         ("--- user ---\n{{ answer }}{{ answer }}", "write {{ answer }} once"),
-        ("--- user ---\n{% if reference %}{{ answer }}{% endif %}", "in all cases"),
+        ("--- user ---\n{% if reference %}{{ answer }}{% endif %}", "always include"),
         ("--- user ---\n{{ answer }}{{ ''.__class__.__mro__ }}", "mine.j2:2: .* unsafe"),
         (b"--- user ---\n{{ answer }} \xff", "not UTF-8 text: invalid start byte at byte 26"),
     ],
@@ -415,7 +415,7 @@ def test_a_mistake_in_a_rubric_is_found_at_load(rubric, text, words):
 
 def test_an_answer_that_a_rubric_hides_is_an_error_not_a_judgement(rubric):
     mine = rubric("--- user ---\n{% if prompt | length < 99 %}{{ answer }}{% endif %}")
-    with pytest.raises(CJEError, match="in all cases"):
+    with pytest.raises(CJEError, match="always include"):
         mine.messages("Why?" * 100, "So.", None, TEN)
 
 

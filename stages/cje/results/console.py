@@ -148,7 +148,8 @@ def legend(view: RunView, width: int) -> list[str]:
     """What the columns of `estimates_table` mean."""
     lines = [
         "raw judge: the judge's mean score, rescaled to [0, 1]; calibrated judge: the same on the "
-        f"oracle's scale, calibrated on {view.base}'s labels, which may be wrong for another policy.",
+        f"oracle's scale, calibrated on {view.base}'s labels, which may be wrong for another "
+        "policy.",
         "estimate: from labels of the policy's own answers; the judge, other policies' labels and "
         "exact weights of the logs reduce its noise.",
     ]
