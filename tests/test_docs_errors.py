@@ -191,7 +191,7 @@ provokes("prompt: missing or empty; every row needs a prompt's text")(
 )
 
 
-provokes("… not valid JSON: …; fix the line")(file_of_prompts('{"prompt": "x"'))
+provokes("… not valid JSON: …; write one JSON object per line")(file_of_prompts('{"prompt": "x"'))
 
 
 @provokes("needs the package huggingface_hub; run: pip install -e '.[hub]'")

@@ -111,3 +111,8 @@ class Form(StrEnum):
     """Of the calibration: a non-decreasing curve of the judge's score."""
 
     ISOTONIC = "isotonic"
+
+
+def counted(number: int, noun: str, many: str = "") -> str:
+    """A count with its noun: `1 label`, `1,000 labels`."""
+    return f"{number:,} {noun if number == 1 else many or noun + 's'}"

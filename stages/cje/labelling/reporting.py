@@ -10,6 +10,7 @@ from cje.labelling.files import waiting, write_lists
 from cje.labelling.people import HumanSource
 from cje.labelling.tasks import task_list
 from cje.pipeline.choice import AnswerPool
+from cje.vocabulary import counted
 
 
 def wait_for_people(source: HumanSource, progress: pd.DataFrame, pool: AnswerPool) -> str:
@@ -20,14 +21,14 @@ def wait_for_people(source: HumanSource, progress: pd.DataFrame, pool: AnswerPoo
     if left.empty:
         return ""
     path = write_lists(left, source.settings)
-    wait = "waits" if len(left) == 1 else "wait"
+    wait = f"{counted(len(left), 'answer')} {'waits' if len(left) == 1 else 'wait'}"
     label = "cje label (a page), or fill in the file and cje label --import FILE"
     if not progress["labelled"].sum():
         raise Waiting(
-            f"{counted(len(left))} {wait} for people's labels in {path}; none is labelled yet.\n"
+            f"{wait} for people's labels in {path}; none is labelled yet.\n"
             f"Next: {label}; then dvc repro"
         )
-    return f"; {counted(len(left))} {wait} for labels in {path}: {label}, then dvc repro"
+    return f"; {wait} for labels in {path}: {label}, then dvc repro"
 
 
 def label_metrics(
@@ -47,8 +48,3 @@ def label_metrics(
     if progress is not None:
         facts["policies"] = progress.astype(int).to_dict("index")
     return facts
-
-
-def counted(answers: int) -> str:
-    """The number of answers in words."""
-    return "1 answer" if answers == 1 else f"{answers:,} answers"

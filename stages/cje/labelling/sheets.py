@@ -17,6 +17,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from cje.data.readers.user_files import json_problem
 from cje.errors import CJEError
 from cje.settings import show_value
 
@@ -203,9 +204,8 @@ def _json_rows(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
-            words = f"not valid JSON: {error}; write one JSON object per line"
-            raise CJEError(f"{path}:{number}: {words}") from None
+        except json.JSONDecodeError as error:
+            raise CJEError(f"{path}:{number}: {json_problem(error)}") from None
         if not isinstance(row, dict):
             words = "not a JSON object; JSON Lines has one object per line"
             raise CJEError(f"{path}:{number}: {words}")

@@ -21,6 +21,7 @@ from cje.data.readers.conversations import (
     repeats,
     says_more,
 )
+from cje.data.readers.user_files import beginning_problem, json_problem
 from cje.data.tables import prompt_uids
 from cje.errors import CJEError
 from cje.models.lookup import provider_for
@@ -119,6 +120,8 @@ def _prompt_rows(path: Path) -> list[tuple[int, Any]]:
         if path.suffix == ".parquet":
             return list(enumerate(pq.read_table(path).to_pylist()))
         lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
+        if problem := beginning_problem(lines[0]):
+            raise CJEError(f"{path}: {problem}")
         return [(i, _json_row(path, i, row)) for i, row in enumerate(lines, 1) if row.strip()]
     except CJEError:
         raise
@@ -138,7 +141,7 @@ def _json_row(path: Path, line: int, row: bytes) -> object:
     except UnicodeDecodeError as error:
         problem = f"not UTF-8 text: {error.reason} at byte {error.start}; save the file as UTF-8"
     except json.JSONDecodeError as error:
-        problem = f"not valid JSON: {error.msg} at character {error.pos}; fix the line"
+        problem = json_problem(error)
     raise CJEError(f"{path}:{line}: {problem}")
 
 
@@ -148,7 +151,9 @@ def _prompt(path: Path, line: int, row: object) -> tuple[Any, str]:
     turns = prompt_turns(row) if isinstance(row, Mapping) else None
     text = turns if isinstance(turns, str) else first_user_text(turns)
     if text is None:
-        raise CJEError(f"{path}:{line}: prompt: missing or empty; every row needs a prompt's text")
+        words = "missing or empty; every row needs a prompt's text"
+        found = f"; the row has {', '.join(map(str, row))}" if isinstance(row, Mapping) else ""
+        raise CJEError(f"{path}:{line}: prompt: {words}{found}")
     return turns, text
 
 

@@ -8,7 +8,15 @@ import math
 from collections.abc import Sequence
 
 from cje.results.rows import DifferenceRow, EstimateRow
-from cje.vocabulary import Conclusion, Evidence, Intervals, Status, Verdict, WeightKind
+from cje.vocabulary import (
+    Conclusion,
+    Evidence,
+    Intervals,
+    Status,
+    Verdict,
+    WeightKind,
+)
+from cje.vocabulary import counted as counted
 
 VERDICTS = {
     Verdict.RELIABLE: "reliable", Verdict.CAUTION: "caution", Verdict.REFUSE: "refused",
@@ -63,11 +71,6 @@ def short(value: float | None) -> str:
 def count(value: float | None) -> str:
     """A whole number: `1,000`."""
     return formatted(value, ",.0f")
-
-
-def counted(number: int, noun: str, many: str = "") -> str:
-    """A count with its noun: `1 label`, `1,000 labels`."""
-    return f"{count(number)} {noun if number == 1 else many or noun + 's'}"
 
 
 def percent(value: float | None) -> str:

@@ -17,12 +17,14 @@ SHOWN = 3  # bad rows that an error quotes
 
 
 class BadRow(Exception):
-    """Why a row cannot be used: the column, as the file names it, and the reason."""
+    """Why a row cannot be used: the column, as the file names it, and the reason; `unlogged` where
+    it belongs to no good row of the logs, which can be for want of a row that is bad there."""
 
-    def __init__(self, column: str, reason: str):
+    def __init__(self, column: str, reason: str, unlogged: bool = False):
         super().__init__(f"{column}: {reason}")
         self.column = column
         self.reason = reason
+        self.unlogged = unlogged
 
 
 @dataclass
@@ -41,6 +43,12 @@ class BadRows:
             except BadRow as problem:
                 self.found.append((row["file"], row["line"], problem))
         return kept
+
+    def without_unlogged(self, logs: Path) -> "BadRows":
+        """Where rows of the logs are bad, those alone that are bad in themselves; else all."""
+        if not any(path == logs for path, _, _ in self.found):
+            return self
+        return BadRows([item for item in self.found if not item[2].unlogged], self.rows)
 
     def frame(self) -> pd.DataFrame:
         """Columns file, line, column, reason, in the order of reading."""

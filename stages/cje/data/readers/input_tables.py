@@ -1,6 +1,7 @@
 """The rows of users' files as our tables, and what people should know of them."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import pandas as pd
@@ -9,6 +10,7 @@ from cje.data.readers.bad_rows import Row
 from cje.data.schemas import LOGGED, NO_ANSWER, TABLES
 from cje.data.tables import check_table, to_unit
 from cje.settings import Settings
+from cje.vocabulary import counted
 
 
 def input_tables(
@@ -97,8 +99,29 @@ def input_notes(logs: list[Row], draws: dict[str, list[Row]], settings: Settings
         *_scale_note(scores, "judge_range", settings.judge_range),
         *_scale_note(labels, "oracle_range", settings.oracle_range),
     ]
+    if len(actions := list(dict.fromkeys(row["action"] for row in logs))) > 1:
+        file = logs[0]["file"]
+        notes.append(
+            f"{file}: the column action names {', '.join(actions)}: all rows count as answers of "
+            f"{actions[0]}, the base policy; keep the rows of one policy"
+        )
     if without := _without_draws(logs, draws):
         notes.append(f"ignored, as they have no draws: {', '.join(without)}")
+    for path, name, known in sorted(
+        {(str(r["file"]), *near) for r in everything for near in r["near"]}
+    ):
+        notes.append(f"{path}: the column {name} is not read; did you mean {known}?")
+    for policy, rows in draws.items():
+        same = Counter(
+            (row["uid"], row["answer"], row["score"], row["oracle_score"])
+            for row in rows
+            if row["answer"] is not None and not row["numbered"]
+        )
+        if repeated := sum(same.values()) - len(same):
+            notes.append(
+                f"draws of {policy}: {counted(repeated, 'row')} with the uid, answer and scores of "
+                "an earlier row: each counts as another draw; remove what is there twice by mistake"
+            )
     if more := sum(row["says_more"] for row in logs):
         notes.append(
             f"prompts with more turns than the first user turn, the only one used: {more:,}"

@@ -83,15 +83,18 @@ def read_inputs(folder: str | PathLike[str], settings: Settings) -> Inputs:
 
     bad = BadRows()
     logs = _read_logs(logs_file, settings, bad)
+    if not logs:
+        refuse_bad_rows(bad.frame(), settings)
+        _refuse_useless(logs_file, logs, bad)
     prompts = _Prompts(logs)
     draws = {
         policy: _read_draws(draw_files[policy], label_files.get(policy), prompts, settings, bad)
         for policy in sorted(draw_files)
     }
     bad_rows = bad.frame()
-    refuse_bad_rows(bad_rows, settings)
+    refuse_bad_rows(bad.without_unlogged(logs_file).frame(), settings)
     for path, rows in [(logs_file, logs), *((draw_files[p], draws[p]) for p in draw_files)]:
-        _refuse_useless(path, rows)
+        _refuse_useless(path, rows, bad)
 
     kept = _sample([row["uid"] for row in logs], settings)
     beyond = len(logs) - len(kept)
@@ -205,6 +208,8 @@ def _read_draws(
     if repeat_answers(rows):
         for row in rows:
             row["draw"] = 0
+    for row in rows:
+        row["numbered"] = row["draw"] is not None
     rows = bad.keep(rows, _placer(prompts, {}))
     rows = labelled(one_row_an_answer(rows, bad.keep), bad.keep)
     checks = _read_labels(label_path, rows, prompts, settings, bad) if label_path else {}
@@ -271,7 +276,7 @@ def _placer(prompts: _Prompts, only: Mapping[str, int]) -> Callable[[Row], Row]:
         if uid is None:
             uids = prompts.uids.get(key)
             if not uids:
-                raise BadRow("prompt", "no good row of the logs has this prompt")
+                raise BadRow("prompt", "no good row of the logs has this prompt", unlogged=True)
             nth = count[key, draw]
             count[key, draw] += 1
             if draw is None:
@@ -282,7 +287,7 @@ def _placer(prompts: _Prompts, only: Mapping[str, int]) -> Callable[[Row], Row]:
         else:
             if uid not in prompts.texts:
                 reason = f"{show_value(uid)} is in no good row of the logs"
-                raise BadRow(row["uid_column"], reason)
+                raise BadRow(row["uid_column"], reason, unlogged=True)
             if key not in (None, prompts.keys[uid]):
                 raise BadRow("prompt", f"differs from the log's prompt of uid {show_value(uid)}")
             if draw is None:
@@ -295,9 +300,10 @@ def _placer(prompts: _Prompts, only: Mapping[str, int]) -> Callable[[Row], Row]:
     return place
 
 
-def _refuse_useless(path: Path, rows: list[Row]) -> None:
+def _refuse_useless(path: Path, rows: list[Row], bad: BadRows) -> None:
     if not rows:
-        raise CJEError(f"{path}: no good row; {HELP}")
+        words = "no good row" if bad.rows[path] else "the file is empty"
+        raise CJEError(f"{path}: {words}; {HELP}")
     if all(row["score"] is None for row in rows):
         raise CJEError(f"{path}: no row has a judge_score (or judge_raw, or score); {HELP}")
 

@@ -21,6 +21,8 @@ VALIDATION = (("validation", "probe_slice"), "_responses|_probe")
 HELP = "data/inputs/README.md says what to put there"
 
 BOM = b"\xef\xbb\xbf"
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # the marks at the start of such a file
+BEGINNING = re.compile(rb"\[\s*(\{|$)|\{$")  # of an array of objects, or of an object in lines
 
 
 def find_logs(folder: Path) -> Path:
@@ -66,10 +68,28 @@ def raw_rows(path: Path) -> Iterator[tuple[int, Row | BadRow]]:
                 yield from ((line, _without_nan(row)) for line, row in rows)
         else:
             with path.open("rb") as file:
+                if problem := beginning_problem(file.readline()):
+                    raise CJEError(f"{path}: {problem}")
+                file.seek(0)
                 yield from _json_rows(file)
     except (pa.ArrowException, OSError, UnicodeDecodeError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise CJEError(f"{path}: cannot be read as {path.suffix[1:]}: {reason}") from error
+
+
+def beginning_problem(line: bytes) -> str | None:
+    """What is wrong with a file of JSON Lines, by its first line; None for nothing."""
+    if line.startswith(UTF_16) or b"\0" in line:
+        return "UTF-16 text or no text; save the file as UTF-8"
+    if BEGINNING.match(line.removeprefix(BOM).strip()):
+        return "JSON, but not JSON Lines; write one JSON object per line"
+    return None
+
+
+def json_problem(error: json.JSONDecodeError) -> str:
+    """Why a line is not JSON: `Unterminated string at character 8`."""
+    reason = re.sub("( starting)? at$", "", error.msg)
+    return f"not valid JSON: {reason} at character {error.pos}; write one JSON object per line"
 
 
 def _json_rows(lines: Iterator[bytes]) -> Iterator[tuple[int, Row | BadRow]]:
@@ -80,16 +100,18 @@ def _json_rows(lines: Iterator[bytes]) -> Iterator[tuple[int, Row | BadRow]]:
         try:
             row = json.loads(text.decode("utf-8"))
         except UnicodeDecodeError as error:
-            yield number, BadRow("row", f"not UTF-8 text: {error.reason} at byte {error.start}")
+            problem = f"not UTF-8 text: {error.reason} at byte {error.start}"
+            yield number, BadRow("row", f"{problem}; save the file as UTF-8")
         except json.JSONDecodeError as error:
-            yield number, BadRow("row", f"not valid JSON: {error.msg} at character {error.pos}")
+            yield number, BadRow("row", json_problem(error))
         except (ValueError, RecursionError):
             yield number, BadRow("row", "not valid JSON: a number too long or nested too deep")
         else:
             if isinstance(row, dict):
                 yield number, _without_nan(row)
             else:
-                yield number, BadRow("row", f"{show_value(row)} is not an object of columns")
+                reason = f"{show_value(row)} is not an object of columns"
+                yield number, BadRow("row", f"{reason}; write one JSON object per line")
 
 
 def _without_nan(row: Row) -> Row:

@@ -8,6 +8,8 @@ import math
 import re
 from collections.abc import Iterable
 from decimal import Decimal
+from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 
 from cje.data.endings import finish_reason
@@ -42,16 +44,20 @@ NAMES = {
     "draw": ("draw", "draw_idx"),
     "finish_reason": ("finish_reason", "stop_reason", "finishReason", "stopReason"),
 }
+READ = frozenset(
+    "prompt action oracle_prob target_policy_logprobs logprob_kind tokens token_logprobs model "
+    "prompt_tokens completion_tokens".split()
+).union(CLUSTERS, *NAMES.values())
 # What a row says about its answer, or which prompt it is about; the rest is metadata of the prompt.
-KNOWN = frozenset(
-    "prompt action policy oracle_prob target_policy_logprobs logprob_kind tokens token_logprobs "
-    "finish_reason model prompt_tokens completion_tokens reason pi0 calibrated_reward".split()
-).union(CLUSTERS, *NAMES.values(), (name.removeprefix("metadata.") for name in NAMES["uid"]))
+KNOWN = READ | {"policy", "reason", "pi0", "calibrated_reward"}
+SURE = 6  # letters of a name from which on one that differs by one of them is a slip
+NEAR = 0.8  # of difflib's likeness, from which on a name may be meant for another
 
 
 def parse_log(raw: Row, settings: Settings) -> Row:
     """A logged answer; `targets` maps policies to the log-probability of this answer, or None."""
     row = {
+        "near": _check_names(raw),
         **_uid(raw),
         **_prompt(raw),
         "cluster": _cluster(raw, CLUSTERS),
@@ -62,18 +68,20 @@ def parse_log(raw: Row, settings: Settings) -> Row:
         **_reply(raw),
     }
     if row["prompt"] is None:
-        raise BadRow("prompt", "missing; give prompt")
+        raise BadRow("prompt", f"missing; give prompt; {_columns(raw)}")
     return row
 
 
 def parse_draw(raw: Row, settings: Settings) -> Row:
     """A fresh answer; its uid or its prompt may be None, not both, and its draw may be None."""
-    return {**_place(raw), **_answer(raw, settings), **_reply(raw)}
+    near = _check_names(raw)
+    return {"near": near, **_place(raw), **_answer(raw, settings), **_reply(raw)}
 
 
 def parse_label(raw: Row, settings: Settings) -> Row:
     """An oracle label on a fresh answer, whose text may be None, and the names in the file; without
     `ratings` if the column exists and is empty."""
+    _check_names(raw)
     column, value = _pick(raw, "oracle_score")
     if value is None and not any(name in raw for name in NAMES["oracle_score"]):
         raise BadRow(column, "missing: a validation row is a label")
@@ -101,6 +109,38 @@ def _pick(raw: Row, column: str) -> tuple[str, Any]:
             raise BadRow(name, f"{show_value(value)}, but {found[0]} is {show_value(found[1])}")
         found = found or (name, value)
     return found or (names[0], None)
+
+
+def _columns(raw: Row) -> str:
+    """The columns of a row, in words."""
+    return f"the row has {', '.join(map(show_value, raw)) or 'no columns'}"
+
+
+def _check_names(raw: Row) -> tuple[tuple[str, str], ...]:
+    """Columns that are not read and have nearly the name of one that is, with that name; raises
+    BadRow where it is a slip: one letter is wrong in the name of a column that is not there."""
+    return _near_names(tuple(raw))
+
+
+@lru_cache(maxsize=1024)
+def _near_names(columns: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    found = []
+    for name in columns:
+        near = [] if name in KNOWN else get_close_matches(name, sorted(READ), n=1, cutoff=NEAR)
+        for known in near:
+            if len(known) >= SURE and _one_edit(name, known) and known not in columns:
+                raise BadRow(name, f"unknown column; did you mean {known}? Rename it")
+            found.append((name, known))
+    return tuple(found)
+
+
+def _one_edit(one: str, other: str) -> bool:
+    """Whether one letter more, less, other or changed with the next makes one name the other."""
+    for _ in range(2):  # without what both begin with, then, backwards, what both end with
+        same = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
+        start = min(len(one), len(other)) if same is None else same
+        one, other = one[start:][::-1], other[start:][::-1]
+    return max(len(one), len(other)) <= 1 or (len(one) == 2 and one == other[::-1])
 
 
 def _nested(raw: Row, name: str) -> Any:
@@ -146,7 +186,7 @@ def _answer(raw: Row, settings: Settings) -> Row:
     if row["answer"] is None and (row["score"] is not None or row["ratings"]):
         name = _pick(raw, "answer")[0]
         reason = "missing; give answer or response, or no score where the answer failed"
-        raise BadRow(name, reason)
+        raise BadRow(name, f"{reason}; {_columns(raw)}")
     return row | {"reason": None if row["answer"] is not None else "not given"}
 
 
@@ -234,7 +274,7 @@ def _place(raw: Row) -> Row:
         "draw": _whole(raw, "draw"),
     }
     if row["uid"] is None and row["prompt"] is None:
-        raise BadRow("uid", f"missing; give {', '.join(NAMES['uid'])} or prompt")
+        raise BadRow("uid", f"missing; give {', '.join(NAMES['uid'])} or prompt; {_columns(raw)}")
     return row
 
 
