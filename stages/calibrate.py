@@ -10,6 +10,7 @@ from cje.results import plots
 from cje.settings import load_settings
 from cje.stats.checking import check_frames
 from cje.stats.rewards import Calibration, calibrate
+from cje.vocabulary import counted
 
 
 def main() -> str:
@@ -26,7 +27,7 @@ def main() -> str:
     words = "not defined" if rank is None else f"{rank:.3f}"
     return (
         f"Spearman correlation (proxy vs oracle): {words}; "
-        f"{result.report['form']} calibration on {result.report['labels']} labels"
+        f"{result.report['form']} calibration on {counted(result.report['labels'], 'label')}"
     )
 
 

@@ -4,6 +4,7 @@ from cje.models.runner.calls import Calls
 from cje.pipeline.cast import cast_of, check_cast, write_cast
 from cje.pipeline.stage import run
 from cje.settings import load_settings
+from cje.vocabulary import counted
 
 
 def main() -> str:
@@ -14,7 +15,7 @@ def main() -> str:
     check_cast(settings, Calls(settings, "check_settings"))
     cast = cast_of(settings)
     write_cast(settings, cast)
-    return f"The settings are valid: {cast.base.name} and {len(cast.targets)} targets"
+    return f"The settings are valid: {cast.base.name} and {counted(len(cast.targets), 'target')}"
 
 
 if __name__ == "__main__":

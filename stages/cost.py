@@ -6,6 +6,7 @@ from cje.data.tables import read_table, write_metrics
 from cje.pipeline.cost import cost_metrics, priced
 from cje.pipeline.stage import DATA, METRICS, run
 from cje.settings import load_settings
+from cje.vocabulary import counted
 
 STAGES = ("generate_logs", "draw_targets", "proxy_score", "oracle_label", "validate")
 
@@ -15,13 +16,14 @@ def main() -> str:
     table = priced(pd.concat(calls, ignore_index=True), load_settings().prices)
     metrics = cost_metrics(table)
     write_metrics(metrics, METRICS / "cost.json")
-    words = f"{metrics['calls']:,} calls, {metrics['failed']:,} failed: ${metrics['usd']:.2f}"
+    words = (
+        f"{counted(metrics['calls'], 'call')}, {metrics['failed']:,} failed: ${metrics['usd']:.2f}"
+    )
     if metrics["unpriced"]:
         unknown = table["cost_usd"].isna() & table["reason"].isna()
         models = ", ".join(table.loc[unknown, "model"].unique())
-        words += (
-            f", without {metrics['unpriced']:,} calls of unknown price ({models}); see `prices`"
-        )
+        calls = counted(metrics["unpriced"], "call")
+        words += f", without {calls} of unknown price ({models}); see `prices`"
     return words
 
 

@@ -4,6 +4,7 @@ from cje.data.tables import read_table, write_table
 from cje.pipeline.sources import open_source
 from cje.pipeline.stage import DATA, missing, run
 from cje.settings import load_settings
+from cje.vocabulary import counted
 
 
 def main() -> str:
@@ -17,9 +18,9 @@ def main() -> str:
     write_table(rescored, "rescored", DATA / "rescored.parquet")
     write_table(source.call_table(), "calls", DATA / "draw_targets_calls.parquet")
     scored = target_logps["sequence_logp"].notna().sum()
-    policies = draws["policy"].nunique()
-    drew = f"Drew {len(draws):,} answers of {policies} policies{missing(draws)}"
-    return f"{drew}; {scored:,} log-probabilities of logged answers"
+    policies = counted(draws["policy"].nunique(), "policy", "policies")
+    drew = f"Drew {counted(len(draws), 'answer')} of {policies}{missing(draws)}"
+    return f"{drew}; {counted(scored, 'log-probability', 'log-probabilities')} of logged answers"
 
 
 if __name__ == "__main__":

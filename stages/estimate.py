@@ -15,6 +15,7 @@ from cje.stats.analysis import Analysis, estimate
 from cje.stats.checking import check_frames
 from cje.stats.facts import finite_facts
 from cje.thresholds import GOOD_ESS
+from cje.vocabulary import counted
 
 
 def main() -> str:
@@ -45,7 +46,8 @@ def main() -> str:
     draw_weights(result, settings)
     best = ", ".join(result.best) or "none (all refused)"
     head = "best, statistically tied" if len(result.best) > 1 else "best"
-    found = f"Estimated {len(result.estimates)} policies; {head}: {best}"
+    number = counted(len(result.estimates), "policy", "policies")
+    found = f"Estimated {number}; {head}: {best}"
     return found + still_waiting(result, labels, settings)
 
 

@@ -4,6 +4,7 @@ from cje.data.tables import read_table, write_table
 from cje.pipeline.sources import open_source
 from cje.pipeline.stage import DATA, missing, run
 from cje.settings import load_settings
+from cje.vocabulary import counted
 
 
 def main() -> str:
@@ -12,7 +13,10 @@ def main() -> str:
     logs = source.logs(prompts)
     write_table(logs, "logs", DATA / "logs.parquet")
     write_table(source.call_table(), "calls", DATA / "generate_logs_calls.parquet")
-    return f"Logged {len(logs):,} answers of {', '.join(logs['action'].unique())}" + missing(logs)
+    return (
+        f"Logged {counted(len(logs), 'answer')} of {', '.join(logs['action'].unique())}"
+        + missing(logs)
+    )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from cje.pipeline.prompts import check_prompts, load_prompts
 from cje.pipeline.sources import write_checked
 from cje.pipeline.stage import DATA, METRICS, run
 from cje.settings import Settings, load_settings
+from cje.vocabulary import counted
 
 
 def main() -> str:
@@ -23,7 +24,7 @@ def main() -> str:
     write_csv(pd.DataFrame(columns=["file", "line", "column", "reason"]), METRICS / "bad_rows.csv")
     for note in notes:
         print(f"note: {note}")
-    return f"Loaded {len(prompts):,} prompts from {settings.prompts}"
+    return f"Loaded {counted(len(prompts), 'prompt')} from {settings.prompts}"
 
 
 def from_files(settings: Settings) -> str:
@@ -39,8 +40,10 @@ def from_files(settings: Settings) -> str:
     write_csv(inputs.bad_rows, METRICS / "bad_rows.csv")
     for note in inputs.notes:
         print(f"note: {note}")
-    without = f", {len(inputs.bad_rows)} bad rows left out" if len(inputs.bad_rows) else ""
-    return f"Read {len(inputs.logs):,} logs and {len(inputs.draws):,} draws{without}"
+    bad = counted(len(inputs.bad_rows), "bad row")
+    without = f", {bad} left out" if len(inputs.bad_rows) else ""
+    logs, draws = counted(len(inputs.logs), "log"), counted(len(inputs.draws), "draw")
+    return f"Read {logs} and {draws}{without}"
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from cje.labelling.people import HumanSource, open_label_source, read_pool
 from cje.labelling.reporting import label_metrics, wait_for_people
 from cje.pipeline.stage import DATA, METRICS, run
 from cje.settings import load_settings
+from cje.vocabulary import counted
 
 
 def main() -> str:
@@ -19,10 +20,12 @@ def main() -> str:
     write_table(labels, "oracle_labels", DATA / "oracle_labels.parquet")
     write_table(source.call_table(), "calls", DATA / "oracle_label_calls.parquet")
     write_metrics(label_metrics(labels, pool.answers, progress), METRICS / "labels.json")
-    logged, policies = int((labels["draw"] == LOGGED).sum()), pool.draws["policy"].nunique()
+    logged = int((labels["draw"] == LOGGED).sum())
+    policies = counted(pool.draws["policy"].nunique(), "policy", "policies")
     return (
-        f"Obtained {logged:,} oracle labels on {len(pool.logs):,} logged answers, "
-        f"{len(labels) - logged:,} on fresh answers of {policies} policies{waiting}"
+        f"Obtained {counted(logged, 'oracle label')} on "
+        f"{counted(len(pool.logs), 'logged answer')}, "
+        f"{len(labels) - logged:,} on fresh answers of {policies}{waiting}"
     )
 
 

@@ -4,6 +4,7 @@ from cje.data.tables import read_table, write_table
 from cje.pipeline.sources import open_source
 from cje.pipeline.stage import DATA, run
 from cje.settings import load_settings
+from cje.vocabulary import counted
 
 
 def main() -> str:
@@ -15,7 +16,7 @@ def main() -> str:
     write_table(scores, "proxy_scores", DATA / "proxy_scores.parquet")
     write_table(source.call_table(), "calls", DATA / "proxy_score_calls.parquet")
     missing = scores["judge_raw"].isna().sum()
-    return f"Judged {len(scores):,} answers, {missing:,} without a score"
+    return f"Judged {counted(len(scores), 'answer')}, {missing:,} without a score"
 
 
 if __name__ == "__main__":

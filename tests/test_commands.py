@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from cje.cli import parser
+from cje.cli import main, parser
 from cje.commands.run import changed_settings, override, overrides
 from cje.errors import CJEError
+from cje.results.opening import RESULTS
+from cje.vocabulary import counted
 from pipeline import ROOT, STAGES, new_project, own_cje, ran, run
+from reported import write_run
 
 FEW = ["--max-samples", "60", "--target-models", "clone", "better"]
 
@@ -133,6 +136,36 @@ def test_without_git_or_a_name_it_says_what_to_do(tmp_path):
     output = cje(project, "run", ok=False, GIT_CEILING_DIRECTORIES=str(tmp_path))
     assert output.startswith("error: an experiment needs a git repository with a commit")
     assert "dvc repro" in output
+
+
+def test_a_key_that_is_nearly_a_setting_is_asked_for(tmp_path, monkeypatch):
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CJEError, match=r"'oracle_fractoin'; did you mean oracle_fraction\? write"):
+        changed_settings(["oracle_fractoin=0.5"])
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ("store import nope.parquet", "error: nope.parquet: there is no such file; give the path"),
+        ("store import folder", "error: folder: this is a folder, and a file is needed; name a"),
+        ("plan --within 0.05 --run-dir .", "Do not stop yet: "),
+    ],
+)
+def test_a_path_and_a_pilot_that_will_not_do(tmp_path, monkeypatch, arguments, words):
+    few = write_run(tmp_path, prompts=4, labels=False)
+    monkeypatch.chdir(few)
+    Path("folder").mkdir()
+    Path(RESULTS).touch()  # as in a run folder
+    with pytest.raises(SystemExit) as end:
+        main(arguments.split())
+    assert str(end.value).startswith(words)
+
+
+def test_one_of_a_kind_is_not_many():
+    assert counted(1, "policy", "policies") == "1 policy"
+    assert counted(1000, "label") == "1,000 labels"
 
 
 def test_outside_a_project_it_says_where_to_run(tmp_path, monkeypatch):

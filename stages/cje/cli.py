@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cje import INTERRUPTED
 from cje.commands import analyze, completion, cost, export, label, plan, report, run, store
-from cje.errors import CJEError, disk_problem
+from cje.errors import CJEError, Waiting, disk_problem
 from cje.results.console import screen
 
 COMMANDS = (run, label, report, analyze, export, cost, plan, store, completion)
@@ -18,6 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = screen()
     try:
         sys.exit(given.run(given, console) or 0)
+    except Waiting as words:
+        sys.exit(str(words))
     except CJEError as error:
         sys.exit(f"error: {error}")
     except OSError as error:

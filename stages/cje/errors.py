@@ -12,7 +12,7 @@ NO_ROOM = {
     errno.EPERM: "not allowed; fix the permissions of the file or its folder",
     errno.EROFS: "the disk is read-only; work in another folder",
     errno.EFBIG: "the file is too large for this disk or account",
-    errno.EISDIR: "a folder is in the file's place; move it away",
+    errno.EISDIR: "this is a folder, and a file is needed; name a file, or move the folder away",
     errno.ENOTDIR: "a file is in a folder's place; move it away",
     errno.EMFILE: "too many open files; raise the limit (ulimit -n)",
 }
@@ -23,7 +23,7 @@ class CJEError(ValueError):
 
 
 class Waiting(CJEError):
-    """Nothing is wrong: the run waits for people, and the message says for what."""
+    """Nothing is wrong: labels are still to come, and the message says which or why."""
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cje.results.console import NARROW, new_table
-from cje.results.words import count, dollars
+from cje.results.words import count, counted, dollars
 from cje.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def print_forecast(settings: Settings, console: Console) -> None:
     costs = {key: price_of(key[1], row, settings) for key, row in rows.items()}
     console.print(forecast_table(rows, costs, console.width))
     lines = [f"note: {note}" for note in notes]
-    lines.append(f"{count(to_make(rows))} calls to make: {sum_words(rows, costs)}")
+    lines.append(f"{counted(to_make(rows), 'call')} to make: {sum_words(rows, costs)}")
     checks = {key: row for key, row in rows.items() if key[0] == "validate"}
     if calls := to_make(checks):
         lines.append(

@@ -16,7 +16,7 @@ from cje.commands.options import whole
 from cje.errors import CJEError, writing
 from cje.pipeline.stage import DATA
 from cje.settings import Settings, load_settings
-from cje.vocabulary import Intervals
+from cje.vocabulary import Intervals, counted
 
 if TYPE_CHECKING:
     from cje.labelling.kept import Labels
@@ -162,11 +162,14 @@ def add_labels(given: argparse.Namespace, settings: Settings, console: Console) 
     ]
     if counts[1] - counts[0] < given.add:
         raise CJEError(
-            f"--add: {given.policy} has {counts[1]:,} answers, and {counts[0]:,} are chosen "
-            f"already: at most {counts[1] - counts[0]:,} can be added; raise max_samples for more"
+            f"--add: {given.policy} has {counted(counts[1], 'answer')}, and {counts[0]:,} are "
+            f"chosen already: at most {counts[1] - counts[0]:,} can be added; raise max_samples "
+            "for more"
         )
     write_extra(more.extra_labels)
-    words = f"{given.add:,} more answers of {given.policy} are to be labelled, {counts[1]:,} in all"
+    verb = "is" if given.add == 1 else "are"
+    words = f"{counted(given.add, 'more answer')} of {given.policy} {verb} to be labelled"
+    words += f", {counts[1]:,} in all"
     console.print(f"{words} (extra_labels in {PARAMS}).", soft_wrap=True)
     if not settings.asks_people:
         console.print(f"Next: dvc repro, and {settings.oracle_model} labels them.", soft_wrap=True)
@@ -227,7 +230,10 @@ def write_list(rows: pd.DataFrame, settings: Settings, console: Console) -> None
     left = waiting(rows, labels)
     if len(left):
         path = write_lists(left, settings)
-        say(console, f"Wrote {path} and {path.with_suffix('.jsonl').name}: {len(left):,} answers")
+        say(
+            console,
+            f"Wrote {path} and {path.with_suffix('.jsonl').name}: {counted(len(left), 'answer')}",
+        )
     print_progress(rows, labels, console)
 
 

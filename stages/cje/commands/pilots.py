@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cje.errors import CJEError
-from cje.results.words import count
+from cje.errors import CJEError, Waiting
+from cje.results.words import count, counted
 from cje.vocabulary import Intervals
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def from_files(logs: Path, draws: Path) -> Basis:
 
     answers, fresh = read_frame(logs), read_frame(draws)
     found = pilot(answers, fresh)
-    words = f"the pilot is {logs} and {draws}: {count(len(answers))} prompts"
+    words = f"the pilot is {logs} and {draws}: {counted(len(answers), 'prompt')}"
     return Basis(found, len(answers), [words, *label_facts(found, answers, fresh)])
 
 
@@ -80,10 +80,10 @@ def from_run(given: argparse.Namespace) -> Basis:
         found = pilot_of(view)
     except CJEError as problem:  # too few labels
         aim = Aim(given.within, given.apart, given.power, run.settings.alpha)
-        raise CJEError("\n".join([*standing(view, aim, None)[1], str(problem)])) from None
+        raise Waiting("\n".join([*standing(view, aim, None)[1], str(problem)])) from None
     label_price, prompt_price = prices_paid(view, prompts)
     where = "this project's last run" if run.folder == Path() else str(run.folder)
-    words = f"the pilot is {where}: {count(prompts)} prompts"
+    words = f"the pilot is {where}: {counted(prompts, 'prompt')}"
     return Basis(
         found, prompts, [words, *label_facts(found, *rewarded_frames(run.data, run.settings))],
         alpha=run.settings.alpha, anytime=run.settings.intervals is Intervals.ANYTIME,
@@ -112,7 +112,7 @@ def label_facts(pilot: "Pilot", logs: "pd.DataFrame", draws: "pd.DataFrame") -> 
     rest = np.diag(pilot.left)[1:] ** 0.5
     return [
         f"its labels: {count(logs['oracle_score'].notna().sum())} on the logs, "
-        f"{count(known.min())} to {count(known.max())} on each of {len(known)} targets",
+        f"{count(known.min())} to {count(known.max())} on each of {counted(len(known), 'target')}",
         f"standard deviation of the utility: {whole.min():.2f} to {whole.max():.2f}; of what judge "
         f"and base label do not explain: {rest.min():.2f} to {rest.max():.2f}",
     ]

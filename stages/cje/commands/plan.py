@@ -12,7 +12,7 @@ from rich.table import Table
 from cje.commands.pilots import Basis, basis_of
 from cje.errors import CJEError
 from cje.results.console import new_table
-from cje.results.words import count, dollars, number, short
+from cje.results.words import count, counted, dollars, number, short
 from cje.vocabulary import Intervals
 
 if TYPE_CHECKING:
@@ -161,9 +161,9 @@ def plan_lines(
     chance = "the labels" if given.spread is not None else "the labels and of the pilot"
     share = round(size.logged / size.prompts, 4)
     return [
-        f"For {wanted(planner.aim)}: {count(size.prompts)} prompts, {count(size.logged)} labels on "
-        f"the logs, {count(size.own)} on each of {policies - 1} targets ({count(labels)} in all), "
-        f"{cost}.",
+        f"For {wanted(planner.aim)}: {counted(size.prompts, 'prompt')}, "
+        f"{counted(size.logged, 'label')} on the logs, {count(size.own)} on each of "
+        f"{counted(policies - 1, 'target')} ({count(labels)} in all), {cost}.",
         f"The widest half width is then {number(planner.reach(size).half_widths.max())}; in "
         f"{count(100 * LIKELY)} of 100 runs it lies between {number(low)} and {number(high)}, by "
         f"the luck of {chance}.",
@@ -202,7 +202,8 @@ def prices_of(given: argparse.Namespace, basis: Basis) -> tuple["Prices", list[s
         label, words = given.label_price, "as given"
     elif given.minutes_a_label is not None:
         label = given.minutes_a_label / 60 * HOUR
-        words = f"{given.minutes_a_label:g} minutes at ${HOUR:g} an hour"
+        minutes = "minute" if given.minutes_a_label == 1 else "minutes"
+        words = f"{given.minutes_a_label:g} {minutes} at ${HOUR:g} an hour"
     elif basis.label_price is not None:
         label, words = basis.label_price, "as in the pilot"
     else:
@@ -311,9 +312,9 @@ def assumptions(planner: "Planner", size: "Size", most: int) -> list[str]:
         else f"fixed-time intervals; those valid at any time would be {ratio:.2f} times as wide"
     )
     return [
-        f"intervals of level {1 - aim.alpha:g}; Holm's correction over {planner.pilot.pairs} "
-        "pairs, at the pair where it is hardest; more answers and labels are like those of the "
-        "pilot",
+        f"intervals of level {1 - aim.alpha:g}; Holm's correction over "
+        f"{counted(planner.pilot.pairs, 'pair')}, at the pair where it is hardest; "
+        "more answers and labels are like those of the pilot",
         kind,
         f"there are at most {count(most)} prompts (--most-prompts)",
     ]

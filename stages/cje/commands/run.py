@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -195,11 +196,20 @@ def changed_settings(changes: list[str]) -> Settings:
                 apply_overrides(copy, changes)
         except InvalidArgumentError as error:
             raise CJEError(
-                f"-S: {str(error.__cause__).splitlines()[0].rstrip('.')}; write key=value with a "
+                f"-S: {str(error.__cause__).splitlines()[0].rstrip('.')}; {meant(changes)}write "
+                "key=value with a "
                 "key of params.yaml (a new one takes a + before it), a list as [a,b]"
             ) from None
         values = YAML(typ="safe").load(copy.read_text(encoding="utf-8"))
     return parse_settings(values, str(PARAMS))
+
+
+def meant(changes: list[str]) -> str:
+    """A question, where the key of one of the changes nearly is that of a setting."""
+    keys = [change.partition("=")[0] for change in changes]
+    unknown = [key for key in keys if key.partition(".")[0] not in Settings.model_fields]
+    near = [found for key in unknown for found in get_close_matches(key, Settings.model_fields, 1)]
+    return f"did you mean {near[0]}? " if near else ""
 
 
 def check_repository() -> None:

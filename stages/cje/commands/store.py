@@ -15,6 +15,7 @@ from cje.models.runner.recording import recordings
 from cje.pipeline.stage import DATA
 from cje.results.console import new_table
 from cje.settings import load_settings
+from cje.vocabulary import counted
 
 CALL_TABLES = "*_calls.parquet"
 
@@ -103,7 +104,8 @@ def show_store(given: argparse.Namespace, console: Console) -> None:
     total = sum(row.size for row in found)
     replies = sum(row.replies for row in found)
     console.print(
-        f"{replies:,} replies, {size_words(total)}, ${sum(r.usd for r in found):.4f} paid"
+        f"{counted(replies, 'reply', 'replies')}, {size_words(total)}, "
+        f"${sum(r.usd for r in found):.4f} paid"
     )
     hits, asked = hit_counts(folder)
     if hits or asked:
@@ -111,7 +113,10 @@ def show_store(given: argparse.Namespace, console: Console) -> None:
     for path in recordings():
         from cje.models.runner.recording import Recording
 
-        console.print(f"recording {path}: {len(Recording(path)):,} replies, read before the store")
+        console.print(
+            f"recording {path}: {counted(len(Recording(path)), 'reply', 'replies')}, read before "
+            "the store"
+        )
 
 
 def show_batches(given: argparse.Namespace, console: Console) -> None:
@@ -150,7 +155,9 @@ def export_store(given: argparse.Namespace, console: Console) -> None:
     old = [given.to] if given.to.exists() else []
     made = dict(given.made)
     count, lacking = export_replies(store_folder(), [*old, *others], given.to, keys, settings, made)
-    console.print(f"{given.to}: {count:,} replies, {size_words(given.to.stat().st_size)}")
+    console.print(
+        f"{given.to}: {counted(count, 'reply', 'replies')}, {size_words(given.to.stat().st_size)}"
+    )
     if lacking:
         console.print(f"{lacking:,} calls of the run failed and have no reply")
 
@@ -168,7 +175,7 @@ def import_store(given: argparse.Namespace, console: Console) -> None:
     from cje.models.runner.upkeep import import_replies
 
     new, had = import_replies(store_folder(), given.recording)
-    console.print(f"{new:,} replies added, {had:,} were there already")
+    console.print(f"{counted(new, 'reply', 'replies')} added, {had:,} were there already")
 
 
 def verify_store(given: argparse.Namespace, console: Console) -> int:
@@ -183,8 +190,7 @@ def verify_store(given: argparse.Namespace, console: Console) -> int:
     for line in problems:
         console.print(line, style="red", markup=False, soft_wrap=True)
     files = len(checked) + (len(model_files(folder)) if folder else 0)
-    noun = "file" if files == 1 else "files"
-    console.print(f"{files} {noun} checked, {len(problems)} problems")
+    console.print(f"{counted(files, 'file')} checked, {counted(len(problems), 'problem')}")
     return 1 if problems else 0
 
 
@@ -224,11 +230,11 @@ def prune_store(given: argparse.Namespace, console: Console) -> None:
     words = "removed" if given.yes else "would be removed; --yes removes them"
     if given.failed:
         requests = forget_unusable(store_folder(), given.yes)
-        console.print(f"{requests:,} requests with replies of no use: their notes {words}")
+        console.print(f"{counted(requests, 'request')} with replies of no use: their notes {words}")
         if not (given.model or given.before or given.unused):
             return
     gone, size = prune(store_folder(), drop, given.yes)
-    console.print(f"{gone:,} records, {size_words(size)}: {words}")
+    console.print(f"{counted(gone, 'record')}, {size_words(size)}: {words}")
 
 
 def run_keys() -> frozenset[str]:

@@ -18,6 +18,7 @@ from cje.labelling.kept import Labels, Mark, rater_name
 from cje.labelling.sheets import read_sheet
 from cje.labelling.tasks import answer_id
 from cje.settings import Settings, show_value
+from cje.vocabulary import counted
 
 SKIP = "skip"
 SHOWN = 10  # bad rows that an error quotes
@@ -81,7 +82,7 @@ def import_labels(
             problems.append(f"{path}:{line}: {problem}")
     if problems:
         more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-        count = "1 bad row" if len(problems) == 1 else f"{len(problems)} bad rows"
+        count = counted(len(problems), "bad row")
         raise CJEError("\n".join([*problems[:SHOWN], *more, f"{count}: nothing was imported"]))
     notes = list(sheet.notes)
     if lost:

@@ -29,6 +29,7 @@ from cje.models.names import split_model
 from cje.pipeline.choice import nested_sample
 from cje.pipeline.parts import Needs
 from cje.settings import Settings
+from cje.vocabulary import counted
 
 PROMPT_FILES = Path("data/prompts")
 HUB = "hf:"
@@ -46,7 +47,8 @@ def load_prompts(settings: Settings, notes: list[str] | None = None) -> pd.DataF
     prompts = _prompts(settings, notes)
     if len(prompts) < settings.max_samples:
         notes.append(
-            f"{settings.prompts}: there are {len(prompts):,} prompts, fewer than max_samples "
+            f"{settings.prompts}: there {'is' if len(prompts) == 1 else 'are'} "
+            f"{counted(len(prompts), 'prompt')}, fewer than max_samples "
             f"({settings.max_samples:,}): all of them are taken"
         )
     return prompts

@@ -10,6 +10,7 @@ import pandas as pd
 
 from cje.errors import CJEError
 from cje.settings import Settings
+from cje.vocabulary import counted
 
 Row = dict[str, Any]
 
@@ -68,5 +69,5 @@ def refuse_bad_rows(bad_rows: pd.DataFrame, settings: Settings) -> None:
     if bad_rows.empty or settings.on_bad_row == "skip":
         return
     shown = [f"{r.file}:{r.line}: {r.column}: {r.reason}" for r in bad_rows[:SHOWN].itertuples()]
-    rows = "1 bad row" if len(bad_rows) == 1 else f"{len(bad_rows)} bad rows"
+    rows = counted(len(bad_rows), "bad row")
     raise CJEError("\n".join([*shown, f"{rows} in all: fix them, or set on_bad_row=skip"]))

@@ -192,6 +192,8 @@ def reply_problem(text: str) -> str | None:
 def _read(path: Path, columns: list[str]) -> pa.Table:
     if path.is_dir():
         raise CJEError(f"{path}: {NO_ROOM[errno.EISDIR]}")
+    if not path.exists():
+        raise CJEError(f"{path}: there is no such file; give the path of a recording")
     try:
         return pq.read_table(path, columns=columns, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:

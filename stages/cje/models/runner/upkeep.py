@@ -28,6 +28,7 @@ from cje.models.runner.store import (
     model_file,
     read_records,
 )
+from cje.vocabulary import counted
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class LiveBatch:
 
     def __str__(self) -> str:
         at = f", submitted {clock(self.submitted)}" if self.submitted else ""
-        head = f"{self.model}: {self.requests:,} requests{at}: "
+        head = f"{self.model}: {counted(self.requests, 'request')}{at}: "
         if self.id is None:
             return f"{head}it is not known whether the batch was made; the next run finds out"
         said = str(self.seen) if self.seen else f"batch {self.id}: nobody has looked at it yet"
@@ -136,7 +137,9 @@ def export_replies(
 def import_replies(folder: Path, recording: Path) -> tuple[int, int]:
     """Add a recording's replies to the store; returns how many were new, and how many it had."""
     if problems := recording_problems(recording):
-        raise CJEError("\n".join([*problems[:3], f"{len(problems)} problems; nothing was added"]))
+        raise CJEError(
+            "\n".join([*problems[:3], f"{counted(len(problems), 'problem')}; nothing was added"])
+        )
     new, models, store = 0, {}, ReplyStore(folder)
     rows = read_recording(recording).to_pylist()
     store.join()
