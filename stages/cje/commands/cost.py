@@ -20,7 +20,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     cost = commands.add_parser(
         "cost", help="Forecast what a run of these settings would cost.",
         description="Forecast the calls, tokens and dollars of a run of the settings in "
-        "params.yaml, by stage and model; replies that are kept cost nothing. Calls nothing.",
+        "params.yaml, by stage and model; replies that are kept cost nothing. No model is called.",
     )  # fmt: skip
     cost.set_defaults(run=show_cost)
 
