@@ -322,7 +322,7 @@ def test_errors_say_what_to_do(tmp_path, monkeypatch):
     folder = write_run(tmp_path / "run")
     with pytest.raises(CJEError, match="--answers: -1 is not allowed; give 0 or more"):
         write_report(opened(folder), tmp_path / "x.html", answers=-1)
-    with pytest.raises(CJEError, match=r"a folder is in the file.s place"):
+    with pytest.raises(CJEError, match=r"this is a folder, and a file is needed"):
         write_report(opened(folder), folder)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="error: nowhere: no such folder"):
