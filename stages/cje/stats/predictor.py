@@ -15,9 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
-from cje.stats.arrays import Array, Codes
+from cje.stats.arrays import Array, Codes, common_ranks
 from cje.stats.calibration import filled
 from cje.stats.samples import Answers, Samples
 from cje.stats.slopes import believed_slopes
@@ -83,7 +82,7 @@ def judge_features(answers: Mapping[str, Answers], base: str) -> dict[str, Featu
     """
     policies = list(answers)
     scores = {policy: answers[policy].score for policy in policies}
-    ranks = dict(zip(policies, _common_ranks([scores[p] for p in policies]), strict=True))
+    ranks = dict(zip(policies, common_ranks(np.array([scores[p] for p in policies])), strict=True))
     once = [p for p in policies if p == base or not answers[p].logged]  # the same answers once
     total = sum(np.nan_to_num(ranks[p]) for p in once)
     count = sum(np.isfinite(ranks[p]) for p in once)
@@ -117,12 +116,6 @@ def judge_features(answers: Mapping[str, Answers], base: str) -> dict[str, Featu
         np.divide(found.whole, scale, out=found.whole)
         np.divide(found.labelled, scale, out=found.labelled)
     return features
-
-
-def _common_ranks(scores: list[Array]) -> Array:
-    """Mid-ranks of all scores together, as shares, (policies, N); NaN where there is no score."""
-    ranks: Array = pd.Series(np.concatenate(scores)).rank(pct=True).to_numpy()
-    return ranks.reshape(len(scores), -1)
 
 
 def fit_slopes(samples: Samples, features: Mapping[str, Features], folds: int) -> Array:

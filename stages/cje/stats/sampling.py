@@ -27,9 +27,8 @@ their places, so that each is equally likely among the first k, and these are sp
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 
-from cje.stats.arrays import Array, Codes, Mask
+from cje.stats.arrays import Array, Codes, Mask, common_ranks
 from cje.stats.slopes import believed_slopes
 
 LEAST_CHANCE = 0.2  # of the average: no prompt is less likely than that to be labelled
@@ -119,7 +118,7 @@ def _drawn(size: Array, place: Array, rng: np.random.Generator) -> tuple[Codes, 
 def judged_places(scores: Array) -> Array:
     """By which the prompts are ordered, (N,): the mean rank of the policies' answers to each, about
     their policy's mean. `scores` (N, P): of P policies' answers, NaN where there is none."""
-    found: Array = _about_columns(_common_ranks(scores), np.isfinite(scores)).mean(axis=1)
+    found: Array = _about_columns(common_ranks(scores), np.isfinite(scores)).mean(axis=1)
     return found
 
 
@@ -136,7 +135,7 @@ def residual_sizes(scores: Array, utility: Array) -> Array:
     """
     known = np.flatnonzero(np.isfinite(utility))
     seen = np.isfinite(scores)
-    ranks = _about_columns(_common_ranks(scores), seen)
+    ranks = _about_columns(common_ranks(scores), seen)
     place, missing = ranks.mean(axis=1), 1 - seen.mean(axis=1)
     level = _fitted(np.column_stack([ranks[:, 0], place, missing]), utility, known)
     square = (utility - level)[known] ** 2
@@ -165,12 +164,6 @@ def _fitted(features: Array, outcome: Array, known: Codes) -> Array:
     slopes = believed_slopes(parts, ones.astype(bool), x.shape[1])
     fitted: Array = y.mean() + (features - x.mean(axis=0)) @ slopes
     return fitted
-
-
-def _common_ranks(scores: Array) -> Array:
-    """Mid-ranks of all scores (N, P) together, as shares; NaN where there is none."""
-    ranks: Array = pd.Series(scores.ravel()).rank(pct=True).to_numpy().reshape(scores.shape)
-    return ranks
 
 
 def _about_columns(values: Array, seen: Mask) -> Array:
