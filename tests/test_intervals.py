@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from scipy.stats import beta
 
@@ -51,6 +51,7 @@ def test_it_is_the_same_from_either_end_of_the_scale(value, noise, labels, steps
 
 
 @given(VALUES, NOISE, LABELS, st.floats(0, 1), st.booleans())
+@example(0.125, 0.25, 2.0, 1.0, False)
 def test_what_all_labels_say_of_the_variance_only_widens_and_only_near_an_end(
     value, noise, labels, spread, steps
 ):

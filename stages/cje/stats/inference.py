@@ -180,12 +180,29 @@ def bounded_interval(
 
     Near an end labels do not know their own variance: until one of the rare ones that the mean
     hangs on is among them, it is much too small. There the effective number is at most `labels` /
-    `dispersion` (of all policies; 0: not known), as far as the mean is near (`nearness`).
+    `dispersion` (of all policies; 0: not known), as far as the mean is near (`nearness`); the
+    interval is never shorter for it.
     """
     value = min(max(value, 0.0), 1.0)
     size = value * (1 - value) / se**2 if se > ROUNDING else 0.0
+    sizes = [size]
     if dispersion * size > labels:
-        size *= (labels / dispersion / size) ** nearness(value, labels)
+        sizes.append(size * (labels / dispersion / size) ** nearness(value, labels))
+    ends = [_share_interval(value, se, n, labels, freedom, alpha, steps) for n in sizes]
+    low, high = zip(*ends, strict=True)
+    return min(low), max(high)
+
+
+def _share_interval(
+    value: float,
+    se: float,
+    size: float,
+    labels: float,
+    freedom: float,
+    alpha: float,
+    steps: bool,
+) -> tuple[float, float]:
+    """The `bounded_interval` of an effective number `size` of labels."""
     if size * min(value, 1 - value) < LEAST_COUNT:
         unseen = 1 - (alpha / 2) ** (1 / max(labels, 1.0))
         low, high = value * (1 - unseen), value * (1 - unseen) + unseen
