@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cje.errors import CJEError, writing
+from cje.models.runner.locks import locked
 
 FOLDER = Path("labels")
 LABELS = FOLDER / "labels.jsonl"
@@ -100,11 +101,9 @@ class Labels:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Exclusive access for writing labels on this machine."""
-        from filelock import FileLock
-
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.path.with_suffix(".lock")):
+            with locked(self.path.with_suffix(".lock")):
                 yield
 
     def _append(self, data: bytes) -> None:

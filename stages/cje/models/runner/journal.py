@@ -24,7 +24,7 @@ from typing import Any
 
 from cje.errors import writing
 from cje.models.requests import FORMAT, CallFailed, Request
-from cje.models.runner.locks import Lock
+from cje.models.runner.locks import locked
 from cje.models.runner.sightings import Sighting
 
 
@@ -68,7 +68,7 @@ class Journal:
     def locked(self) -> Iterator[None]:
         """Nobody else changes the journal meanwhile; it is read again."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with Lock(self.path.with_suffix(".lock")):
+        with locked(self.path.with_suffix(".lock")):
             self.refresh()
             yield
 

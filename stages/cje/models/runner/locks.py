@@ -10,18 +10,32 @@ import errno
 import os
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import SoftFileLock, Timeout, lock_descriptor, unlock_descriptor
 
 POLL_SECONDS = 0.002  # between two tries at a lock that another process holds
+UNWRITTEN_SECONDS = 60.0  # after which a marker without a name is one of a killed process
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock on the file while the block runs."""
+    lock = Lock(path)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.close()
 
 
 class Lock:
     """A lock on the file `path`, which is made if it is missing and stays; also a context manager.
 
     Not re-entrant. Where the system has no native locks, a marker beside the file with the process
-    number of its holder is used, and a marker whose process is gone is ignored.
+    number of its holder is used, and a marker whose process is gone is ignored; so is one without a
+    number, which a process killed while it made the marker leaves, after UNWRITTEN_SECONDS.
     """
 
     def __init__(self, path: Path):
@@ -41,12 +55,16 @@ class Lock:
             except OSError as error:
                 if error.errno != errno.ENOSYS:
                     raise
-                self._soft = SoftFileLock(f"{self.path}.held", poll_interval=POLL_SECONDS)
-        try:
-            self._soft.acquire(blocking=blocking)
-        except Timeout:
-            return False
-        return True
+                self._soft = SoftFileLock(f"{self.path}.held")
+        while True:
+            try:
+                self._soft.acquire(blocking=False)
+                return True
+            except Timeout:
+                _remove_unwritten(Path(self._soft.lock_file))
+            if not blocking:
+                return False
+            time.sleep(POLL_SECONDS)
 
     def release(self) -> None:
         """Give the lock back."""
@@ -75,6 +93,23 @@ class Lock:
         self._descriptor = descriptor = os.open(self.path, flags, 0o666)
         self._process, self._soft = os.getpid(), None
         return descriptor
+
+
+def _remove_unwritten(marker: Path) -> None:
+    """Remove a marker that a process killed while it made it has left empty; filelock leaves it."""
+    try:
+        found = marker.stat()
+        if found.st_size or time.time() - found.st_mtime <= UNWRITTEN_SECONDS:
+            return
+        # Of several processes that see it one takes it away, which may be a new one by now.
+        aside = marker.with_name(f"{marker.name}.{uuid.uuid4().hex}")
+        marker.rename(aside)
+        if aside.stat().st_ino == found.st_ino:
+            aside.unlink()
+        else:
+            aside.rename(marker)
+    except FileNotFoundError:  # another process was quicker
+        return
 
 
 class Members:
@@ -152,8 +187,6 @@ class Members:
 class Claims:
     """Keys of which one member at a time may work, a small file each under `folder`."""
 
-    UNWRITTEN_SECONDS = 60.0  # after which a claim without a name is one of a killed process
-
     def __init__(self, folder: Path, members: Members, mutex: Lock):
         self.folder, self.members, self.mutex = Path(folder), members, mutex
         self.held: set[str] = set()
@@ -210,7 +243,7 @@ class Claims:
         try:
             name = path.read_text(encoding="ascii")
             if not name:
-                return time.time() - path.stat().st_mtime > self.UNWRITTEN_SECONDS
+                return time.time() - path.stat().st_mtime > UNWRITTEN_SECONDS
         except FileNotFoundError:
             return True
         return not self.members.alive(name)

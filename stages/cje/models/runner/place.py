@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from cje.errors import CJEError, writing
-from cje.models.runner.locks import Lock, Members
+from cje.models.runner.locks import Members, locked
 from cje.models.runner.store import ModelReplies, line_key
 
 REPLIES = Path(".cje/replies")
@@ -66,7 +66,7 @@ def take_over(own: Path, shared: Path) -> None:
     """
     if not any(_files(own)):
         return
-    with Lock(own / "lock"):
+    with locked(own / "lock"):
         if Members(own / "runs").others():
             raise CJEError(f"{own}: a run uses these replies; wait for its end, then run again")
         if not any(files := _files(own)):  # another process was quicker
@@ -75,7 +75,7 @@ def take_over(own: Path, shared: Path) -> None:
         shared.mkdir(parents=True, exist_ok=True)
         (shared / ".gitignore").write_text("*\n", encoding="utf-8")
         added = 0
-        with writing(shared), Lock(shared / "lock"):
+        with writing(shared), locked(shared / "lock"):
             for path in replies:
                 there = ModelReplies(shared / path.relative_to(own))
                 there.refresh()
@@ -106,7 +106,7 @@ def _lines(path: Path) -> list[bytes]:
 def _move_notes(path: Path, to: Path, counted: bool) -> None:
     to.parent.mkdir(parents=True, exist_ok=True)
     # A journal of batches has a lock of its own.
-    with Lock(to.with_suffix(".lock")) if to.parent.name == "batches" else nullcontext():
+    with locked(to.with_suffix(".lock")) if to.parent.name == "batches" else nullcontext():
         known = set() if counted else set(_lines(to))
         _move(path, to, [line for line in _lines(path) if line not in known])
 

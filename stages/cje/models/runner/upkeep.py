@@ -12,7 +12,7 @@ from cje.errors import CJEError
 from cje.models.requests import request_key
 from cje.models.runner.batches import look_now
 from cje.models.runner.journal import Journal
-from cje.models.runner.locks import Lock, Members
+from cje.models.runner.locks import Members, locked
 from cje.models.runner.recording import (
     Record,
     read_recording,
@@ -200,7 +200,7 @@ def _alone(folder: Path) -> Iterator[None]:
     """Hold the store's lock alone."""
     if not folder.is_dir():
         raise CJEError(f"{folder}: there is no reply store yet")
-    with Lock(folder / "lock"):
+    with locked(folder / "lock"):
         if Members(folder / "runs").others():
             raise CJEError(f"{folder}: a run uses the store; wait for its end")
         yield
