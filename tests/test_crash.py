@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import warm
 from pipeline import ROOT, interruptible, stages_first
 
 CALLS, KILLS, CONCURRENCY = 400, int(os.environ.get("KILLS", "10")), 16
@@ -38,7 +39,9 @@ def server(tmp_path):
     process.wait()
 
 
-def start(folder: Path, url: str, stage: str = "generate_logs") -> subprocess.Popen:
+def start(
+    folder: Path, url: str, stage: str = "generate_logs", python: str | None = None
+) -> subprocess.Popen:
     environment = os.environ | {
         "PYTHONPATH": stages_first(), "OPENAI_API_KEY": "sk-loopback-key",
         "OPENAI_BASE_URL": f"{url}/v1", "CJE_STORE": str(folder / "store"),
@@ -46,7 +49,7 @@ def start(folder: Path, url: str, stage: str = "generate_logs") -> subprocess.Po
     environment.pop("DVC_ROOT", None)
     script = ROOT / f"stages/{stage}.py"
     return subprocess.Popen(
-        [sys.executable, str(script)], cwd=folder, env=environment,
+        [python or warm.programs() / "python", script], cwd=folder, env=environment,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=interruptible,
     )  # fmt: skip
 
@@ -86,9 +89,8 @@ def test_a_stage_killed_ten_times_ends_with_the_same_bytes_and_repeats_only_call
         process = start(stormy, url)
         while kept(stormy) < moment:  # so each kill is in the midst of the calls
             assert process.poll() is None, process.communicate()[0]
-            time.sleep(0.002)
-        process.kill()
-        process.wait()
+            time.sleep(0.02)
+        warm.kill(process)
     finish(start(stormy, url))
 
     for name in ("logs", "generate_logs_calls"):
@@ -102,10 +104,10 @@ def test_a_stage_killed_ten_times_ends_with_the_same_bytes_and_repeats_only_call
 def test_an_interrupted_stage_says_nothing_ugly_and_goes_on(tmp_path, server):
     url, log = server
     folder = project(tmp_path / "p", url)
-    process = start(folder, url)
+    process = start(folder, url, python=sys.executable)
     while kept(folder) < 100:
         assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.002)
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130

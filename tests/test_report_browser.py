@@ -136,6 +136,7 @@ def test_an_address_opens_an_answer_and_keeps_the_search(show, folder):
     page.locator("#list button").nth(4).click()
     page.get_by_role("heading", name=f"Prompt {order[4] + 1} of 45").wait_for()
     page.locator("nav a[href='#comparisons']").click()
+    until(page, "/search=/.test(location.hash)")
     page.reload()
     page.wait_for_selector("html[data-ready]", state="attached")
     status(page, words)

@@ -54,7 +54,10 @@ if fixed != {own!r} or not plain:
     os.execv(REAL, [REAL, *command])
 wire = socket.socket(socket.AF_UNIX)
 wire.connect({address!r})
-asked = {{"command": command, "name": name, "folder": os.getcwd(), "variables": variables}}
+asked = {{
+    "command": command, "name": name, "folder": os.getcwd(), "variables": variables,
+    "client": os.getpid(),
+}}
 socket.send_fds(wire, [b"."], [0, 1, 2])
 wire.sendall(json.dumps(asked).encode())
 wire.shutdown(socket.SHUT_WR)
@@ -71,8 +74,8 @@ def own_variables() -> dict[str, str]:
 @cache
 def programs() -> Path:
     """The folder with `python`, `dvc` and `cje`; their process ends with this one. Where processes
-    do not fork safely, the environment's own."""
-    if sys.platform != "linux":
+    do not fork safely, or where `fcntl` is hidden, the environment's own."""
+    if sys.platform != "linux" or sys.modules.get("fcntl", True) is None:
         return Path(sys.executable).parent
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -88,6 +91,18 @@ def programs() -> Path:
     atexit.register(server.kill)
     assert server.stdout.readline() == b"ready\n"
     return folder
+
+
+def place_of(folder: Path, client: int) -> Path:
+    """The file with the number of the process that a client stands for."""
+    return folder / f"process of {client}"
+
+
+def kill(client: subprocess.Popen) -> None:
+    """Kill the program that was started, as `kill -9` does."""
+    place = place_of(programs(), client.pid)
+    os.kill(int(place.read_text()) if place.exists() else client.pid, signal.SIGKILL)
+    client.wait()
 
 
 def serve(address: str) -> None:
@@ -119,6 +134,7 @@ def answer(wire: socket.socket, address: str) -> None:
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
+    place_of(Path(address).parent, asked["client"]).write_text(str(os.getpid()), encoding="utf-8")
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["variables"])
