@@ -11,6 +11,9 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+import pytest
+from filelock import FileLock
+
 import warm
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,6 +26,12 @@ KEPT = (
     "labels/README.md dvc.yaml"
 ).split()
 SIMULATED = ROOT / "tests/simulated.yaml"
+SMALL = {
+    "max_samples": 120,
+    "target_labels": 40,
+    "oracle_samples": 60,
+    "target_models": "[clone,better,unhelpful]",
+}
 
 
 def run(*command: str, cwd: Path, ok: bool = True, **variables: str) -> str:
@@ -88,6 +97,23 @@ def restore(repo: Path) -> None:
 def new_project(repo: Path) -> Path:
     """A copy of the project's pipeline with simulated models, committed, nothing run."""
     shutil.copytree(_template(), repo, symlinks=True, dirs_exist_ok=True)
+    return repo
+
+
+def finished_project(factory: pytest.TempPathFactory) -> Path:
+    """A copy of a new project that has run with `SMALL` and is committed: it runs once for all
+    processes that share the tests."""
+    shared = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    with FileLock(shared / "finished.lock"):
+        if not (shared / "finished").exists():
+            made = new_project(shared / "making" / "cje")
+            assert ran(rerun(made, **SMALL)) == STAGES
+            commit(made)
+            made.parent.rename(shared / "finished")
+    repo = factory.mktemp("finished") / "cje"
+    shutil.copytree(shared / "finished/cje", repo, symlinks=True)
     return repo
 
 

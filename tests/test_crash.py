@@ -14,7 +14,8 @@ import pytest
 import warm
 from pipeline import ROOT, interruptible, stages_first
 
-CALLS, KILLS, CONCURRENCY = 400, int(os.environ.get("KILLS", "10")), 16
+KILLS, CONCURRENCY = int(os.environ.get("KILLS", "10")), 16
+CALLS = 40 * KILLS
 SETTINGS = f"""
 prompts: sim/arena
 max_samples: {CALLS}

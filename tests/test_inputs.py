@@ -557,7 +557,9 @@ extra = "prompt_id metadata tokens token_logprobs model draw score action oracle
 columns = [*log(), *draw(), *extra.split(), "oracle_prob", "finish_reason", "logprob_kind"]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(st.dictionaries(st.sampled_from(columns), json_values, max_size=3), max_size=3))
 def test_any_row_is_read_or_listed(tmp_path, changes):
     rows = [log(f"q{i}", number=i) | change for i, change in enumerate(changes)]
@@ -580,7 +582,9 @@ def test_any_row_is_read_or_listed(tmp_path, changes):
     assert not (failed.to_numpy() & judged.to_numpy()).any()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.text(min_size=1), st.text())
 def test_any_unicode_is_kept_as_it_is(tmp_path, prompt, answer):
     row = without(log(prompt=prompt, answer=answer), "uid")

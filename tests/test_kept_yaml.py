@@ -24,3 +24,26 @@ def test_what_was_written_is_read_as_it_would_be(name, tmp_path, monkeypatch):
     found["new"]["list"].append("more")
     kept.write(found, stream := io.StringIO())
     assert stream.getvalue() == shown.replace("'2.0'\n  text:", "'2.0'\n  - more\n  text:") != shown
+
+
+OTHERS = [
+    "more than a line has, " * 5, "yes", "1e-05", 1e-05, "two\nlines", "\u7b56 \U0001f600", "a'b\"",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("other", [None, *OTHERS])
+def test_a_lock_file_is_written_as_dvc_writes_it(other, tmp_path):
+    data = kept_yaml.read((ROOT / "dvc.lock").read_text(encoding="utf-8"), "dvc.lock", "rt")
+    data["stages"] = {"cost": data["stages"]["cost"]}
+    texts = ["", "2.0", " x", "- x", "null", "true", "none of it", "data/a b.txt", "md5", "x" * 39]
+    texts += [other] if other else []
+    numbers = [0, -1, 2.5, True, False]
+    data["stages"]["new"] = {
+        "cmd": texts,
+        "params": {str(text)[:25] or "x": text for text in texts},
+    }
+    data["stages"]["new"] |= {"numbers": numbers, "of": {"nothing": None, "empty": [], "none": {}}}
+    assert kept_yaml.is_simple(data) == (other is None)
+    kept_yaml.write(data, own := io.StringIO())
+    kept_yaml.KeptYaml(tmp_path).write(data, stream := io.StringIO())
+    assert stream.getvalue() == own.getvalue()

@@ -17,15 +17,18 @@ from ruamel.yaml import YAML
 from arena import copy_arena_sample
 from cje.errors import CJEError
 from cje.results.opening import open_run
-from pipeline import ROOT, STAGES, commit, new_project, ran, rerun, restore, run
+from pipeline import (
+    ROOT,
+    STAGES,
+    commit,
+    finished_project,
+    ran,
+    rerun,
+    restore,
+    run,
+)
 from recomputed import compared, own_label_estimates
 
-SMALL = {
-    "max_samples": 120,
-    "target_labels": 40,
-    "oracle_samples": 60,
-    "target_models": "[clone,better,unhelpful]",
-}
 GRAPH = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
 
@@ -104,10 +107,7 @@ def test_a_stage_starts_in_under_two_seconds(stage):
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     """A copy of the project, small settings committed, run once."""
-    repo = new_project(tmp_path_factory.mktemp("project") / "cje")
-    assert ran(rerun(repo, **SMALL)) == STAGES
-    commit(repo)
-    return repo
+    return finished_project(tmp_path_factory)
 
 
 @pytest.fixture

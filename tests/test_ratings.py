@@ -164,7 +164,9 @@ unit = st.floats(0, 1)
 ratings_by_uid = st.dictionaries(st.sampled_from(THREE), st.lists(unit, max_size=4), min_size=1)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(ratings_by_uid, st.randoms(use_true_random=False))
 @example({"p1": [2.82936805260716e-300]}, chance.Random(0))
 def test_raters_in_lists_and_in_rows_are_the_same(tmp_path, ratings, random):

@@ -30,22 +30,13 @@ from cje.results.opening import newest_run, open_run
 from cje.results.run import RESULTS
 from cje.results.view import RunView
 from cje.results.words import VERDICTS
-from pipeline import ROOT, new_project, rerun, run
-
-SMALL = {
-    "max_samples": 120,
-    "target_labels": 40,
-    "oracle_samples": 60,
-    "target_models": "[clone,better,unhelpful]",
-}
+from pipeline import ROOT, finished_project, run
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     """A simulated project, run once. Nothing here may change it."""
-    repo = new_project(tmp_path_factory.mktemp("results") / "cje")
-    rerun(repo, **SMALL)
-    return repo
+    return finished_project(tmp_path_factory)
 
 
 @pytest.fixture

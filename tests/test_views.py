@@ -7,14 +7,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline import ROOT, commit, experiment, new_project, rerun, run
+from pipeline import ROOT, experiment, finished_project, rerun, run
 
-SMALL = {
-    "max_samples": 120,
-    "target_labels": 40,
-    "oracle_samples": 60,
-    "target_models": "[clone,better,unhelpful]",
-}
 BESIDE = ("v_hat", "half_width", "verdict")  # of a policy, in this order
 PLOTS = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
 TITLES = [spec["title"] for plot in PLOTS if isinstance(plot, dict) for spec in plot.values()]
@@ -24,9 +18,7 @@ FILES = [next(iter(plot)) if isinstance(plot, dict) else plot for plot in PLOTS]
 @pytest.fixture(scope="module")
 def repo(tmp_path_factory) -> Path:
     """Two temperatures: 0.7 committed, 0.4 in the workspace."""
-    repo = new_project(tmp_path_factory.mktemp("views") / "cje")
-    rerun(repo, **SMALL)
-    commit(repo)
+    repo = finished_project(tmp_path_factory)
     experiment(repo, "--name", "cooler", temperature=0.4)
     return repo
 

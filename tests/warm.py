@@ -48,7 +48,8 @@ variables = dict(os.environ)
 name, arguments = os.path.basename(sys.argv[0]), sys.argv[1:]
 main = {{"dvc": ["-m", "dvc"], "cje": ["-m", "cje.cli"]}}.get(name, [])
 command = [*main, *arguments]
-fixed = {{k: v for k, v in variables.items() if k.startswith({fixed!r}) and k != "PYTHONPATH"}}
+fixed = {{k: v for k, v in variables.items() if v and k.startswith({fixed!r})}}
+fixed.pop("PYTHONPATH", None)
 plain = command and (command[0] in ("-c", "-m") or not command[0].startswith("-"))
 if fixed != {own!r} or not plain:
     os.execv(REAL, [REAL, *command])
@@ -68,7 +69,8 @@ FIXED = ("PYTHON", "OMP_", "OPENBLAS_", "NPY_", "MPL")  # what only a start read
 
 def own_variables() -> dict[str, str]:
     """Those of this process that a start reads."""
-    return {k: v for k, v in os.environ.items() if k.startswith(FIXED) and k != "PYTHONPATH"}
+    every = {k: v for k, v in os.environ.items() if v and k.startswith(FIXED)}
+    return {k: v for k, v in every.items() if k != "PYTHONPATH"}
 
 
 @cache
