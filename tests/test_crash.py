@@ -91,7 +91,8 @@ def test_a_stage_killed_ten_times_ends_with_the_same_bytes_and_repeats_only_call
         while kept(stormy) < moment:  # so each kill is in the midst of the calls
             assert process.poll() is None, process.communicate()[0]
             time.sleep(0.02)
-        warm.kill(process)
+        warm.kill(process.pid)
+        process.wait()
     finish(start(stormy, url))
 
     for name in ("logs", "generate_logs_calls"):

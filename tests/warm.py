@@ -100,11 +100,10 @@ def place_of(folder: Path, client: int) -> Path:
     return folder / f"process of {client}"
 
 
-def kill(client: subprocess.Popen) -> None:
-    """Kill the program that was started, as `kill -9` does."""
-    place = place_of(programs(), client.pid)
-    os.kill(int(place.read_text()) if place.exists() else client.pid, signal.SIGKILL)
-    client.wait()
+def kill(client: int) -> None:
+    """Kill the program that a client stands for, as `kill -9` does."""
+    place = place_of(programs(), client)
+    os.kill(int(place.read_text()) if place.exists() else client, signal.SIGKILL)
 
 
 def serve(address: str) -> None:
