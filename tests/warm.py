@@ -102,6 +102,7 @@ def place_of(folder: Path, client: int) -> Path:
 
 def kill(client: int) -> None:
     """Kill the program that a client stands for, as `kill -9` does."""
+    os.kill(client, 0)  # it lives as long as the program
     place = place_of(programs(), client)
     os.kill(int(place.read_text()) if place.exists() else client, signal.SIGKILL)
 
