@@ -10,6 +10,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import NoReturn
 
 from pydantic_core import SchemaValidator
@@ -63,6 +64,7 @@ def _counted(count: Callable[..., int]) -> Callable[..., bool]:
 # Phrases
 
 
+@lru_cache(maxsize=1024)  # an answer is looked through for one phrase after the other
 def _folded(text: str, match_case: bool) -> str:
     text = straight(text)
     return text if match_case else unicodedata.normalize("NFC", text.casefold())
@@ -90,11 +92,15 @@ def _stands_alone(text: str, start: int, end: int) -> bool:
     return True
 
 
+@lru_cache(maxsize=8192)  # a prompt's phrases come again with every policy's answer
+def _pattern(phrase: str) -> re.Pattern[str]:
+    return re.compile(r"\s+".join(map(re.escape, phrase.split())))
+
+
 def _find(phrase: str, text: str) -> Iterator[tuple[int, int]]:
     """Where the phrase occurs as whole words, any white space for a blank; no two overlap."""
-    pattern = re.compile(r"\s+".join(map(re.escape, phrase.split())))
     at = 0
-    while match := pattern.search(text, at):
+    while match := _pattern(phrase).search(text, at):
         alone = _stands_alone(text, *match.span())
         if alone:
             yield match.span()
