@@ -210,7 +210,7 @@ def test_weights_that_no_number_uses_are_shown_and_not_judged(monkeypatch, tmp_p
     rows = [replace(row, status=status) for row, status in zip(rows, statuses, strict=True)]
     words = words_of(monkeypatch, tmp_path, plots.weight_dashboard, by_policy, rows)
     assert "Policies by status: 2 good, 1 warning, 0 critical; 1 use no weights" in words
-    assert "20 %, not used" in words
+    assert "20.0 %, not used" in words
 
 
 def test_data_of_the_weights_are_shares_of_the_heaviest():

@@ -28,7 +28,16 @@ from cje.results.report.axis import axis_over
 from cje.results.report.redaction import redacted
 from cje.results.run import Run
 from cje.results.view import RunView
-from cje.results.words import interval, listed, number, p_value, percent, signed
+from cje.results.words import (
+    interval,
+    level,
+    listed,
+    number,
+    p_value,
+    percent,
+    set_percent,
+    signed,
+)
 from cje.settings import load_settings
 from pipeline import new_project, rerun, run
 from reported import write_run
@@ -176,10 +185,10 @@ def test_evidence_comparisons_and_rails_are_those_of_the_metrics(project, page):
     for policy, facts in diagnostics.items():
         assert evidence[policy][2] == facts["why"]
         used = facts["weights"] != "none"
-        assert evidence[policy][3].strip() == (f"{100 * facts['ess']:.3g} %" if used else "none")
+        assert evidence[policy][3].strip() == (f"{100 * facts['ess']:.1f} %" if used else "none")
         assert used or evidence[policy][7] == "not used"
         if not facts["is_base"]:
-            assert evidence[policy][4].strip() == f"{100 * facts['sequence_ess']:.3g} %"
+            assert evidence[policy][4].strip() == f"{100 * facts['sequence_ess']:.1f} %"
             assert evidence[policy][6] == facts["reach"]
     header, *rows = parsed.rows["comparisons"]
     assert [name.split()[0] for name in header[1:]] == known.policies
@@ -384,7 +393,7 @@ def test_what_metrics_leave_out_is_not_known(tmp_path):
     text = Page(written(folder)).text
     assert (
         "Rank correlation (Spearman) \N{EN DASH}" in text
-        and "it reaches them \N{EN DASH} 31 %" in text
+        and "it reaches them \N{EN DASH} 31.0 %" in text
     )
 
 
@@ -394,6 +403,9 @@ def test_words_and_scales():
     for unknown in (None, float("nan")):
         assert {words(unknown) for words in (number, signed, percent)} == {"\N{EN DASH}"}
         assert interval(unknown, unknown) == "\N{EN DASH}"
+    shares = (0.11, 0.343, 1.0, 0.0004, 0.0)  # of one column
+    assert list(map(percent, shares)) == ["11.0 %", "34.3 %", "100.0 %", "< 0.1 %", "0.0 %"]
+    assert set_percent(0.05) == "5 %" and level(0.05) == "95 %"
     assert p_value(0.0001) == "p < 0.001" and p_value(float("nan")) == "p \N{EN DASH}"
     scale = axis_over([0.2, 0.4, float("nan")], 0, 100)
     assert scale.at(0.3) == 50 and scale.at(9) == 100

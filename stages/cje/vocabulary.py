@@ -116,3 +116,10 @@ class Form(StrEnum):
 def counted(number: int, noun: str, many: str = "") -> str:
     """A count with its noun: `1 label`, `1,000 labels`."""
     return f"{number:,} {noun if number == 1 else many or noun + 's'}"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage with one decimal, whatever its size, so that those in a column or a
+    list compare at sight: `12.5 %`, `100.0 %`; a positive one that this would call 0 is `< 0.1 %`.
+    """
+    return "< 0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %"

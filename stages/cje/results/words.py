@@ -1,12 +1,13 @@
 """Words for numbers and names, the same on the screen, in figures, notebook, report and export.
 
 What is not known is `UNKNOWN` everywhere. Numbers have a fixed number of digits by what they are:
-three decimals for utilities, scores and correlations, three digits for percentages.
+three decimals for utilities, scores and correlations, one for percentages.
 """
 
 import math
 from collections.abc import Sequence
 
+from cje import vocabulary
 from cje.results.rows import DifferenceRow, EstimateRow
 from cje.vocabulary import (
     Conclusion,
@@ -74,13 +75,18 @@ def count(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A share as a percentage of three digits: `12.5 %`."""
-    return f"{formatted(100 * value, '.3g')} %" if value is not None and known(value) else UNKNOWN
+    """A share that was found, as a percentage with one decimal: `12.5 %`."""
+    return vocabulary.percent(value) if value is not None and known(value) else UNKNOWN
+
+
+def set_percent(share: float) -> str:
+    """A share that was set, as a percentage with the digits that it has: `5 %`."""
+    return f"{short(100 * share)} %"
 
 
 def level(alpha: float) -> str:
     """The level of intervals: `95 %`."""
-    return f"{short(100 * (1 - alpha))} %"
+    return set_percent(1 - alpha)
 
 
 def dollars(value: float | None, digits: int = 2) -> str:

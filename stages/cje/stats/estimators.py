@@ -40,7 +40,7 @@ from cje.stats.weights import (
     tail_index,
     weight_summary,
 )
-from cje.vocabulary import EstimatorName, Evidence, Reach, WeightChoice, WeightKind
+from cje.vocabulary import EstimatorName, Evidence, Reach, WeightChoice, WeightKind, percent
 
 FEWEST_LABELS = 10  # own labels below which they check nothing
 FEWEST_WEIGHTED = 20.0  # labels on the logs, weighted, below which exact weights check nothing
@@ -303,7 +303,7 @@ class DrCpo(Estimator):
             if exact is not None and agree(own.influence, exact):
                 mixed, kappa = combined(own.influence, exact)
                 mixed = mixed.inflated(tuned_factor(own.labels))
-                why = f"own labels, and the logs with {100 * kappa:.3g} % of the weight"
+                why = f"own labels, and the logs with {percent(kappa)} of the weight"
                 labels = min(own.effective, case.log_labels)
                 return case.from_weights(
                     mixed, self.name, evidence=Evidence.BOTH, labels=labels, why=why
@@ -312,7 +312,7 @@ class DrCpo(Estimator):
         if case.choice is WeightChoice.SEQUENCE:
             exact = case.exact
         if exact is not None:
-            why = f"exact weights reach {100 * case.exact_ess:.3g} % of the logs"
+            why = f"exact weights reach {percent(case.exact_ess)} of the logs"
             return case.from_weights(exact, weighted_name(case, self.name), why=why)
         if (weak := case.reached) is not None:
             return self._weak(case, weak)
@@ -323,7 +323,7 @@ class DrCpo(Estimator):
     def _weak(self, case: Case, exact: Influence) -> Estimate:
         """The exact estimate's interval, and a point that moves toward the direct estimate within
         it: V_direct + kappa (V_log - V_direct), kappa = max(0, 1 - 2.25 var D / D^2)."""
-        why = f"exact weights reach {100 * case.exact_ess:.2g} % of the logs"
+        why = f"exact weights reach {percent(case.exact_ess)} of the logs"
         if case.projection is None:
             return case.from_weights(exact, weighted_name(case, self.name), why=why)
         gap = exact - case.projection

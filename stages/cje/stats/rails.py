@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 
 from cje.stats.estimators import BENDS, DIFFERENT, FEWEST_LABELS, FEWEST_WEIGHTED
 from cje.stats.facts import PolicyDiagnostics, PolicyValidation, RunDiagnostics, RunValidation
-from cje.vocabulary import EstimatorName, Evidence, Severity
+from cje.vocabulary import EstimatorName, Evidence, Severity, percent
 
 MOSTLY_ZERO = 0.9
 MOSTLY_LOST = 0.25  # mean weight below which the logs miss most of a policy
@@ -79,7 +79,7 @@ def share_rail(
     @rail(code, meaning, limit)
     def check(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
         if (found := share(d)) > limits[limit]:
-            yield Finding(Severity.WARNING, f"{per_cent(found)} of its {what}", remedy)
+            yield Finding(Severity.WARNING, f"{percent(found)} of its {what}", remedy)
 
 
 def labels_needed(spread: float) -> int:
@@ -118,11 +118,6 @@ def about_weights(
     return checked
 
 
-def per_cent(share: float) -> str:
-    """A share in per cent."""
-    return f"{100 * share:.3g} %"
-
-
 @rail("nothing_checks_it", "no label on its own answers, and no exact weights that reach it")
 def _nothing_checks_it(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
     if d.evidence is not Evidence.NONE:
@@ -141,7 +136,7 @@ def _nothing_checks_it(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding
             f"at least {FEWEST_WEIGHTED:g} are needed"
         )
     else:
-        why = f"exact weights reach {per_cent(d.sequence_ess)} of the logs"
+        why = f"exact weights reach {percent(d.sequence_ess)} of the logs"
     labels = "it has no label on its own answers" if not d.labels else f"{d.labels} own labels"
     message = why if d.is_base else f"{labels}, and {why}: the number is a projection of the judge"
     remedy = label_answers(d) if d.draws else "draw answers of it, and label them"
@@ -232,7 +227,7 @@ def _poor_overlap(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
         severe = d.sequence_ess < limits["refuse_ess"]
         yield Finding(
             Severity.CRITICAL if severe else Severity.WARNING,
-            f"the logs' effective sample for it is {per_cent(d.sequence_ess)} of them",
+            f"the logs' effective sample for it is {percent(d.sequence_ess)} of them",
             label_answers(d),
         )
     tail = d.heaviest_tail
@@ -263,7 +258,7 @@ def _extreme_weights(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
     if share is not None and share > limits["max_extreme_weight_share"]:
         yield Finding(
             Severity.WARNING,
-            f"{per_cent(share)} of its exact weights are above 1000 or below 0.001",
+            f"{percent(share)} of its exact weights are above 1000 or below 0.001",
             "log with a policy nearer to it" + ("" if d.own_labels else f", or {label_answers(d)}"),
         )
     if d.mean_is_off > 0:
@@ -300,7 +295,7 @@ def _zero_weights(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
         return
     yield Finding(
         Severity.CRITICAL if zeros == 1 else Severity.WARNING,
-        f"{per_cent(zeros)} of the logged answers are impossible under it",
+        f"{percent(zeros)} of the logged answers are impossible under it",
         "log with a policy whose answers it can give"
         + ("" if d.own_labels else f", or {label_answers(d)}"),
     )
@@ -332,7 +327,7 @@ def _calibration_out_of_range(d: PolicyDiagnostics, limits: Limits) -> Iterator[
     if d.out_of_range > limits["max_out_of_range"]:
         yield Finding(
             Severity.NOTE if d.own_labels else Severity.WARNING,
-            f"{per_cent(d.out_of_range)} of its judge scores lie outside those labelled",
+            f"{percent(d.out_of_range)} of its judge scores lie outside those labelled",
             "raise oracle_fraction" + ("" if d.own_labels else f", or {label_answers(d)}"),
         )
 
@@ -373,7 +368,7 @@ def _no_teacher_forcing(d: PolicyDiagnostics, limits: Limits) -> Iterator[Findin
     if 0 < d.unscored_share < 1:
         yield Finding(
             Severity.WARNING,
-            f"{per_cent(d.unscored_share)} of the logged answers have no log-probability under "
+            f"{percent(d.unscored_share)} of the logged answers have no log-probability under "
             "it; the others represent them",
             "score the missing ones again",
         )
@@ -417,7 +412,7 @@ def _skipped_labels(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
     if d.skipped > limits["max_unparsed"]:
         yield Finding(
             Severity.WARNING,
-            f"{per_cent(d.skipped)} of its answers that people came to were skipped: the estimate "
+            f"{percent(d.skipped)} of its answers that people came to were skipped: the estimate "
             "is of the others, and were all of them worth nothing, or all perfect, it would be "
             f"{d.value * d.skipped:.3f} lower or {(1 - d.value) * d.skipped:.3f} higher",
             "have somebody else label what was skipped: cje label",
@@ -473,7 +468,7 @@ def _range_not_used(d: RunDiagnostics, limits: Limits) -> Iterator[Finding]:
     if d.all_labels >= FEWEST_LABELS and d.span < limits["min_range_used"] and not d.at_the_ends:
         yield Finding(
             Severity.WARNING,
-            f"all oracle scores lie within {per_cent(d.span)} of oracle_range",
+            f"all oracle scores lie within {percent(d.span)} of oracle_range",
             "set oracle_range to the scale that the oracle uses",
         )
 
@@ -515,6 +510,6 @@ def _poor_coverage(d: RunValidation, limits: Limits) -> Iterator[Finding]:
         yield Finding(
             Severity.WARNING,
             f"{d.covered} of {d.validated} intervals cover the oracle's truth; at least "
-            f"{least:.0%} should",
+            f"{100 * least:g} % should",
             "check that the labels are of a random part of the answers; see what the judge misses",
         )
