@@ -8,7 +8,7 @@ from cje.pipeline.estimates import by_prompt_and_policy, estimate_metrics, known
 from cje.pipeline.parts import read_likeness
 from cje.pipeline.stage import DATA, METRICS, PLOTS, run
 from cje.results import plots
-from cje.results.rows import overlap_row
+from cje.results.rows import best_first, overlap_row
 from cje.results.words import looks
 from cje.settings import Settings, load_settings
 from cje.stats.analysis import Analysis, estimate
@@ -54,7 +54,8 @@ def main() -> str:
 def draw_weights(result: Analysis, settings: Settings) -> None:
     """The figure of the weights and its data; `validate` draws what shows verdicts."""
     limits = settings.thresholds
-    rows = [overlap_row(p, facts) for p, facts in result.diagnostics.to_dict("index").items()]
+    facts = result.diagnostics.to_dict("index")
+    rows = [overlap_row(policy, facts[policy]) for policy in best_first(result.estimates).index]
     plots.weight_dashboard(
         PLOTS / "weights.png", result.importance_weights, rows,
         ess_good=max(GOOD_ESS, limits["caution_ess"]), ess_critical=limits["refuse_ess"],

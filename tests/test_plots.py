@@ -9,6 +9,7 @@ import pytest
 
 from cje.results import plots
 from cje.results.rows import DifferenceRow, EstimateRow, OverlapRow
+from cje.results.theme import STATUS_COLOURS
 from cje.vocabulary import Conclusion, Evidence, Status, Verdict, WeightKind
 
 NAMES = ["better", "openai/gpt-4o-mini-2024-07-18-with-a-long-prompt", "策略 $x$", "d"]
@@ -211,6 +212,20 @@ def test_weights_that_no_number_uses_are_shown_and_not_judged(monkeypatch, tmp_p
     words = words_of(monkeypatch, tmp_path, plots.weight_dashboard, by_policy, rows)
     assert "Policies by status: 2 good, 1 warning, 0 critical; 1 use no weights" in words
     assert "20.0 %, not used" in words
+
+
+def test_lines_of_weights_have_the_colour_of_the_status_and_differ(monkeypatch, tmp_path):
+    from matplotlib.axes import Axes
+
+    lines, plot = [], Axes.plot
+    monkeypatch.setattr(Axes, "plot", lambda axes, *a, **k: lines.append(k) or plot(axes, *a, **k))
+    by_policy, rows = weights()
+    rows[1] = replace(rows[1], status=Status.WARNING)
+    plots.weight_dashboard(tmp_path / "figure.png", by_policy, rows)
+    first, second, third = lines[:3]
+    assert first["color"] == third["color"] == STATUS_COLOURS[Status.GOOD]
+    assert second["color"] == STATUS_COLOURS[Status.WARNING]
+    assert first["linestyle"] != third["linestyle"]
 
 
 def test_data_of_the_weights_are_shares_of_the_heaviest():

@@ -216,6 +216,13 @@ class TruthErrors:
     largest: tuple[EstimateRow, TruthRow]  # whose estimate is farthest away
 
 
+def best_first(estimates: pd.DataFrame) -> pd.DataFrame:
+    """Estimates (columns `v_hat` and `verdict`), best policy first and the refused ones last."""
+    refused = estimates["verdict"].eq(Verdict.REFUSE)
+    order = pd.DataFrame({"refused": refused, "value": -estimates["v_hat"]})
+    return estimates.loc[order.sort_values(["refused", "value"], kind="stable").index]
+
+
 def known(value: Any) -> float | None:
     """A number; None where it is missing, NaN or infinite."""
     return None if value is None or not math.isfinite(value) else float(value)

@@ -14,8 +14,6 @@ STATUS_COLOURS = {Status.GOOD: BLUE, Status.WARNING: AMBER, Status.CRITICAL: RED
 # Figures: lines and fills that stay in the background.
 FRAME, GRID, HATCH = "#777777", "#e4e4e4", "#c8c8c8"
 PALE, PALE_BAR, PALE_BLUE = "#efefef", "#d5d5d5", "#9db8cc"
-# Lines of policies: Okabe and Ito's palette, distinct with every form of colour blindness.
-POLICY_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#555555")
 # Cells of the heat map, by p-value: below 0.001, 0.01, 0.05.
 ROW_BETTER = ("#08519c", "#6baed6", "#c6dbef")
 ROW_WORSE = ("#a63603", "#f08a4b", "#fdd0a2")

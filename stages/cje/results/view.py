@@ -23,6 +23,7 @@ from cje.results.rows import (
     RaterAgreement,
     TruthErrors,
     TruthRow,
+    best_first,
     by_pair,
     cost_row,
     difference_rows,
@@ -35,7 +36,7 @@ from cje.stats.guardrails import Violation, violations_list
 from cje.stats.inference import unbeaten
 from cje.stats.rails import RAILS
 from cje.thresholds import GOOD_ESS
-from cje.vocabulary import Conclusion, Severity, Status, Verdict
+from cje.vocabulary import Conclusion, Severity, Status
 
 MEANINGS = {rail.code: rail.meaning for rail in RAILS}
 WEIGHT_CODES = (
@@ -74,10 +75,7 @@ class RunView:
     @cached_property
     def table(self) -> pd.DataFrame:
         """`Run.estimates`, best policy first and the refused ones last."""
-        found = self.run.estimates
-        refused = found["verdict"].eq(Verdict.REFUSE)
-        order = pd.DataFrame({"refused": refused, "value": -found["v_hat"]})
-        return found.loc[order.sort_values(["refused", "value"], kind="stable").index]
+        return best_first(self.run.estimates)
 
     @cached_property
     def estimates(self) -> tuple[EstimateRow, ...]:

@@ -1,7 +1,9 @@
 """How well the logs reach each policy."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,13 +28,16 @@ from cje.results.theme import (
     INK,
     PALE_BAR,
     PAPER,
-    POLICY_COLOURS,
     QUIET,
     STATUS_COLOURS,
 )
 from cje.results.words import STATUSES, UNKNOWN, named, percent, short, weight
 from cje.vocabulary import Status, WeightKind
 
+STROKES: tuple[Any, ...] = (  # of curves whose policies have the same status, so the same colour
+    "solid", (0, (6, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)), (0, (10, 3)),
+    (0, (3, 1.2, 1, 1.2, 1, 1.2)),
+)  # fmt: skip
 ON_WHITE = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.5}  # words that a line may cross
 
 
@@ -47,9 +52,9 @@ def weight_dashboard(
     """How well the logs overlap with each policy: sample size, weights, and who carries them.
 
     `weights`: policy to the mean-one importance weights that its estimate used, (n,). `rows`: of
-    all policies; learned weights are hatched. `ess_good`, `ess_critical`: thresholds of the
-    effective sample size. A policy absent from `weights` uses none: its exact weights are a pale
-    bar.
+    all policies, from top to bottom; learned weights are hatched. `ess_good`, `ess_critical`:
+    thresholds of the effective sample size. A policy absent from `weights` uses none: its exact
+    weights are a pale bar. Colours are those of statuses.
     """
     weights = {row.policy: finite(weights[row.policy]) for row in rows if row.policy in weights}
     weights = {name: values for name, values in weights.items() if values.size}
@@ -63,15 +68,15 @@ def weight_dashboard(
         bars = figure.add_subplot(grid[0, 0])
         spread = figure.add_subplot(grid[0, 1], sharey=bars)
         numbers = figure.add_subplot(grid[0, 2], sharey=bars)
-        size, order = row_font(len(rows), biggest=12), [row.policy for row in rows]
+        size = row_font(len(rows), biggest=12)
         _ess_bars(bars, rows, weights, (ess_critical, ess_good), size)
-        _weight_histograms(spread, order, weights)
+        _weight_histograms(spread, rows, weights)
         _weight_numbers(numbers, rows, weights, size)
         base = next((row.policy for row in rows if row.is_base), None)
-        policy_ticks(bars, [named(policy, base) for policy in order], size, width=20)
+        policy_ticks(bars, [named(row.policy, base) for row in rows], size, width=20)
         bars.set_ylim(len(rows) - 0.4, -0.6)
         curves, key = figure.add_subplot(grid[1, :2]), figure.add_subplot(grid[1, 2])
-        _concentration_curves(curves, key, order, weights)
+        _concentration_curves(curves, key, rows, weights)
 
 
 def _titles(rows: Sequence[OverlapRow], weights: Mapping[str, np.ndarray]) -> tuple[str, str]:
@@ -142,17 +147,19 @@ def _ess_bar(axes: Axes, place: int, row: OverlapRow, ess: float, size: float) -
         axes.text(share + 2, place, percent(ess), ha="left", **words)
 
 
-def _weight_histograms(axes: Axes, order: Sequence[str], weights: Mapping[str, np.ndarray]) -> None:
+def _weight_histograms(
+    axes: Axes, rows: Sequence[OverlapRow], weights: Mapping[str, np.ndarray]
+) -> None:
     """Ridges of log10 of the positive weights; what is off the chart stands in the end bins."""
     logs = {name: np.log10(values[values > 0]) for name, values in weights.items()}
     pooled = np.concatenate([np.zeros(1), *logs.values()])
     low, high = max(pooled.min() - 0.1, -4.0), min(pooled.max() + 0.1, 4.0)
     edges = np.linspace(min(low, -0.5), max(high, 0.5), 61)
     axes.axvline(0, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=0.5)
-    for place, name in enumerate(order):
-        if name in logs:
-            inside = np.clip(logs[name], edges[0], edges[-1])
-            ridge(axes, place, inside, edges, _line(order, name)["color"])
+    for place, row in enumerate(rows):
+        if row.policy in logs:
+            inside = np.clip(logs[row.policy], edges[0], edges[-1])
+            ridge(axes, place, inside, edges, STATUS_COLOURS[row.status])
     powers = np.arange(np.ceil(edges[0]), np.floor(edges[-1]) + 1)
     axes.set_xticks(powers, [short(10.0**power) for power in powers])
     axes.set(xlim=(edges[0], edges[-1]), title="Weights (log scale)")
@@ -187,14 +194,14 @@ def _concentration(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _concentration_curves(
-    axes: Axes, key: Axes, order: Sequence[str], weights: Mapping[str, np.ndarray]
+    axes: Axes, key: Axes, rows: Sequence[OverlapRow], weights: Mapping[str, np.ndarray]
 ) -> None:
     """How concentrated the weights are; the key lists the most concentrated policy first."""
-    carried = {}
+    carried, lines = {}, _lines([row for row in rows if row.policy in weights])
     for name, values in weights.items():
         rank, share = _concentration(values)
         if rank.size:
-            axes.plot(100 * rank, 100 * share, linewidth=2.2, **_line(order, name))
+            axes.plot(100 * rank, 100 * share, linewidth=2.2, **lines[name])
             carried[name] = np.interp(0.01, rank, share)
     if carried:
         equal = np.geomspace(0.01, 100, 100)
@@ -207,7 +214,7 @@ def _concentration_curves(
     axes.set(title="How concentrated the weights are", xlabel="Heaviest logs, % of all (log scale)")
     axes.set_ylabel("Weight they carry, %")
     names = sorted(carried, key=lambda name: carried[name], reverse=True)
-    handles = [Line2D([], [], linewidth=2.2, **_line(order, name)) for name in names]
+    handles = [Line2D([], [], linewidth=2.2, **lines[name]) for name in names]
     labels = [f"{wrap(name, 24, 1)}: {percent(carried[name])}" for name in names]
     handles.append(Line2D([], [], color=INK, linewidth=1, linestyle=(0, (4, 3))))
     labels.append("equal weights")
@@ -225,8 +232,12 @@ def _concentration_curves(
     )
 
 
-def _line(order: Sequence[str], name: str) -> Keywords:
-    """A colour, and dashes once the colours are used up."""
-    place = list(order).index(name)
-    dashes = "solid" if place < len(POLICY_COLOURS) else (0, (5, 1.5))
-    return {"color": POLICY_COLOURS[place % len(POLICY_COLOURS)], "linestyle": dashes}
+def _lines(rows: Sequence[OverlapRow]) -> dict[str, Keywords]:
+    """By policy its line: the colour of its status, the next stroke of those that share it."""
+    before: Counter[Status] = Counter()
+    found = {}
+    for row in rows:
+        stroke = STROKES[before[row.status] % len(STROKES)]
+        found[row.policy] = {"color": STATUS_COLOURS[row.status], "linestyle": stroke}
+        before[row.status] += 1
+    return found
