@@ -1,9 +1,11 @@
 """`cje.analyze` as people call it: under invariances, at its edges, and on what cannot be right."""
 
 import random
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -84,6 +86,42 @@ def test_the_order_of_the_rows_changes_nothing(seed):
             for name, frame in world.items()
         }
         same(cje.analyze(**world), cje.analyze(**shuffled))
+
+
+def arrow_decimals(frame):
+    scores = [None if np.isnan(x) else Decimal(f"{x:.12f}") for x in frame["oracle_score"]]
+    kind = pd.ArrowDtype(pa.decimal128(20, 12))
+    return frame.assign(oracle_score=pd.array(scores, dtype=kind))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.convert_dtypes(),
+        lambda t: t.convert_dtypes(dtype_backend="pyarrow"),
+        lambda t: t.assign(policy=t["policy"].astype("category")) if "policy" in t else t,
+        lambda t: (
+            t.assign(logprob_kind=t["logprob_kind"].astype("string"))
+            if "logprob_kind" in t
+            else t.assign(cluster=t["cluster"].astype(float))
+        ),
+        lambda t: t.assign(uid=t["uid"].astype(float)),
+        lambda t: t.assign(uid=t["uid"].astype(str)) if "policy" in t else t,
+        lambda t: t.drop(columns="cluster") if "policy" not in t else t,
+        lambda t: arrow_decimals(t) if "oracle_score" in t else t,
+    ],
+)
+def test_the_types_of_the_columns_change_nothing(change):
+    world = by_name(frames(3, 80, shifts={"a": 0.3, "b": 0.8}, label_draws=40))
+    number = {uid: place for place, uid in enumerate(world["logs"]["uid"])}
+    world = {name: t.assign(uid=t["uid"].map(number)) for name, t in world.items()}
+    for name in ("logs", "draws"):
+        world[name]["cluster"] = world[name]["uid"] // 2
+    world["target_logps"].loc[3, ["sequence_logp", "logprob_kind"]] = None
+    plain = cje.analyze(**world)
+    found = cje.analyze(**{name: change(table.copy()) for name, table in world.items()})
+    pd.testing.assert_frame_equal(plain.estimates, found.estimates, rtol=1e-6)
+    assert plain.violations["code"].tolist() == found.violations["code"].tolist()
 
 
 @settings(max_examples=5, deadline=None)
@@ -182,6 +220,11 @@ def one_label(t):
     t["logs"]["oracle_score"] = [0.5] + [np.nan] * 59
 
 
+def two_clusters(t):
+    t["logs"]["cluster"] = "a"
+    t["draws"]["cluster"] = ["b" if i == 3 else None for i in range(60)]
+
+
 def half_a_chance(t):
     labelled = t["logs"]["oracle_score"].notna()
     first = labelled & (labelled.cumsum() == 1)
@@ -218,6 +261,15 @@ def half_a_chance(t):
         (lambda t: t.update(logs=t["logs"].iloc[:0], target_logps=None), "logs: no rows"),
         (lambda t: t.update(draws=None, target_logps=None), "no rows; there is no policy to est"),
         (lambda t: t.update(logs=[1, 2]), "logs: a list, not a DataFrame"),
+        (lambda t: t.update(logs=pd.concat([t["logs"], t["logs"][["uid"]]], axis=1)),
+         "logs: column uid: there twice"),
+        (set_cell("logs", "logprob_kind", "Sampling", 3), "row 3: logprob_kind: 'Sampling' is not"),
+        (lambda t: t["draws"].__setitem__("finish_reason", "max_tokens"),
+         "draws: row 0: finish_reason: 'max_tokens' is not stop or length or refusal or tool_call"),
+        (lambda t: t["draws"].__setitem__("policy", ""), "draws: row 0: policy: empty"),
+        (lambda t: t["draws"].__setitem__("uid", 2.0**60 + np.arange(60) * 512),
+         "draws: row 0: uid: .*: its last digits are lost; read ids as text"),
+        (two_clusters, "draws: row 3: cluster: 'b', but 'a' in another row of uid='prompt 3'"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_right_is_an_error_that_says_where(change, words):
@@ -234,6 +286,13 @@ def test_what_cannot_be_right_is_an_error_that_says_where(change, words):
         ({"folds": 1}, "folds: 1"),
         ({"judge_range": (1, 0)}, r"judge_range: \[1, 0\]"),
         ({"oracle_range": (0, np.inf)}, r"oracle_range: \[0, inf\]"),
+        ({"oracle_range": (0, 1, 2)}, r"oracle_range: \[0, 1, 2\]"),
+        ({"judge_range": ("0", "1")}, r"judge_range: \['0', '1'\]"),
+        ({"alpha": "0.05"}, "alpha: '0.05'"),
+        ({"seed": None}, "seed: None"),
+        ({"bootstrap": 1}, "bootstrap: 1 is not allowed"),
+        ({"identical": ["zzz"]}, "identical: zzz: no such policy; there are base, t"),
+        ({"thresholds": {"max_unparsed": np.nan}}, "thresholds: max_unparsed: nan is not allowed"),
         ({"thresholds": {"nonsense": 1}}, "thresholds: nonsense: not known; there are min_oracle"),
     ],
 )
@@ -310,8 +369,8 @@ EDGES = {
         lambda t: t["logs"].__setitem__("judge_raw", np.nan), {"low_proxy_correlation"}
     ),
     "a policy without draws": (no_draws, {"no_fresh_draws"}),
-    "draws of some prompts": (some_draws, set()),
-    "draws of other prompts": (draws_of_other_prompts, set()),
+    "draws of some prompts": (some_draws, {"prompts_not_shared"}),
+    "draws of other prompts": (draws_of_other_prompts, {"prompts_not_shared"}),
     "several draws a prompt": (several_draws, set()),
     "impossible answers": (set_cell("target_logps", "sequence_logp", -np.inf, slice(0, 9)), set()),
     "only impossible answers": (

@@ -64,6 +64,7 @@ def test_where_nothing_is_wrong_no_rail_speaks(subject):
 
 
 # What is wrong, with what; what it is called, how grave it is; the same on the right side.
+SHARED = {"base_prompts": 1000, "shared_prompts": 900}
 MORE = "label 30 more of its own answers"
 CASES = [
     (NOTHING, {}, "nothing_checks_it", CRITICAL, None),
@@ -118,6 +119,10 @@ CASES = [
     (EXACT, {"draws": 0}, "no_fresh_draws", WARNING, {"draws": 1}),
     (LABELS, {"labels_z": 3.1}, "labels_not_random", WARNING, {"labels_z": 2.9}),
     (LABELS, {"labels_z": -3.1}, "labels_not_random", WARNING, {"labels_z": None}),
+    (LABELS, SHARED | {"prompts_z": -3.1}, "prompts_not_shared", WARNING,
+     SHARED | {"prompts_z": -2.9, "missing": 0.09}),
+    (LABELS, SHARED | {"shared_prompts": 0}, "prompts_not_shared", WARNING, None),
+    (LABELS, SHARED, "prompts_not_shared", NOTE, SHARED | {"shared_prompts": 980}),
     (LABELS, {"skipped": 0.021}, "skipped_labels", WARNING, {"skipped": 0.02}),
     (LABELS, {"passed_over": 0.021}, "labels_out_of_order", WARNING, {"passed_over": 0.02}),
     (LABELS, {"missing": 0.021}, "missing_answers", WARNING, {"missing": 0.02}),

@@ -1,7 +1,8 @@
 """One call from frames to estimates, intervals, comparisons and verdicts."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from cje.stats.rewards import FitReport, calibrate, fit_labels
 from cje.stats.samples import build_samples
 from cje.thresholds import THRESHOLDS
 from cje.vocabulary import Intervals, Verdict, WeightChoice
+
+FEWEST_REPLICATES = 20  # of a bootstrap: fewer give no standard error
 
 
 @dataclass(frozen=True)
@@ -126,9 +129,23 @@ def analyze(
     """
     draws, target_logps = _by_columns(draws, target_logps)
     check_options(estimator, weights, alpha, folds, judge_range, oracle_range, intervals)
+    if not isinstance(seed, Integral):
+        raise CJEError(f"seed: {seed!r} is not allowed; give a whole number")
+    if bootstrap != 0 and not (isinstance(bootstrap, Integral) and bootstrap >= FEWEST_REPLICATES):
+        raise CJEError(
+            f"bootstrap: {bootstrap!r} is not allowed; give 200, no fewer than "
+            f"{FEWEST_REPLICATES}, or 0 for none"
+        )
+    identical = {identical} if isinstance(identical, str) else set(identical)
     if bootstrap and intervals == Intervals.ANYTIME:
         raise CJEError("bootstrap: its intervals are for one look; give intervals='fixed-time'")
     logs, target_logps, draws = check_frames(logs, target_logps, draws, judge_range, oracle_range)
+    policies = {*draws["policy"], *target_logps["policy"], base}
+    if unknown := sorted(map(str, identical - policies)):
+        raise CJEError(
+            f"identical: {', '.join(unknown)}: no such policy; there are "
+            f"{', '.join(sorted(map(str, policies)))}"
+        )
 
     def calibrated(logs: pd.DataFrame, logps: pd.DataFrame, draws: pd.DataFrame) -> Analysis:
         fit = calibrate(logs, draws, folds=folds, seed=seed)
@@ -171,6 +188,9 @@ def estimate(
     if unknown := sorted(set(limits) - set(THRESHOLDS)):
         allowed = ", ".join(THRESHOLDS)
         raise CJEError(f"thresholds: {', '.join(unknown)}: not known; there are {allowed}")
+    for name, limit in limits.items():
+        if not (isinstance(limit, Real) and np.isfinite(float(limit))):
+            raise CJEError(f"thresholds: {name}: {limit!r} is not allowed; give a number")
     fit, report = fit_labels(logs, draws, folds)
     samples = build_samples(
         logs, target_logps, draws, base=base, folds=folds, seed=seed, fitted_terms=fit.overall.terms
@@ -261,13 +281,16 @@ def check_options(
     ):
         if value not in allowed:
             raise CJEError(f"{name}: {value!r} is not allowed; give {', '.join(allowed)}")
-    if not 0 < alpha < 1:
+    if not (isinstance(alpha, Real) and 0 < alpha < 1):
         raise CJEError(f"alpha: {alpha!r} is not allowed; give a number above 0 and below 1")
-    if not (isinstance(folds, int) and folds >= 2):
+    if not (isinstance(folds, Integral) and folds >= 2):
         raise CJEError(f"folds: {folds!r} is not allowed; give a whole number, 2 or more")
-    for name, (lo, hi) in (("judge_range", judge_range), ("oracle_range", oracle_range)):
-        if not (np.isfinite([lo, hi]).all() and lo < hi):
-            raise CJEError(f"{name}: [{lo}, {hi}] is not allowed; give (low, high), low below high")
+    for name, scale in (("judge_range", judge_range), ("oracle_range", oracle_range)):
+        ends = list(scale) if isinstance(scale, Iterable) else [scale]
+        numbers = len(ends) == 2 and all(isinstance(end, Real) for end in ends)
+        if not (numbers and np.isfinite(ends).all() and ends[0] < ends[1]):
+            words = f"[{', '.join(map(repr, ends))}]"
+            raise CJEError(f"{name}: {words} is not allowed; give (low, high), low below high")
 
 
 def _row(

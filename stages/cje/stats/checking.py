@@ -1,16 +1,22 @@
 """Every check of the frames that people pass, before anything is computed."""
 
+from collections.abc import Iterable
+from numbers import Integral, Real
+
 import numpy as np
 import pandas as pd
 
 from cje.errors import CJEError
 from cje.stats.arrays import Array
+from cje.vocabulary import LogprobKind
 
 LOG_COLUMNS = ("uid", "judge_raw", "oracle_score")
 DRAW_COLUMNS = ("uid", "policy", "draw", "judge_raw")
 LOGP_COLUMNS = ("uid", "policy", "sequence_logp")
 SLACK = 1e-9  # a score may be this far outside its range: sums of rounded terms are
 SENTINEL = -9999.0  # what servers write for a log-probability that they did not compute
+ENDS = ("stop", "length", "refusal", "tool_call")  # of an answer
+WHOLE = 2.0**53  # from which on a real number does not tell neighbouring whole ones apart
 
 
 def check_frames(
@@ -22,8 +28,11 @@ def check_frames(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """The frames with scores on [0, 1], and with `oracle_prob` where the logs had none.
 
-    Raises CJEError that names frame, row and column: a missing column, no rows, a null or repeated
-    key, a score outside its range, an impossible log-probability, fewer than two labels in all.
+    Ids that are whole numbers in one frame and text or real numbers in another are made alike, and
+    every row gets the cluster that some row gives its prompt. Raises CJEError that names frame, row
+    and column: a missing or repeated column, no rows, a null or repeated key, a prompt in two
+    clusters, a word that is not known, a score outside its range, an impossible log-probability,
+    fewer than two labels in all.
     """
     logs = _columns(logs, LOG_COLUMNS, "logs", ("sequence_logp", "oracle_prob"))
     draws = _columns(draws, DRAW_COLUMNS, "draws", ("oracle_score", "oracle_prob"))
@@ -32,6 +41,14 @@ def check_frames(
         raise CJEError("logs: no rows; an estimate needs logged answers with oracle labels")
     if not len(draws) and not len(target_logps):
         raise CJEError("draws and target_logps: no rows; there is no policy to estimate")
+    named = (logs, "logs"), (draws, "draws"), (target_logps, "target_logps")
+    _same_ids(named, "uid")
+    _same_ids(named[:2], "cluster")
+    _same_names(named[1:], "policy")
+    _same_clusters(named[:2])
+    for frame, name in named:
+        _check_words(frame, name, "logprob_kind", [str(kind) for kind in LogprobKind])
+        _check_words(frame, name, "finish_reason", ENDS)
     for frame, name, key in (
         (logs, "logs", ["uid"]),
         (draws, "draws", ["uid", "policy", "draw"]),
@@ -67,6 +84,8 @@ def _columns(
         frame = pd.DataFrame({column: [] for column in required})
     if not isinstance(frame, pd.DataFrame):
         raise CJEError(f"{name}: a {type(frame).__name__}, not a DataFrame")
+    if twice := sorted({str(c) for c in frame.columns[frame.columns.duplicated()]}):
+        raise CJEError(f"{name}: column {', '.join(twice)}: there twice; keep one of them")
     missing = [column for column in required if column not in frame]
     if missing:
         raise CJEError(
@@ -83,6 +102,8 @@ def _columns(
 
 
 def _numbers(values: pd.Series, name: str) -> Array:
+    if isinstance(values.dtype, pd.ArrowDtype):  # of decimals pandas makes a shorter column
+        values = values.astype(object)
     try:
         numbers: Array = pd.to_numeric(values).to_numpy(dtype=float, na_value=np.nan)
         return numbers
@@ -92,6 +113,86 @@ def _numbers(values: pd.Series, name: str) -> Array:
         raise CJEError(
             f"{name}: row {row}: {values.name}: {values.iloc[row]!r} is not a number"
         ) from None
+
+
+def _same_ids(frames: Iterable[tuple[pd.DataFrame, str]], column: str) -> None:
+    """Make the ids of all frames alike: 7, 7.0 and "7" are one id. Of whole numbers all stay whole
+    numbers; where some are text, so are all."""
+    given = [(frame, name) for frame, name in frames if column in frame]
+    for frame, name in given:
+        ids = frame[column].astype(object)
+        frame[column] = _whole_ids(ids.where(ids.notna(), None), name)
+    every = pd.concat([frame[column].dropna() for frame, _ in given] or [pd.Series(dtype=object)])
+    if pd.api.types.infer_dtype(every) in ("string", "integer", "empty"):
+        return
+    kinds = {type(value) for value in every}
+    if any(issubclass(kind, str) for kind in kinds):
+        for frame, _ in given:
+            ids = frame[column]
+            whole = ids.map(lambda value: isinstance(value, Integral)).to_numpy(dtype=bool)
+            frame[column] = ids.where(~whole, ids.astype(str))
+
+
+def _whole_ids(ids: pd.Series, name: str) -> pd.Series:
+    """The ids with real numbers that are whole as whole numbers."""
+    if pd.api.types.infer_dtype(ids, skipna=True) in ("string", "integer", "empty"):
+        return ids
+    found: list[object] = list(ids)
+    for row, value in enumerate(found):
+        if isinstance(value, Real) and not isinstance(value, Integral):
+            number = float(value)
+            if abs(number) >= WHOLE:
+                raise CJEError(
+                    f"{name}: row {row}: {ids.name}: {number!r}: its last digits are lost; read "
+                    "ids as text"
+                )
+            found[row] = int(number) if number == int(number) else value
+    return pd.Series(found, ids.index, dtype=object)
+
+
+def _same_names(frames: Iterable[tuple[pd.DataFrame, str]], column: str) -> None:
+    """Names that are text in some rows and numbers in others are text in all."""
+    frames = list(frames)
+    kinds = {isinstance(value, str) for frame, _ in frames for value in frame[column].dropna()}
+    for frame, name in frames:
+        if (frame[column] == "").any():
+            row = int((frame[column] == "").to_numpy().argmax())
+            raise CJEError(f"{name}: row {row}: {column}: empty; give it a name")
+        if len(kinds) > 1:
+            names = frame[column].astype(object)
+            frame[column] = names.where(names.isna(), names.astype(str))
+
+
+def _same_clusters(frames: Iterable[tuple[pd.DataFrame, str]]) -> None:
+    """Give every row the cluster that some row, of whichever frame, gives its prompt."""
+    frames = list(frames)
+    known: dict[object, object] = {}
+    for frame, name in frames:
+        if "cluster" in frame:
+            for row, (uid, cluster) in enumerate(zip(frame["uid"], frame["cluster"], strict=True)):
+                if cluster is not None and known.setdefault(uid, cluster) != cluster:
+                    raise CJEError(
+                        f"{name}: row {row}: cluster: {cluster!r}, but {known[uid]!r} in another "
+                        f"row of uid={uid!r}; a prompt is in one cluster"
+                    )
+    if known:
+        for frame, _ in frames:
+            frame["cluster"] = [known.get(uid) for uid in frame["uid"]]
+
+
+def _check_words(frame: pd.DataFrame, name: str, column: str, allowed: Iterable[str]) -> None:
+    """Raise CJEError for a word that is not `allowed`; no word is None."""
+    if column not in frame:
+        return
+    words = frame[column].astype(object)
+    frame[column] = words = words.where(words.notna(), None)
+    bad = (words.notna() & ~words.isin(list(allowed))).to_numpy()
+    if bad.any():
+        row = int(bad.argmax())
+        raise CJEError(
+            f"{name}: row {row}: {column}: {words.iloc[row]!r} is not {' or '.join(allowed)}; "
+            "give one of them, or null where it is not known"
+        )
 
 
 def _check_key(frame: pd.DataFrame, name: str, key: list[str]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cje.stats.arrays import Array, Codes
+from cje.stats.arrays import Array, Codes, Mask
 from cje.stats.calibration import spearman
 from cje.stats.estimators import Case, Estimate
 from cje.stats.facts import PolicyDiagnostics, RunDiagnostics
@@ -75,6 +75,7 @@ def diagnose(
         gap_z=gap_z(case),
         draws=answers.rows,
         prompts_with_draws=int(answers.present.sum()),
+        **shared_prompts(samples, answers),
         **known,
     )
 
@@ -134,17 +135,37 @@ def out_of_range(answers: Answers, report: FitReport) -> float:
 def labels_z(answers: Answers, cluster: Codes) -> float | None:
     """How far the labelled answers' judge scores, weighted, are from those of all answers, in
     standard errors by cluster; None where that says nothing."""
+    return chosen_z(answers, answers.labelled, answers.label_weight, cluster)
+
+
+def chosen_z(answers: Answers, chosen: Mask, weight: Array, cluster: Codes) -> float | None:
+    """How far the judge scores of the answers to the `chosen` prompts (N,), weighted, are from
+    those of all answers, in standard errors by cluster; None where that says nothing."""
     scored = np.isfinite(answers.score) & answers.present
-    rows = answers.labelled & scored
+    rows = chosen & scored
     few = len(np.unique(cluster[rows])) < 10 or len(np.unique(cluster[scored & ~rows])) < 10
     if few or np.ptp(answers.score[scored]) == 0:
         return None
-    weight = np.where(rows, answers.label_weight, 0.0)
+    weight = np.where(rows, weight, 0.0)
     share = weight / weight.sum() - scored / scored.sum()
     score = np.where(scored, answers.score, 0.0)
     centred = np.where(scored, score - score[scored].mean(), 0.0)
     error = np.sqrt((np.bincount(cluster, share * centred) ** 2).sum())
     return float(share @ centred / error) if error > 1e-12 else None
+
+
+def shared_prompts(samples: Samples, answers: Answers) -> dict[str, float | None]:
+    """How many prompts the base policy has answers to, on how many of those the policy has some,
+    and how these differ from all by the base's judge scores; nothing where it has all of them."""
+    base = samples.answers[samples.base]
+    both = base.present & answers.present
+    if not answers.rows or both.sum() == base.present.sum():
+        return {}
+    return {
+        "base_prompts": int(base.present.sum()),
+        "shared_prompts": int(both.sum()),
+        "prompts_z": chosen_z(base, both, np.ones(len(both)), samples.cluster),
+    }
 
 
 def correction_of_judge(case: Case, estimate: Estimate) -> tuple[float, float]:

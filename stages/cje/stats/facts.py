@@ -23,9 +23,11 @@ class PolicyDiagnostics:
     label_skew: their skewness over the root of their number; label_values: how many different ones
     there are; power: how much of the predictions is believed. transport: what the evidence says
     less the calibrated judge's mean, transport_z in standard errors; gap_z: exact weights less own
-    labels. labels_z: judge scores, labelled answers against all. skipped, passed_over: of the
-    answers that people who label came to, the shares that they skipped, or passed over unsaid;
-    waiting: how many are still on their list. adds_labels: `cje label --add` draws labels here.
+    labels. labels_z: judge scores, labelled answers against all. Where it lacks prompts of the base
+    policy's, base_prompts: how many those are; shared_prompts: of them, that it has answers to;
+    prompts_z: the base's judge scores on these against all. skipped, passed_over: of the answers
+    that people who label came to, the shares that they skipped, or passed over unsaid; waiting: how
+    many are still on their list. adds_labels: `cje label --add` draws labels here.
     """
 
     policy: str
@@ -74,6 +76,9 @@ class PolicyDiagnostics:
     gap_z: float | None
     draws: int
     prompts_with_draws: int
+    base_prompts: int | None = None
+    shared_prompts: int | None = None
+    prompts_z: float | None = None
     truncated: float = 0.0
     missing: float = 0.0
     unparsed: float = 0.0

@@ -407,6 +407,31 @@ def _labels_not_random(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding
         )
 
 
+@rail("prompts_not_shared", "it answers other prompts than the base policy", "max_unparsed")
+def _prompts_not_shared(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
+    if d.base_prompts is None or d.shared_prompts is None:
+        return
+    lacking = d.base_prompts - d.shared_prompts
+    what = f"it has answers to {d.shared_prompts:,} of the base policy's {d.base_prompts:,} prompts"
+    if d.prompts_z is not None and abs(d.prompts_z) > DIFFERENT:
+        way = "higher" if d.prompts_z > 0 else "lower"
+        yield Finding(
+            Severity.WARNING,
+            f"{what}, where the base's judge scores are {way} than elsewhere, by "
+            f"{abs(d.prompts_z):.1f} standard errors: the estimate is of those prompts",
+            "have every policy answer the same prompts; a failed answer is a row without one",
+        )
+    elif lacking > (limits["max_unparsed"] + d.missing) * d.base_prompts:
+        none = not d.shared_prompts
+        yield Finding(
+            Severity.WARNING if none else Severity.NOTE,
+            f"{what}: the estimate is of its own",
+            "give the same prompt the same uid for every policy"
+            if none
+            else "none is needed where those are a random part",
+        )
+
+
 @rail("skipped_labels", "people skipped answers that they were asked to label", "max_unparsed")
 def _skipped_labels(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
     if d.skipped > limits["max_unparsed"]:
