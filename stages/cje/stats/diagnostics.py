@@ -154,7 +154,7 @@ def chosen_z(answers: Answers, chosen: Mask, weight: Array, cluster: Codes) -> f
     return float(share @ centred / error) if error > 1e-12 else None
 
 
-def shared_prompts(samples: Samples, answers: Answers) -> dict[str, float | None]:
+def shared_prompts(samples: Samples, answers: Answers) -> dict[str, Any]:
     """How many prompts the base policy has answers to, on how many of those the policy has some,
     and how these differ from all by the base's judge scores; nothing where it has all of them."""
     base = samples.answers[samples.base]
