@@ -215,6 +215,16 @@ def test_a_setting_that_is_wrong(folder, load_prompts, changes, words):
         ("a.jsonl", b'{"prompt": "x"}\n{"text": "y"}', "a.jsonl:2: prompt: missing or empty"),
         ("a.jsonl", b'{"prompt": "caf\xe9"}', "a.jsonl:1: not UTF-8 text: "),
         ("a.csv", b"prompt\ncaf\xe9s\n", "a.csv: not UTF-8 text: "),
+        ("a.csv", b"prompt\nHi, you\n", "a.csv:2: 2 cells, where the header has 1; write a text"),
+        ("a.csv", b'prompt\n\n"a\nb"\n"c', "a.csv:5: quotes that do not close"),
+        ("a.csv", b"prompt,prompt\na,b\n", "a.csv:1: column prompt: there twice"),
+        ("a.jsonl", b'{"prompt": "x", "prompt": "y"}', "a.jsonl:1: prompt: there twice, "),
+        (
+            "a.jsonl",
+            b"[" * 99999,
+            "a.jsonl:1: not valid JSON: a number too long or nested too deep",
+        ),
+        ("a.jsonl", b'{"prompt": "x", "reference": ["y"]}', 'a.jsonl:1: reference: ["y"] is not'),
         ("a.jsonl", None, "a.jsonl: cannot be read as jsonl: Is a directory; "),
         ("a.csv", None, "a.csv: cannot be read as csv: Is a directory; "),
         ("a.parquet", b"PAR1 and no more", "a.parquet: cannot be read as parquet: "),
@@ -229,7 +239,7 @@ def test_a_file_of_prompts_that_is_wrong(folder, load_prompts, name, content, wo
         path.write_bytes(content)
     settings(folder, prompts=f"data/prompts/{name}")
     found = load_prompts()
-    assert words in found and re.search(r"fix|save|create|needs|write", found)
+    assert words in found and re.search(r"fix|save|create|needs|write|keep|rename", found)
 
 
 # What the disk does

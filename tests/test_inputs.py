@@ -171,7 +171,19 @@ def test_ids_are_kept_numbers_too_and_draws_are_counted(tmp_path):
         (log(judge_score=[0.5]), "judge_score: [0.5] is not a number"),
         (log(judge_score="1_0"), 'judge_score: "1_0" is not a number'),
         (log(judge_score="85"), 'judge_score: "85" is outside judge_range [0, 1]; set judge_range'),
-        (log(judge_score=1 + 1e-8), "judge_score: 1.00000001 is outside judge_range [0, 1]"),
+        (log(judge_score=1 + 2e-6), "judge_score: 1.000002 is outside judge_range [0, 1]"),
+        (
+            '{"uid": "p1", "prompt": "x", "answer": "y", "judge_score": 0.1, "judge_score": 0.9}',
+            "judge_score: there twice, 0.1 and 0.9; keep one",
+        ),
+        (
+            log(tokens=["a", "b"], token_logprobs=[-1.0, -0.5, -0.5]),
+            "token_logprobs: 3 of them, but 2 tokens; give one for each token",
+        ),
+        (
+            log(token_logprobs=[], sequence_logp=None),
+            "token_logprobs: empty, though there is an answer; leave them out",
+        ),
         (log(answer=None, judge_score=None, oracle_score=1), "answer: missing; give answer or"),
         (log(judge_score=math.inf), "judge_score: inf is outside judge_range"),
         (
@@ -475,7 +487,7 @@ def test_the_stage_hands_on_what_was_left_out(tmp_path, monkeypatch):
     ("given", "kept"),
     [
         (1.0000000000000002, 1.0),
-        (1 + 9e-10, 1.0),
+        (1.0000001192092896, 1.0),  # the next number of float32
         (-1e-12, 0.0),
         (True, 1.0),
         (False, 0.0),
@@ -490,8 +502,19 @@ def test_what_a_score_may_look_like(tmp_path, given, kept):
     assert got.oracle_labels["oracle_score"][0] == kept
 
 
+def test_words_for_nothing_are_no_clusters_and_suspect_answers(tmp_path):
+    logs = [log(f"p{i}", cluster=word, answer="None") for i, word in enumerate(["nan", "nan", ""])]
+    draws = [draw(f"p{i}", answer=word) for i, word in enumerate(["nan", "NaN", "<NA>"])]
+    got = read(tmp_path, logs, draws)
+    assert got.prompts["cluster"].isna().all()
+    assert got.notes[0] == (
+        "answers of base: 3 are the word None: give null where an answer failed; as a text it is "
+        "judged like any other"
+    )
+
+
 def test_noise_is_relative_to_the_range_and_truth_values_may_be_outside(tmp_path):
-    logs = [log(judge_score=100 + 5e-8)]
+    logs = [log(judge_score=100 + 4e-5)]
     got = read(tmp_path, logs, [draw(judge_score=50)], judge_range=[50, 100])
     assert got.proxy_scores["judge_raw"].tolist() == [1.0, 0.0]
     words = refusal(tmp_path, logs=[log(oracle_score=True)], oracle_range=[2, 5])

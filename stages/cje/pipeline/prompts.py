@@ -1,6 +1,5 @@
 """The prompts of a run: a provider's own set, a data set of the hub, or a file."""
 
-import codecs
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from cje.data.metadata import metadata_of
+from cje.data.readers.bad_rows import BadRow
 from cje.data.readers.conversations import (
     CLUSTERS,
     TURNS,
@@ -21,14 +21,14 @@ from cje.data.readers.conversations import (
     repeats,
     says_more,
 )
-from cje.data.readers.user_files import beginning_problem, json_problem
+from cje.data.readers.user_files import csv_rows, json_rows, parquet_rows
 from cje.data.tables import prompt_uids
 from cje.errors import CJEError
 from cje.models.lookup import provider_for
 from cje.models.names import split_model
 from cje.pipeline.choice import nested_sample
 from cje.pipeline.parts import Needs
-from cje.settings import Settings
+from cje.settings import Settings, show_value
 from cje.vocabulary import counted
 
 PROMPT_FILES = Path("data/prompts")
@@ -81,9 +81,9 @@ def _prompts(settings: Settings, notes: list[str]) -> pd.DataFrame:
             f"{path}: the first user turn is the prompt; {more:,} of {len(parsed):,} rows hold "
             "more, later turns or a system message, which is left out"
         )
-    checks = [row.get("checks") for _, row in rows]
+    checks = [row.get("checks") or None for _, row in rows]
     checks = [c if c is None or isinstance(c, str) else json.dumps(c) for c in checks]
-    references = [row.get("reference") or None for _, row in rows]
+    references = [_reference(path, line, row) for line, row in rows]
     uids = prompt_uids(texts)
     given = grouping([cluster_of(row) for _, row in rows])
     clusters = [cluster or same for cluster, same in zip(given, repeats(uids), strict=True)]
@@ -115,48 +115,46 @@ def _in_language(languages: list[Any], settings: Settings, path: Path) -> np.nda
 
 def _prompt_rows(path: Path) -> list[tuple[int, Any]]:
     """Line number and columns of each row."""
+    read = {".csv": csv_rows, ".parquet": parquet_rows, ".jsonl": json_rows}[path.suffix]
     try:
-        if path.suffix == ".csv":
-            frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-            return list(enumerate(frame.to_dict("records"), start=2))
-        if path.suffix == ".parquet":
-            return list(enumerate(pq.read_table(path).to_pylist()))
-        lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
-        if problem := beginning_problem(lines[0]):
-            raise CJEError(f"{path}: {problem}")
-        return [(i, _json_row(path, i, row)) for i, row in enumerate(lines, 1) if row.strip()]
-    except CJEError:
-        raise
+        rows = list(read(path))
     except FileNotFoundError:
         raise CJEError(f"{path}: no such file; see `prompts` in params.yaml") from None
     except UnicodeDecodeError as error:
         raise CJEError(f"{path}: not UTF-8 text: {error.reason}; save it as UTF-8") from error
-    except (OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, KeyError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         words = f"cannot be read as {path.suffix[1:]}: {reason}"
         raise CJEError(f"{path}: {words}; create the file again, or give another") from error
+    for line, row in rows:
+        if isinstance(row, BadRow):
+            where = "" if row.column == "row" else f"{row.column}: "
+            raise CJEError(f"{path}:{line}: {where}{row.reason}")
+    return rows
 
 
-def _json_row(path: Path, line: int, row: bytes) -> object:
-    try:
-        return json.loads(row.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        problem = f"not UTF-8 text: {error.reason} at byte {error.start}; save the file as UTF-8"
-    except json.JSONDecodeError as error:
-        problem = json_problem(error)
-    raise CJEError(f"{path}:{line}: {problem}")
-
-
-def _prompt(path: Path, line: int, row: object) -> tuple[Any, str]:
+def _prompt(path: Path, line: int, row: Mapping[str, Any]) -> tuple[Any, str]:
     """A row's prompt, text or turns, and its first user turn; raises CJEError if that is not
     text."""
-    turns = prompt_turns(row) if isinstance(row, Mapping) else None
+    turns = prompt_turns(row)
     text = turns if isinstance(turns, str) else first_user_text(turns)
     if text is None:
         words = "missing or empty; every row needs a prompt's text"
-        found = f"; the row has {', '.join(map(str, row))}" if isinstance(row, Mapping) else ""
-        raise CJEError(f"{path}:{line}: prompt: {words}{found}")
+        found = f"the row has {', '.join(map(str, row)) or 'no columns'}"
+        raise CJEError(f"{path}:{line}: prompt: {words}; {found}")
     return turns, text
+
+
+def _reference(path: Path, line: int, row: Mapping[str, Any]) -> str | None:
+    """A row's reference answer, if it has one; a number is its text."""
+    value = row.get("reference")
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return json.dumps(value)
+    raise CJEError(f"{path}:{line}: reference: {show_value(value)} is not text; write it as one")
 
 
 def check_prompts(prompts: pd.DataFrame, needs: Needs) -> None:

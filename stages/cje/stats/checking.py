@@ -13,7 +13,7 @@ from cje.vocabulary import LogprobKind
 LOG_COLUMNS = ("uid", "judge_raw", "oracle_score")
 DRAW_COLUMNS = ("uid", "policy", "draw", "judge_raw")
 LOGP_COLUMNS = ("uid", "policy", "sequence_logp")
-SLACK = 1e-9  # a score may be this far outside its range: sums of rounded terms are
+SLACK = 1e-6  # a score may be this far outside its range: sums of float32 terms are
 SENTINEL = -9999.0  # what servers write for a log-probability that they did not compute
 ENDS = ("stop", "length", "refusal", "tool_call")  # of an answer
 WHOLE = 2.0**53  # from which on a real number does not tell neighbouring whole ones apart

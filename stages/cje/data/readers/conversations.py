@@ -19,6 +19,8 @@ INPUT_ROLES = (*USERS, "system", "developer")
 # The columns of a cluster; the first that a row has counts. `conversation` may be turns instead.
 CLUSTERS = ("cluster", "conversation_id", "conversation", "session_id", "user", "document")
 
+WORDS_FOR_NOTHING = ("", "nan", "none", "null", "<na>", "nat")  # a missing value made text of
+
 Cluster = tuple[str, str | None]  # the column that it is read in, and the cluster
 
 
@@ -83,11 +85,19 @@ def id_text(value: Any) -> str | None:
     return str(int(value)) if math.isfinite(value) and value == int(value) else None
 
 
+def stands_for_nothing(value: Any) -> bool:
+    """Whether there is no value, or a text that programs write where there was none."""
+    return value is None or (isinstance(value, str) and value.casefold() in WORDS_FOR_NOTHING)
+
+
 def cluster_of(row: Mapping[str, Any], names: Iterable[str] = CLUSTERS) -> Cluster:
     """The first of the columns `names` that contains an id, and the id; "" and None if none
     does."""
     for name in names:
-        if (cluster := id_text(row.get(name))) and not (name in TURNS and cluster.startswith("[")):
+        cluster = id_text(row.get(name))
+        if cluster is None or stands_for_nothing(cluster):
+            continue
+        if not (name in TURNS and cluster.startswith("[")):
             return name, cluster
     return "", None
 

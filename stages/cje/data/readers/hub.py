@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from cje.data.languages import NAMES
 from cje.data.metadata import metadata_of
 from cje.data.readers.conversations import TURNS, first_user_text, from_json, grouping, id_text
+from cje.data.readers.user_files import csv_rows
 from cje.data.tables import prompt_uids
 from cje.errors import CJEError
 from cje.settings import show_value
@@ -259,12 +260,11 @@ def _json_objects(lines: Iterable[str], where: str) -> Iterator[Mapping[str, Any
 
 
 def _csv_rows(path: Path, where: str, language: str | None) -> Iterator[Row]:
-    options = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
-    columns = dict.fromkeys(pd.read_csv(path, nrows=0, **options).columns, True)
-    chosen = _choose(columns, columns, where, language)
-    with pd.read_csv(path, usecols=chosen.names, chunksize=BATCH, **options) as chunks:
-        rows = chain.from_iterable(chunk.to_dict("records") for chunk in chunks)
-        yield from _parsed(rows, chosen)
+    rows = (row for _, row in csv_rows(path))
+    first = next(rows, {})
+    chosen = _choose(dict.fromkeys(first, True), first, where, language)
+    named = ({name: row[name] for name in chosen.names} for row in chain([first], rows) if row)
+    yield from _parsed(named, chosen)
 
 
 def _choose(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from cje.data.readers.bad_rows import Row
+from cje.data.readers.conversations import stands_for_nothing
 from cje.data.schemas import LOGGED, NO_ANSWER, TABLES
 from cje.data.tables import check_table, to_unit
 from cje.settings import Settings
@@ -111,6 +112,14 @@ def input_notes(logs: list[Row], draws: dict[str, list[Row]], settings: Settings
         {(str(r["file"]), *near) for r in everything for near in r["near"]}
     ):
         notes.append(f"{path}: the column {name} is not read; did you mean {known}?")
+    for policy, rows in {logs[0]["action"]: logs, **draws}.items():
+        words = Counter(row["answer"] for row in rows if row["answer"] is not None)
+        for word, count in words.items():
+            if count > 1 and word and stands_for_nothing(word):
+                notes.append(
+                    f"answers of {policy}: {count:,} are the word {word}: give null where an "
+                    "answer failed; as a text it is judged like any other"
+                )
     for policy, rows in draws.items():
         same = Counter(
             (row["uid"], row["answer"], row["score"], row["oracle_score"])

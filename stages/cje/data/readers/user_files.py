@@ -1,7 +1,9 @@
 """The files that a user brings: where they are, and the rows in them as they are."""
 
+import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +15,7 @@ import pyarrow.parquet as pq
 from cje.data.readers.bad_rows import BadRow, Row
 from cje.errors import CJEError
 from cje.settings import policy_name_problem, show_value
+from cje.vocabulary import counted
 
 LOG_FILES = ("logs.jsonl", "logs.parquet", "logged_data.jsonl", "logged_data.parquet")
 # Folders of files by policy, and what a file's name may have after the policy's.
@@ -22,6 +25,7 @@ HELP = "data/inputs/README.md says what to put there"
 
 BOM = b"\xef\xbb\xbf"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # the marks at the start of such a file
+LONGEST_CELL = 2**31 - 1  # characters; csv's own limit is below the longest prompts
 BEGINNING = re.compile(rb"\[\s*(\{|$)|\{$")  # of an array of objects, or of an object in lines
 
 
@@ -62,19 +66,70 @@ def raw_rows(path: Path) -> Iterator[tuple[int, Row | BadRow]]:
     The line of a Parquet row is its number, from 1. Raises CJEError where the file is unreadable.
     """
     try:
-        if path.suffix == ".parquet":
-            with pq.ParquetFile(path) as file:
-                rows = enumerate(file.read().to_pylist(maps_as_pydicts="strict"), 1)
-                yield from ((line, _without_nan(row)) for line, row in rows)
-        else:
-            with path.open("rb") as file:
-                if problem := beginning_problem(file.readline()):
-                    raise CJEError(f"{path}: {problem}")
-                file.seek(0)
-                yield from _json_rows(file)
-    except (pa.ArrowException, OSError, UnicodeDecodeError, KeyError) as error:
+        yield from parquet_rows(path) if path.suffix == ".parquet" else json_rows(path)
+    except (pa.ArrowException, OSError, UnicodeDecodeError, KeyError, OverflowError) as error:
         reason = str(error).splitlines()[0]
         raise CJEError(f"{path}: cannot be read as {path.suffix[1:]}: {reason}") from error
+
+
+def parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Number, from 1, and columns of each row, null for NaN; raises CJEError for a column that is
+    there twice, and what Arrow raises for what it cannot read."""
+    with pq.ParquetFile(path) as file:
+        if twice := _repeated(file.schema_arrow.names):
+            raise CJEError(f"{path}: column {twice}: there twice; keep one of them")
+        rows = file.read().to_pylist(maps_as_pydicts="strict")
+    yield from ((number, _without_nan(row)) for number, row in enumerate(rows, 1))
+
+
+def json_rows(path: Path) -> Iterator[tuple[int, Row | BadRow]]:
+    """Line and content of each row of a file of JSON Lines, as `raw_rows` gives them; raises
+    CJEError for a file that is none."""
+    with path.open("rb") as file:
+        if problem := beginning_problem(file.readline()):
+            raise CJEError(f"{path}: {problem}")
+        file.seek(0)
+        yield from _json_rows(file)
+
+
+def csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """First line and columns of each row of a CSV file with a header; columns without a name, such
+    as an index, are left out.
+
+    Raises CJEError for a column that is there twice, for a row with other cells than the header,
+    and for a quote that is not closed.
+    """
+    limit = csv.field_size_limit(LONGEST_CELL)
+    line = 1
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            names = [name.strip() for name in next(reader, [])]
+            if twice := _repeated(filter(None, names)):
+                raise CJEError(f"{path}:1: column {twice}: there twice; rename one of them")
+            line = reader.line_num + 1
+            for cells in reader:
+                while len(cells) > len(names) and not cells[-1]:
+                    del cells[-1]
+                if cells and len(cells) != len(names):
+                    raise CJEError(
+                        f"{path}:{line}: {counted(len(cells), 'cell')}, where the header has "
+                        f"{len(names)}; write a text with commas or line breaks in double quotes"
+                    )
+                if cells:
+                    columns = zip(names, cells, strict=True)
+                    yield line, {name: cell for name, cell in columns if name}
+                line = reader.line_num + 1
+    except csv.Error as error:
+        words = f"quotes that do not close ({error}); write those inside a quoted text twice"
+        raise CJEError(f"{path}:{line}: {words}") from None
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _repeated(names: Iterable[str]) -> str | None:
+    """The first name that is there twice."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def beginning_problem(line: bytes) -> str | None:
@@ -98,20 +153,37 @@ def _json_rows(lines: Iterator[bytes]) -> Iterator[tuple[int, Row | BadRow]]:
         if not text:
             continue
         try:
-            row = json.loads(text.decode("utf-8"))
+            row = json.loads(text.decode("utf-8"), object_pairs_hook=_object)
+        except BadRow as problem_of_key:
+            yield number, problem_of_key
         except UnicodeDecodeError as error:
             problem = f"not UTF-8 text: {error.reason} at byte {error.start}"
             yield number, BadRow("row", f"{problem}; save the file as UTF-8")
         except json.JSONDecodeError as error:
             yield number, BadRow("row", json_problem(error))
         except (ValueError, RecursionError):
-            yield number, BadRow("row", "not valid JSON: a number too long or nested too deep")
+            yield (
+                number,
+                BadRow(
+                    "row", "not valid JSON: a number too long or nested too deep; write it shorter"
+                ),
+            )
         else:
             if isinstance(row, dict):
                 yield number, _without_nan(row)
             else:
                 reason = f"{show_value(row)} is not an object of columns"
                 yield number, BadRow("row", f"{reason}; write one JSON object per line")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Row:
+    """An object; raises BadRow for a key with two values."""
+    found: Row = {}
+    for key, value in pairs:
+        if found.setdefault(key, value) != value and value == value:
+            words = f"there twice, {show_value(found[key])} and {show_value(value)}; keep one"
+            raise BadRow(key, words)
+    return found
 
 
 def _without_nan(row: Row) -> Row:

@@ -22,15 +22,17 @@ from cje.data.readers.conversations import (
     first_user_text,
     id_text,
     says_more,
+    stands_for_nothing,
     turns_key,
 )
 from cje.data.readers.user_files import nan_as_null
 from cje.data.schemas import LOGP_ROUNDING, LOGPROB_KINDS, VERY_UNLIKELY
 from cje.data.tables import unicode_problem
 from cje.settings import Settings, show_value
+from cje.vocabulary import counted
 
 COMMON_SCALES = ((0, 1), (0, 10), (0, 100))
-NOISE = 1e-9  # of a score beyond its range, relative to the range: means and cosines are rounded
+NOISE = 1e-6  # of a score beyond its range, relative to the range: cosines of float32 are rounded
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 ROUNDING = 0.01  # of a sum of log-probabilities, relative, and absolute near 0: servers round
 
@@ -175,7 +177,7 @@ def _prompt(raw: Row) -> Row:
 def _cluster(raw: Row, names: Iterable[str]) -> Cluster:
     name, cluster = cluster_of(raw, names)
     given = raw.get("cluster")
-    if name != "cluster" and given not in (None, ""):
+    if name != "cluster" and not stands_for_nothing(given):
         raise BadRow("cluster", f"{show_value(given)} is neither text nor a whole number")
     return name, cluster
 
@@ -285,6 +287,11 @@ def _reply(raw: Row) -> Row:
     logprobs = _list(raw, "token_logprobs")
     if logprobs is not None:
         logprobs = [_logp("token_logprobs", value, sampled=True) for value in logprobs]
+        if tokens is not None and len(tokens) != len(logprobs):
+            words = f"{len(logprobs)} of them, but {counted(len(tokens), 'token')}"
+            raise BadRow("token_logprobs", f"{words}; give one for each token, or leave them out")
+        if not logprobs and _pick(raw, "answer")[1]:
+            raise BadRow("token_logprobs", "empty, though there is an answer; leave them out")
 
     name, value = _pick(raw, "sequence_logp")
     sequence_logp = None if value is None else _logp(name, value, sampled=True)
