@@ -5,7 +5,8 @@ import pytest
 from cje.errors import CJEError
 from cje.models.lookup import provider_for
 from cje.models.provider import Judging
-from cje.models.requests import CallFailed, Reply
+from cje.models.requests import CallFailed, Reply, Request
+from cje.models.rows import read_verdict
 from cje.models.runner.calls import Calls
 from cje.models.runner.store import ReplyStore
 from cje.settings import parse_settings
@@ -57,6 +58,24 @@ def test_a_judge_whose_thought_takes_all_its_room_is_stopped_with_the_remedy(tmp
     assert words in str(error.value) and 'no text, after the thought "Let me' in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [
+        ('{"reason": "ok", "score": 8}', 8.0),
+        ('```json\n{"score": 8}\n', 8.0),  # a fence that was cut
+        ('{"score": 8}\n\n\n\n', 8.0),  # held to a schema, a model may end in white space
+        ('A first thought: {"score": 8}, but on', None),
+        ('{"score": 8} Or rather', None),
+    ],
+)
+def test_a_draft_in_words_that_were_cut_is_no_verdict(text, score):
+    request = Request(kind="judgement", model="server/j", messages=(), max_tokens=40)
+    for ending, expected in (("length", score), ("stop", 8.0)):
+        found = read_verdict(Reply(text=text, finish_reason=ending), request, (0, 10))
+        assert found.score == expected
+        assert expected is not None or "cut at judge_max_tokens, 40" in found.reason
+
+
 def test_a_judge_that_can_be_read_now_and_then_goes_on(tmp_path, server):
     server.decide = lambda path, body, attempt: (
         None if "number 7." in str(body) else "prose"
@@ -71,6 +90,24 @@ def policy_answers(folder, server, count, accept_cut=False, **changes):
     made = Calls(settings, "generate_logs", ReplyStore(folder))
     own = {"draw": 0, "seed": 1, "accept_cut": accept_cut}
     return provider_for(MODEL, made).generate(prompts(count), settings.base, **own)
+
+
+def test_answers_of_two_models_under_one_name_are_told(tmp_path, capsys):
+    def moved(path, body, reply):
+        if len(asked := [*getattr(moved, "asked", []), path]) > 20:
+            reply["model"] = "m-2026-11"
+        moved.asked = asked
+        return reply
+
+    with Altered(moved) as server:
+        found = policy_answers(tmp_path, server, 30)
+    told = capsys.readouterr().err
+    counts = found["model"].value_counts()
+    assert len(counts) == 2 and "m-2026-11" in counts
+    assert (
+        f"its answers are of 2 models, {', '.join(f'{m} ({n})' for m, n in sorted(counts.items()))}"
+        in told
+    )
 
 
 def test_a_policy_of_which_every_answer_is_cut_is_asked_no_more(tmp_path, server):

@@ -8,6 +8,7 @@ from cje.settings import show_value
 
 REASON_WORDS = "one or two short sentences on what decides the score"
 NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+FENCE = re.compile(r"^\s*```\w*|```\s*$")
 OBJECT = re.compile(r'\{\s*["}]')  # what looks like the start of a JSON object
 
 ScoreRange = tuple[float, float]
@@ -69,6 +70,15 @@ def parse_score(text: str | None, score_range: ScoreRange) -> tuple[float | None
     if len({score for score, _ in scores}) > 1:
         return None, "the judge gave several scores that differ"
     return scores[0][0], next(filter(None, map(_reason, verdicts)), None)
+
+
+def is_verdict_alone(text: str | None) -> bool:
+    """Whether a reply is one JSON object, perhaps in a fence, and nothing else."""
+    inside = FENCE.sub("", text or "").strip()
+    try:
+        return isinstance(_DECODER.decode(inside), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def plain_number(value: float) -> int | float:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 import pandas as pd
 
-from cje.judging import parse_score
+from cje.judging import is_verdict_alone, parse_score
 from cje.models.requests import CallFailed, Outcome, Reply, Request
 from cje.settings import Policy
 
@@ -17,6 +17,11 @@ EMPTY = "the model gave an empty answer, asked once more too"
 SPENT = (
     "all of {setting}, {limit}, was spent before the first word of the {what}; "
     "set a larger {setting}"
+)
+
+CUT_VERDICT = (
+    "the judge's words were cut at judge_max_tokens, {}, and what they say of a score may be a "
+    "draft; set a larger judge_max_tokens"
 )
 
 
@@ -61,6 +66,8 @@ def read_verdict(outcome: Outcome, request: Request, score_range: tuple[float, f
     if is_spent(outcome):
         limit = {"setting": "judge_max_tokens", "limit": request.max_tokens}
         return Verdict(None, SPENT.format(**limit, what="verdict"))
+    if outcome.finish_reason == "length" and not is_verdict_alone(outcome.text):
+        return Verdict(None, CUT_VERDICT.format(request.max_tokens))
     return Verdict(*parse_score(outcome.text, score_range))
 
 

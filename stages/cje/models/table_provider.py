@@ -110,6 +110,13 @@ class TableProvider(Provider):
         for reason, count in missing.items():
             if count:
                 self.calls.say(f"{policy.name}: {count:,} of {len(rows):,} answers: {reason}")
+        models = Counter(row.model for row in rows if row.model is not None)
+        if len(models) > 1:
+            named = ", ".join(f"{model} ({count:,})" for model, count in sorted(models.items()))
+            self.calls.say(
+                f"{policy.name}: its answers are of {len(models)} models, {named}: what a name "
+                "stands for may change; ask for one model by its dated name"
+            )
         frame = rows_frame(rows, AnswerRow._fields)
         known = frame["token_logprobs"].notna()
         if known.any() and (exactness := self.exactness(policy, replayed)) is not None:
