@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -141,6 +142,16 @@ def test_a_font_of_one_weight_gives_no_warnings(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(style, "installed_fonts", style.installed_fonts.__wrapped__)
     plots.estimates(tmp_path / "a.png", estimates(2), title="a")  # has bold words and others
     assert one.name in style.installed_fonts() and not caplog.messages
+
+
+def test_letters_that_no_font_has_are_told_once_and_without_a_warning(tmp_path, capsys):
+    named = [replace(row, policy=f"{row.policy}\U00013000") for row in estimates(2)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plots.estimates(tmp_path / "a.png", named, title="a")
+        plots.estimates(tmp_path / "b.png", named, title="a")
+    told = capsys.readouterr().err
+    assert told.startswith("note: no font here has \U00013000: ") and told.count("note:") == 1
 
 
 def test_data_of_the_estimates_comparisons_and_differences():

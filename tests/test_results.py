@@ -27,10 +27,12 @@ from cje.results.answer import title
 from cje.results.export import file_names
 from cje.results.notebook import ArenaAnalyzer
 from cje.results.opening import newest_run, open_run
-from cje.results.run import RESULTS
+from cje.results.run import RESULTS, Run
 from cje.results.view import RunView
 from cje.results.words import VERDICTS
+from cje.settings import load_settings
 from pipeline import ROOT, finished_project, run
+from reported import write_run
 
 
 @pytest.fixture(scope="module")
@@ -442,6 +444,15 @@ def test_the_analyzer(here):
         assert picture._repr_png_().startswith(b"\x89PNG")
     page = analyzer._repr_html_()
     assert page.count("<tr>") == 5 and "own labels" in page
+
+
+def test_names_of_policies_are_no_markup_on_the_screen(tmp_path, capsys):
+    names = ("a[x]b", ":eyes:", "c[/]")
+    folder = write_run(tmp_path / "run", policies=names, verdicts=("reliable", "caution"))
+    view = RunView(Run(folder, load_settings(folder / "params.yaml")))
+    screen_words.print_summary(view, screen_words.screen())
+    told = capsys.readouterr().out
+    assert all(told.count(name) >= 2 for name in names)
 
 
 def test_policies_names_are_text_in_html(here, monkeypatch):

@@ -22,7 +22,7 @@ def missing(answers: pd.DataFrame) -> str:
 def run(main: Callable[[], str], title: str) -> None:
     """Run a stage under a rule with its title, and print the sentence that it returns after a tick;
     a user's error ends in a message."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     console.rule(title)
     try:
         console.print(f"{tick(console)} {main()}", markup=False, soft_wrap=True)

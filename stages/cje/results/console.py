@@ -48,7 +48,7 @@ LINE, SHORT_LINE = 50, 20  # characters of a drawn interval, at most and at leas
 def screen() -> Console:
     """The console to print to: as wide as the terminal, or as COLUMNS says."""
     own = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(highlight=False, width=None if own else PIPED_WIDTH)
+    return Console(highlight=False, markup=False, emoji=False, width=None if own else PIPED_WIDTH)
 
 
 def print_summary(view: RunView, console: Console) -> None:

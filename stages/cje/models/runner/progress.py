@@ -18,7 +18,7 @@ class CallProgress:
     def __init__(self, title: str, total: int, kept: int, console: Console | None = None):
         self.title, self.total, self.kept = title, total, kept
         self.done, self.failed, self.usd = kept, 0, 0.0
-        self.console = console or Console(stderr=True, highlight=False)
+        self.console = console or Console(stderr=True, highlight=False, markup=False, emoji=False)
         self.started = self.said = time.monotonic()
         self.bar: Progress | None = None
         self.batches: dict[str, str] = {}  # what the last look at each batch showed

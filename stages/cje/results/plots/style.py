@@ -1,6 +1,9 @@
 """What all figures share: the look and the frame."""
 
 import os
+import re
+import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -52,6 +55,8 @@ FONTS = (
     "Yu Gothic", "Malgun Gothic", "Arial Unicode MS", "Noto Sans Arabic", "Noto Sans Devanagari",
     "Noto Emoji",
 )  # fmt: skip
+MISSING_LETTER = re.compile(r"Glyph (\d+) .*missing from")  # matplotlib's warning
+LETTERS_TOLD: set[str] = set()
 WEIGHTS = (400, 700)  # normal and bold
 IN_ROW: Keywords = {"va": "center_baseline", "linespacing": 0.95}  # words that stand on one line
 WIDTH, HEIGHT, DPI = 10.0, 6.25, 160  # inches, inches, pixels per inch
@@ -78,10 +83,33 @@ def drawing(path: str | os.PathLike[str], title: str, subtitle: str) -> Iterator
         figure.text(0.02, 0.965, title, fontsize=size, fontweight="bold", va="top")
         figure.text(0.02, 0.905, subtitle, fontsize=12, color=QUIET, va="top")
         yield figure
-        _settle(figure)
-        with writing(path):
+        with _letters_told(), writing(path):
+            _settle(figure)
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
+
+
+@contextmanager
+def _letters_told() -> Iterator[None]:
+    """Say once a process which letters no font here has, in place of matplotlib's warning for each
+    of them at every drawing."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    found = [MISSING_LETTER.match(str(warning.message)) for warning in caught]
+    letters = dict.fromkeys(chr(int(match[1])) for match in found if match)
+    if new := "".join(letter for letter in letters if letter not in LETTERS_TOLD):
+        LETTERS_TOLD.update(new)
+        print(
+            f"note: no font here has {new}: the figures show boxes; install one that does, such "
+            "as the packages fonts-noto-cjk and fonts-noto-core, and run this stage again",
+            file=sys.stderr,
+        )
+    for match, warning in zip(found, caught, strict=True):
+        if match is None:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
 
 
 def _settle(figure: Figure) -> None:
