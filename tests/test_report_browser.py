@@ -260,13 +260,26 @@ def test_a_phone_scrolls_one_way(show, folder, tmp_path):
         page = show(path, viewport=PHONE)
         for summary in page.locator("summary").all():
             summary.click()
-        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        for width in (800, 1150, PHONE["width"]):
+            page.set_viewport_size(PHONE | {"width": width})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
         box = page.locator("#comparisons .scroll")
         hint = page.locator("#comparisons .scroll-hint")
         wide = box.evaluate("box => box.scrollWidth > box.clientWidth")
         assert hint.is_visible() == wide == ("more" in box.get_attribute("class"))
         box.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
         until(page, "!document.querySelector('#comparisons .scroll.more')")
+
+
+def test_the_scale_of_the_ranking_stays_in_sight_on_a_phone(show, folder):
+    page = show(folder / "report.html", viewport=PHONE)
+    label = page.locator(".ranking thead text").last
+    page.locator(".ranking tbody tr").last.evaluate(
+        "row => row.scrollIntoView({behavior: 'instant'})"
+    )
+    box = label.bounding_box()
+    assert box["y"] >= 0 and box["y"] + box["height"] < 60 and box["height"] >= 15
+    assert box["x"] + box["width"] <= PHONE["width"]
 
 
 def test_print_is_light_and_without_controls(show, folder):

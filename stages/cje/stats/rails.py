@@ -74,7 +74,7 @@ def share_rail(
     remedy: str,
 ) -> None:
     """Put a guard rail into the list that warns where a share of a policy's answers is above the
-    threshold `limit`; `what` goes on from "3 % of its"."""
+    threshold `limit`; `what` goes on from "3.0 % of its"."""
 
     @rail(code, meaning, limit)
     def check(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
