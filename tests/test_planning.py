@@ -1,5 +1,6 @@
 """A plan keeps what it promises, costs the least, and says what it assumed."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from cje.cli import main
 from cje.commands.stopping import standing
 from cje.errors import CJEError
 from cje.results import answer
-from cje.results.run import Run
+from cje.results.run import RESULTS, Run
 from cje.results.view import RunView
 from cje.settings import parse_settings
 from cje.stats.planning import Aim, Planner, Prices, Size, guessed, pilot
@@ -150,11 +151,36 @@ def test_the_command_plans_from_files_and_says_what_it_assumed(tmp_path, capsys,
         frame.to_csv(tmp_path / f"{name}.csv", index=False)
     files = ["--logs", str(tmp_path / "logs.csv"), "--draws", str(tmp_path / "draws.csv")]
     said = told(capsys, "--within", "0.03", "--minutes-a-label", "2", *files)
-    for words in ("half the labels", "hours of labelling", "sampling: active", "Holm", "60 to 60"):
+    for words in (
+        "half the labels",
+        "hours of labelling",
+        "sampling: active",
+        "Holm",
+        "60 on each of",
+    ):
         assert words in said
     assert "intervals: anytime" not in said  # widths may be looked at
     said = told(capsys, "--apart", "0.05", *files)
     assert "intervals: anytime" in said
+
+
+def test_a_plan_for_own_files_says_which_answers_to_label(tmp_path, capsys, monkeypatch):
+    folder = write_run(tmp_path / "run", prompts=300, source="files", verdicts=("reliable",) * 4)
+    (folder / RESULTS).touch()  # as in a run folder
+    monkeypatch.setenv("COLUMNS", "100")
+    said = " ".join(told(capsys, "--within", "0.04", "--run-dir", str(folder)).split())
+    assert "300 prompts" in said and "at most 300 prompts, those in the files" in said
+    assert re.search(r"In the files: label \(oracle_score\) \d+ more of ", said)
+    for setting in ("--max-samples", "--oracle-fraction", "half the prompts", "sampling: active"):
+        assert setting not in said
+    with pytest.raises(
+        SystemExit, match=r"cannot be reached with 300 .*\n.*add prompts to the files"
+    ):
+        main(["plan", "--within", "0.005", "--run-dir", str(folder)])
+    more = ["--within", "0.04", "--most-prompts", "9000", "--prompt-price", "0"]
+    assert re.search(
+        r"In the files: add [\d,]+ prompts", told(capsys, *more, "--run-dir", str(folder))
+    )
 
 
 @pytest.mark.parametrize(

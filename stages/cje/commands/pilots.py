@@ -35,6 +35,16 @@ class Basis:
     prompt_price: float | None = None
     view: "RunView | None" = None
 
+    @property
+    def files(self) -> bool:
+        """Whether the pilot is a run on the user's own files, which have all its prompts."""
+        return self.view is not None and self.view.run.settings.source == "files"
+
+    @property
+    def labels_in_files(self) -> bool:
+        """Whether its labels are in those files too, and no setting draws more."""
+        return self.files and self.view is not None and not self.view.run.settings.asks_people
+
 
 def basis_of(given: argparse.Namespace) -> Basis:
     """What the options name; raises CJEError where it is too little for a plan."""
@@ -110,9 +120,11 @@ def label_facts(pilot: "Pilot", logs: "pd.DataFrame", draws: "pd.DataFrame") -> 
     known = labels[[policy for policy in pilot.policies[1:] if policy in labels]]
     whole = np.diag(pilot.everywhere + pilot.beyond + pilot.left) ** 0.5
     rest = np.diag(pilot.left)[1:] ** 0.5
+    low, high = count(known.min()), count(known.max())
+    own = low if low == high else f"{low} to {high}"
     return [
-        f"its labels: {count(logs['oracle_score'].notna().sum())} on the logs, "
-        f"{count(known.min())} to {count(known.max())} on each of {counted(len(known), 'target')}",
+        f"its labels: {count(logs['oracle_score'].notna().sum())} on the logs, {own} on each of "
+        f"{counted(len(known), 'target')}",
         f"standard deviation of the utility: {whole.min():.2f} to {whole.max():.2f}; of what judge "
         f"and base label do not explain: {rest.min():.2f} to {rest.max():.2f}",
     ]

@@ -12,7 +12,7 @@ from rich.table import Table
 from cje.commands.pilots import Basis, basis_of
 from cje.errors import CJEError
 from cje.results.console import new_table
-from cje.results.words import count, counted, dollars, number, short
+from cje.results.words import count, counted, dollars, listed, number, short
 from cje.vocabulary import Intervals
 
 if TYPE_CHECKING:
@@ -99,7 +99,8 @@ def add_costs(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--most-prompts", type=int, metavar="N",
-        help="Number of prompts available (default: ten times those of the pilot).",
+        help="Number of prompts available (default: those of the files, where the pilot has its "
+        "answers in files; else ten times those of the pilot).",
     )  # fmt: skip
 
 
@@ -110,24 +111,28 @@ def print_plan(given: argparse.Namespace, console: Console) -> None:
     check_options(given)
     basis = basis_of(given)
     anytime = basis.anytime if given.intervals is None else given.intervals == Intervals.ANYTIME
-    prices, price_words = prices_of(given, basis)
+    most = given.most_prompts or (basis.prompts if basis.files else MORE_PROMPTS * basis.prompts)
+    prices, price_words = prices_of(given, basis, most)
     aim = Aim(given.within, given.apart, given.power, basis.alpha, anytime)
     if basis.view is not None and print_reached(basis, aim, console):
         return
-    most = given.most_prompts or MORE_PROMPTS * basis.prompts
     planner = Planner(basis.pilot, aim)
     size = planner.plan(prices, most)
     if size is None:
+        more = "add prompts to the files, and say with --most-prompts how many there will be"
         raise CJEError(
             f"{wanted(aim)} cannot be reached with {count(most)} prompts, all of them labelled for "
-            "every policy.\nAsk for less, or say with --most-prompts that there are more"
+            "every policy.\nAsk for less, or "
+            + (more if basis.files else "say with --most-prompts that there are more")
         )
-    first, *lines = plan_lines(planner, size, prices, given)
+    if basis.files:  # all of their prompts count, whether or not the plan needs them
+        size = replace(size, prompts=max(size.prompts, basis.prompts))
+    first, *lines = plan_lines(planner, size, prices, given, basis)
     console.print(first, style="bold", soft_wrap=True)
     for line in lines:
         console.print(line, soft_wrap=True)
-    console.print(alternatives_table(planner, size, prices, given, console.width))
-    assumed = [*basis.words, *price_words, *assumptions(planner, size, most)]
+    console.print(alternatives_table(planner, size, prices, given, basis, console.width))
+    assumed = [*basis.words, *price_words, *assumptions(planner, size, most, basis)]
     for heading, items in (("Stop when", stopping_rules(aim)), ("Assumed", assumed)):
         console.print(heading, style="bold")
         for line in items:
@@ -147,9 +152,9 @@ def print_reached(basis: Basis, aim: "Aim", console: Console) -> bool:
 
 
 def plan_lines(
-    planner: "Planner", size: "Size", prices: "Prices", given: argparse.Namespace
+    planner: "Planner", size: "Size", prices: "Prices", given: argparse.Namespace, basis: Basis
 ) -> list[str]:
-    """The plan: its size and cost, the width to expect, and the settings for it."""
+    """The plan: its size and cost, the width to expect, and how to carry it out."""
     from cje.stats.planning import LIKELY
 
     policies = len(planner.pilot.policies)
@@ -159,7 +164,6 @@ def plan_lines(
         cost += f", {hours(labels, given)} hours of labelling"
     low, high = planner.likely(size)
     chance = "the labels" if given.spread is not None else "the labels and of the pilot"
-    share = round(size.logged / size.prompts, 4)
     return [
         f"For {wanted(planner.aim)}: {counted(size.prompts, 'prompt')}, "
         f"{counted(size.logged, 'label')} on the logs, {count(size.own)} on each of "
@@ -167,9 +171,40 @@ def plan_lines(
         f"The widest half width is then {number(planner.reach(size).half_widths.max())}; in "
         f"{count(100 * LIKELY)} of 100 runs it lies between {number(low)} and {number(high)}, by "
         f"the luck of {chance}.",
-        f"As settings: cje run --max-samples {size.prompts} --oracle-fraction {short(share)} "
-        f"--target-labels {size.own}",
+        for_files(basis, size) if basis.labels_in_files else as_settings(size),
     ]
+
+
+def as_settings(size: "Size") -> str:
+    """The command that runs the plan."""
+    share = round(size.logged / size.prompts, 4)
+    return (
+        f"As settings: cje run --max-samples {size.prompts} --oracle-fraction {short(share)} "
+        f"--target-labels {size.own}"
+    )
+
+
+def for_files(basis: Basis, size: "Size") -> str:
+    """What the plan adds to files that hold the labels: which answers, and how many."""
+    assert basis.view is not None
+    targets: dict[int, list[str]] = {}
+    for row in basis.view.estimates:
+        if not row.is_base and (more := size.own - row.labels) > 0:
+            targets.setdefault(more, []).append(row.policy)
+
+    def each(names: list[str]) -> str:
+        return f"{'each of ' if len(names) > 1 else ''}{listed(names)}"
+
+    wanted = [f"{count(more)} more of {each(names)}" for more, names in targets.items()]
+    if (more := size.logged - basis.view.answers.base_labels) > 0:
+        wanted.insert(0, f"{count(more)} more of the logged answers")
+    words = "In the files: "
+    if (prompts := size.prompts - basis.prompts) > 0:
+        words += f"add {counted(prompts, 'prompt')} with every policy's answers; "
+    return (
+        f"{words}label (oracle_score) {listed(wanted) or 'no more answers'}, chosen at random, on "
+        "the same prompts for every policy; then run cje run again."
+    )
 
 
 def check_options(given: argparse.Namespace) -> None:
@@ -194,7 +229,7 @@ def check_options(given: argparse.Namespace) -> None:
         raise CJEError("a pilot in files is both, --logs and --draws")
 
 
-def prices_of(given: argparse.Namespace, basis: Basis) -> tuple["Prices", list[str]]:
+def prices_of(given: argparse.Namespace, basis: Basis, most: int) -> tuple["Prices", list[str]]:
     """The prices, and where each is from."""
     from cje.stats.planning import Prices
 
@@ -210,6 +245,8 @@ def prices_of(given: argparse.Namespace, basis: Basis) -> tuple["Prices", list[s
         label, words = LABEL_PRICE, "a guess; --label-price sets it"
     if given.prompt_price is not None:
         prompt, source = given.prompt_price, "as given"
+    elif basis.files and most <= basis.prompts:
+        prompt, source = 0.0, "they are in the files"
     elif basis.prompt_price is not None:
         prompt, source = basis.prompt_price, "as in the pilot"
     else:
@@ -222,12 +259,17 @@ def prices_of(given: argparse.Namespace, basis: Basis) -> tuple["Prices", list[s
 
 
 def alternatives_table(
-    planner: "Planner", size: "Size", prices: "Prices", given: argparse.Namespace, width: int
+    planner: "Planner",
+    size: "Size",
+    prices: "Prices",
+    given: argparse.Namespace,
+    basis: Basis,
+    width: int,
 ) -> Table:
     """The plan among others; on a narrow screen without the columns of DROPPED."""
     policies = len(planner.pilot.policies)
     rows: dict[str, dict[str, str]] = {}
-    for name, of, other in alternatives(planner, size):
+    for name, of, other in alternatives(planner, size, basis):
         reached, labels = of.reach(other), other.labels(policies)
         low, high = of.likely(other)
         cost = prices.dollars(other, policies)
@@ -265,8 +307,11 @@ def fitting(rows: dict[str, dict[str, str]], width: int) -> list[str]:
     return columns
 
 
-def alternatives(planner: "Planner", size: "Size") -> Iterator[tuple[str, "Planner", "Size"]]:
-    """The plan, and others: with fewer or more labels, with fewer prompts, actively sampled."""
+def alternatives(
+    planner: "Planner", size: "Size", basis: Basis
+) -> Iterator[tuple[str, "Planner", "Size"]]:
+    """The plan, and others: with fewer or more labels, and, where files do not settle that, with
+    fewer prompts, and actively sampled."""
     from cje.stats.planning import Planner
 
     yield "the plan", planner, size
@@ -277,8 +322,13 @@ def alternatives(planner: "Planner", size: "Size") -> Iterator[tuple[str, "Plann
         own=min(2 * size.own, 2 * size.logged, size.prompts),
     )  # fmt: skip
     yield "twice the labels", planner, twice
-    yield "half the prompts", planner, replace(size, prompts=max(size.prompts // 2, size.logged))
-    if planner.pilot.active is not None:
+    if not basis.files:
+        yield (
+            "half the prompts",
+            planner,
+            replace(size, prompts=max(size.prompts // 2, size.logged)),
+        )
+    if planner.pilot.active is not None and not basis.labels_in_files:
         yield "sampling: active", Planner(planner.pilot.actively_labelled(), planner.aim), size
 
 
@@ -297,7 +347,7 @@ def wanted(aim: "Aim") -> str:
     return " and ".join(words)
 
 
-def assumptions(planner: "Planner", size: "Size", most: int) -> list[str]:
+def assumptions(planner: "Planner", size: "Size", most: int, basis: Basis) -> list[str]:
     """What the plan assumes of intervals, answers and prompts."""
     from scipy.special import ndtri
 
@@ -316,7 +366,9 @@ def assumptions(planner: "Planner", size: "Size", most: int) -> list[str]:
         f"{counted(planner.pilot.pairs, 'pair')}, at the pair where it is hardest; "
         "more answers and labels are like those of the pilot",
         kind,
-        f"there are at most {count(most)} prompts (--most-prompts)",
+        f"there are at most {count(most)} prompts"
+        + (", those in the files" if basis.files and most <= basis.prompts else "")
+        + " (--most-prompts)",
     ]
 
 
