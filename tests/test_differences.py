@@ -1,5 +1,6 @@
 """Differences between policies: on the same prompts, whole, and of believed policies alone."""
 
+import re
 from itertools import combinations
 
 import numpy as np
@@ -102,6 +103,8 @@ def test_where_every_policy_is_refused_there_is_no_best():
     assert set(found.estimates["verdict"]) == {"refuse"}
     assert found.best == [] and found.best_policy is None and found.comparisons.empty
     assert "Every policy is refused." in found.summary()
+    for text in (found.summary(), found._repr_html_()):  # as on the screen
+        assert "refused" in text and not re.search(r"\brefuse\b", text)
 
 
 def test_the_best_are_those_that_no_other_beats():

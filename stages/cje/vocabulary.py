@@ -11,6 +11,12 @@ class Verdict(StrEnum):
     REFUSE = "refuse"
 
 
+# What people read; tables have the values.
+VERDICTS = {
+    Verdict.RELIABLE: "reliable", Verdict.CAUTION: "caution", Verdict.REFUSE: "refused",
+}  # fmt: skip
+
+
 class Severity(StrEnum):
     """How grave a violation is: a note changes no verdict, a warning asks for caution, a critical
     one refuses."""

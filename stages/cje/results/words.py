@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from cje import vocabulary
 from cje.results.rows import DifferenceRow, EstimateRow
+from cje.vocabulary import VERDICTS as VERDICTS
 from cje.vocabulary import (
     Conclusion,
     Evidence,
@@ -19,9 +20,6 @@ from cje.vocabulary import (
 )
 from cje.vocabulary import counted as counted
 
-VERDICTS = {
-    Verdict.RELIABLE: "reliable", Verdict.CAUTION: "caution", Verdict.REFUSE: "refused",
-}  # fmt: skip
 STATUSES = {Status.GOOD: "good", Status.WARNING: "warning", Status.CRITICAL: "critical"}
 WEIGHTS = {WeightKind.SEQUENCE: "exact", WeightKind.MARGINAL: "learned", WeightKind.NONE: "none"}
 WEIGHT_MEANINGS = {

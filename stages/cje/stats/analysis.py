@@ -22,7 +22,7 @@ from cje.stats.predictor import predict
 from cje.stats.rewards import FitReport, calibrate, fit_labels
 from cje.stats.samples import build_samples
 from cje.thresholds import THRESHOLDS
-from cje.vocabulary import Intervals, Verdict, WeightChoice
+from cje.vocabulary import VERDICTS, Intervals, Verdict, WeightChoice
 
 FEWEST_REPLICATES = 20  # of a bootstrap: fewer give no standard error
 
@@ -68,7 +68,7 @@ class Analysis:
     def summary(self) -> str:
         """The estimates with their verdicts, what the guard rails found, and the best, in text."""
         columns = ["v_hat", "ci_low", "ci_high", "evidence", "labels", "verdict"]
-        lines = [self.estimates[columns].round(3).to_string(), ""]
+        lines = [self._for_people[columns].round(3).to_string(), ""]
         for row in self.violations.itertuples():
             whose = "all policies" if pd.isna(row.policy) else row.policy
             lines += [f"{row.severity}: {whose}: {row.message}", f"    remedy: {row.remedy}"]
@@ -78,8 +78,13 @@ class Analysis:
 
     def _repr_html_(self) -> str:
         """The estimates as a table, for notebooks."""
-        table: str = self.estimates.to_html(float_format="{:.3f}".format)
+        table: str = self._for_people.to_html(float_format="{:.3f}".format)
         return table
+
+    @property
+    def _for_people(self) -> pd.DataFrame:
+        """The estimates with the words for verdicts."""
+        return self.estimates.assign(verdict=self.estimates["verdict"].map(VERDICTS))
 
 
 def analyze(
