@@ -163,6 +163,19 @@ def test_a_path_and_a_pilot_that_will_not_do(tmp_path, monkeypatch, arguments, w
     assert str(end.value).startswith(words)
 
 
+def test_options_of_one_name_are_shown_alike():
+    """One declaration of --run-dir, and no value named after its own option (`--power POWER`)."""
+    commands = next(a.choices for a in parser()._actions if a.choices)
+    run_dirs = set()
+    for command in commands.values():
+        for option in command._actions:
+            if option.dest == "run_dir":
+                run_dirs.add((option.metavar, option.help))
+            takes_a_value = option.option_strings and option.nargs != 0 and not option.choices
+            assert option.metavar is not None or not takes_a_value, option.option_strings
+    assert len(run_dirs) == 1
+
+
 def test_one_of_a_kind_is_not_many():
     assert counted(1, "policy", "policies") == "1 policy"
     assert counted(1000, "label") == "1,000 labels"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cje.commands.options import add_run_dir
 from cje.data.tables import write_csv
 from cje.results.answer import conclusion, raters, truth
 from cje.results.console import (
@@ -15,7 +16,7 @@ from cje.results.console import (
     truth_table,
     weights_table,
 )
-from cje.results.opening import RUNS, open_run
+from cje.results.opening import open_run
 from cje.results.view import RunView
 from cje.results.words import counted, interval, number
 
@@ -27,11 +28,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         description="Show the policies of a run from best to worst, the estimates against the "
         "oracle's truth, the judge's calibration and every difference between two policies.",
     )  # fmt: skip
-    analyze.add_argument(
-        "--run-dir", type=Path, metavar="DIR",
-        help="Take this run folder or project (default: this project's last run, else the newest "
-        f"in {RUNS}).",
-    )  # fmt: skip
+    add_run_dir(analyze)
     analyze.add_argument(
         "--csv", type=Path, metavar="FILE", help="Write the table of policies to this file."
     )

@@ -23,7 +23,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "--to", choices=FORMATS, default="arena", help="Write this form (default: arena)."
     )
     export.add_argument(
-        "--out", type=Path,
+        "--out", type=Path, metavar="DIR",
         help=f"Write this folder (default: a new {RUNS}/run_<time>, or outputs/cje-eval with --to "
         "cje).",
     )  # fmt: skip

@@ -76,6 +76,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     label.add_argument(
         "--port",
+        metavar="PORT",
         type=whole(0, 65535),
         help="Serve the page on this port (default: 8765 where it is free).",
     )

@@ -1,8 +1,21 @@
-"""Types of the commands' options: a value that is none is refused before anything is done."""
+"""What commands' options have in common: types, which refuse a value that is none before anything
+is done, and the run to show."""
 
 import argparse
 from collections.abc import Callable
 from datetime import date
+from pathlib import Path
+
+from cje.results.opening import RUNS
+
+
+def add_run_dir(parser: argparse._ActionsContainer) -> None:
+    """The option that names the run to show; its default is that of `open_run`."""
+    parser.add_argument(
+        "--run-dir", type=Path, metavar="DIR",
+        help="Take this run folder or project (default: this project's last run, else the newest "
+        f"in {RUNS}).",
+    )  # fmt: skip
 
 
 def day(text: str) -> str:

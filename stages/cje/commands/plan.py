@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from cje.commands.options import add_run_dir
 from cje.commands.pilots import Basis, basis_of
 from cje.errors import CJEError
 from cje.results.console import new_table
@@ -35,9 +36,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )  # fmt: skip
     add_aim(plan.add_argument_group("what is wanted (one of them, or both)"))
     pilot = plan.add_argument_group("the pilot")
-    pilot.add_argument(
-        "--run-dir", type=Path, help="Take this run folder or project (default: the last run)."
-    )
+    add_run_dir(pilot)
     pilot.add_argument(
         "--logs", type=Path, metavar="FILE", help="Or take files, in the form that cje.analyze has."
     )
@@ -58,7 +57,11 @@ def add_aim(group: argparse._ArgumentGroup) -> None:
         "--apart", type=float, metavar="D", help="Detect this difference, such as 0.05."
     )
     group.add_argument(
-        "--power", type=float, default=0.8, help="Detect it with this probability (default: 0.8)."
+        "--power",
+        type=float,
+        default=0.8,
+        metavar="P",
+        help="Detect it with this probability (default: 0.8).",
     )
     group.add_argument(
         "--intervals", choices=[str(kind) for kind in Intervals],
@@ -69,8 +72,12 @@ def add_aim(group: argparse._ArgumentGroup) -> None:
 
 def add_guesses(group: argparse._ArgumentGroup) -> None:
     """The options that guess a pilot."""
-    group.add_argument("--spread", type=float, help="Standard deviation of the utility, on [0, 1].")
-    group.add_argument("--mean", type=float, default=0.6, help="Mean utility (default: 0.6).")
+    group.add_argument(
+        "--spread", type=float, metavar="S", help="Standard deviation of the utility, on [0, 1]."
+    )
+    group.add_argument(
+        "--mean", type=float, default=0.6, metavar="M", help="Mean utility (default: 0.6)."
+    )
     group.add_argument(
         "--judge", type=float, default=0.5, metavar="R",
         help="Correlation of judge and oracle within a policy (default: 0.5).",
@@ -80,7 +87,11 @@ def add_guesses(group: argparse._ArgumentGroup) -> None:
         help="Correlation of two policies' labels on a prompt, given the judge (default: 0.3).",
     )  # fmt: skip
     group.add_argument(
-        "--policies", type=int, default=4, help="Number of policies, with the base (default: 4)."
+        "--policies",
+        type=int,
+        default=4,
+        metavar="N",
+        help="Number of policies, with the base (default: 4).",
     )
 
 

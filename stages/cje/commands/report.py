@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from cje.commands.options import whole
+from cje.commands.options import add_run_dir, whole
 
 REPORT = Path("outputs/report.html")
 
@@ -19,9 +19,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         description="Write the run as one HTML file that needs no network: the answer, why "
         "to trust it, every comparison, and the answers of all policies with their scores.",
     )  # fmt: skip
-    report.add_argument(
-        "--run-dir", metavar="DIR", help="Take this run folder (default: the run here)."
-    )
+    add_run_dir(report)
     report.add_argument(
         "--out",
         metavar="FILE",

@@ -97,7 +97,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "-S", "--set-param", action="append", default=[], metavar="KEY=VALUE",
         help="Set any other setting of params.yaml, as dvc exp run does.",
     )  # fmt: skip
-    run.add_argument("--name", help="Name the experiment (default: a name that DVC makes).")
+    run.add_argument(
+        "--name", metavar="NAME", help="Name the experiment (default: a name that DVC makes)."
+    )
     run.add_argument(
         "--dry-run", action="store_true", help="Say what would run and what it would cost."
     )
