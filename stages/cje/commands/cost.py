@@ -1,13 +1,13 @@
 """`cje cost`: what a run would cost, before it is started."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from cje.results.console import NARROW, new_table
+from cje.results.console import Cells, filled_table
 from cje.results.words import count, counted, dollars
 from cje.settings import Settings, load_settings
 
@@ -81,21 +81,28 @@ def forecast_table(
         "stage": "left", "model": "left", "calls": "right", "kept": "right",
         "tokens in": "right", "tokens out": "right", "dollars": "right",
     }  # fmt: skip
-    narrow = width < NARROW
-    if narrow:
-        del columns["tokens in"], columns["tokens out"]
-    table = new_table("What this run would cost, with answers at full length", columns)
-    for (stage, model), row in rows.items():
-        cost = costs[stage, model]
-        tokens = [] if narrow else [count(row.prompt_tokens), count(row.completion_tokens)]
-        price = without_price(model) if cost is None else dollars(cost, 4)
-        table.add_row(stage, model, count(row.calls), count(row.kept), *tokens, price)
-    return table
+    cells: Iterable[Cells] = (
+        [
+            stage,
+            model,
+            count(row.calls),
+            count(row.kept),
+            count(row.prompt_tokens),
+            count(row.completion_tokens),
+            price_or_why(model, costs[stage, model]),
+        ]
+        for (stage, model), row in rows.items()
+    )
+    title = "What this run would cost, with answers at full length"
+    return filled_table(title, columns, cells, width, ("tokens in", "tokens out"))
 
 
-def without_price(model: str) -> str:
-    """Why the calls of a model have no price."""
+def price_or_why(model: str, cost: float | None) -> str:
+    """What the calls of a model cost, or why they have no price."""
     from cje.models.retired import retirement_of
+
+    if cost is not None:
+        return dollars(cost, 4)
 
     end = retirement_of(model)
     return f"shut down on {end.day}" if end is not None and end.over else "unknown price"

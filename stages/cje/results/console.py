@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from rich import box
 from rich.console import Console
@@ -42,6 +42,7 @@ from cje.vocabulary import Conclusion, Verdict
 NARROW = 74  # columns below which headings are stacked
 WRAPPING = ("policy", "pair", "issues", "model")
 PIPED_WIDTH = 100
+Cells = list[str | Text]
 LINE, SHORT_LINE = 50, 20  # characters of a drawn interval, at most and at least
 
 
@@ -82,6 +83,21 @@ def new_table(title: str, columns: Mapping[str, str]) -> Table:
             name, justify="left" if side == "left" else "right", overflow="fold",
             no_wrap=name not in WRAPPING,
         )  # fmt: skip
+    return table
+
+
+def filled_table(
+    title: str,
+    columns: Mapping[str, str],
+    rows: Iterable[Cells],
+    width: int,
+    wide: Collection[str] = (),
+) -> Table:
+    """`new_table` with rows of a cell for each column; a narrow screen has no columns in `wide`."""
+    shown = {name: i for i, name in enumerate(columns) if width >= NARROW or name not in wide}
+    table = new_table(title, {name: columns[name] for name in shown})
+    for cells in rows:
+        table.add_row(*(cells[i] for i in shown.values()))
     return table
 
 
@@ -127,21 +143,20 @@ def truth_table(view: RunView, width: int) -> Table:
         "policy": "left", "estimate": "right", "oracle truth": "right", "labels": "right",
         "distance": "right", "truth is": "left", "calibrated judge": "right",
     }  # fmt: skip
-    narrow = width < NARROW
-    if narrow:
-        del columns["estimate"], columns["calibrated judge"]
-    table = new_table("Compared with the oracle's truth", columns)
-    for row, truth in view.truths:
-        cells: list[str | Text] = [
+    rows: Iterable[Cells] = (
+        [
+            Text(named(row.policy, view.base)),
+            struck(row, number(row.v_hat)),
             plus_minus(truth.oracle_truth, truth.se),
             count(truth.labels),
             struck(row, number(truth.absolute_error)),
             "inside" if truth.covered else "outside",
+            number(row.calibrated_judge),
         ]
-        if not narrow:
-            cells = [struck(row, number(row.v_hat)), *cells, number(row.calibrated_judge)]
-        table.add_row(Text(named(row.policy, view.base)), *cells)
-    return table
+        for row, truth in view.truths
+    )
+    wide = ("estimate", "calibrated judge")
+    return filled_table("Compared with the oracle's truth", columns, rows, width, wide)
 
 
 def legend(view: RunView, width: int) -> list[str]:
@@ -177,14 +192,9 @@ def weights_table(view: RunView, width: int) -> Table | str:
         "policy": "left", "weights": "left", "ESS": "right", "exact\nESS": "right",
         "exact\nmean": "right", "status": "left", "reach": "left", "issues": "left",
     }  # fmt: skip
-    narrow = width < NARROW
-    if narrow:
-        del columns["reach"], columns["issues"]
-    table = new_table("Importance weights", columns)
     issues = view.weight_issues
-    for row in view.overlap:
-        found = ", ".join(issues[row.policy]).replace("_", " ") or "none"
-        table.add_row(
+    rows: Iterable[Cells] = (
+        [
             Text(named(row.policy, view.base)),
             WEIGHTS[row.weights],
             percent(row.ess) if row.used else "none",
@@ -193,13 +203,17 @@ def weights_table(view: RunView, width: int) -> Table | str:
             Text(STATUSES[row.status], STATUS_STYLES[row.status])
             if row.used
             else Text("not used", "dim"),
-            *([] if narrow else [row.reach or UNKNOWN, found]),
-        )
+            row.reach or UNKNOWN,
+            ", ".join(issues[row.policy]).replace("_", " ") or "none",
+        ]
+        for row in view.overlap
+    )
+    table = filled_table("Importance weights", columns, rows, width, ("reach", "issues"))
     table.caption = (
         "ESS: the effective sample size, as a share of the logs, once they are weighted to look "
         "like the policy's answers; exact: of the weights from its log-probabilities, whose mean "
         "is 1 where the logs cover all of its answers"
-        + ("" if narrow else "; reach: how far those weights would support an estimate")
+        + ("" if width < NARROW else "; reach: how far those weights would support an estimate")
         + ". An estimate that uses no weights rests on its own labels, or is refused."
     )
     return table
@@ -292,26 +306,24 @@ def line(length: int, low: int, value: int, high: int, truth: int | None, stroke
 def comparisons_table(view: RunView, width: int) -> Table:
     """Every pair of policies that are not refused: difference, interval, Holm-corrected p-value,
     and on a wide screen in a word whether the difference is clear."""
-    narrow = width < NARROW
     columns = {
         "pair": "left", "difference": "right", f"{level(view.alpha)} interval": "right",
         "p, Holm": "right", "clear difference": "left",
     }  # fmt: skip
-    if narrow:
-        del columns["clear difference"]
-    table = new_table("Differences between policies, on the same prompts", columns)
-    for row in view.differences:
-        clear = row.conclusion != Conclusion.SAME
-        word = Text("yes", SCREEN_GREEN) if clear else Text("no", "dim")
-        table.add_row(
+    rows: Iterable[Cells] = (
+        [
             Text(f"{row.policy_a} - {row.policy_b}"),
             signed(row.difference),
             signed_interval(row.ci_low, row.ci_high),
             bare_p_value(row.p_value_corrected),
-            *([] if narrow else [word]),
-        )
+            Text("no", "dim") if row.conclusion == Conclusion.SAME else Text("yes", SCREEN_GREEN),
+        ]
+        for row in view.differences
+    )
+    title, wide = "Differences between policies, on the same prompts", ("clear difference",)
+    table = filled_table(title, columns, rows, width, wide)
     notes = []
-    if narrow:
+    if width < NARROW:
         limit = short(view.alpha)
         notes.append(f"A difference is clear where p, Holm-corrected, is below {limit}.")
     if view.refused:
