@@ -406,7 +406,8 @@ def test_words_and_scales():
     shares = (0.11, 0.343, 1.0, 0.0004, 0.0)  # of one column
     assert list(map(percent, shares)) == ["11.0 %", "34.3 %", "100.0 %", "< 0.1 %", "0.0 %"]
     assert set_percent(0.05) == "5 %" and level(0.05) == "95 %"
-    assert p_value(0.0001) == "p < 0.001" and p_value(float("nan")) == "p \N{EN DASH}"
+    assert p_value(0.7) == "p = 0.700" and p_value(0.0001) == "p < 0.001"
+    assert p_value(float("nan")) == "p \N{EN DASH}"
     scale = axis_over([0.2, 0.4, float("nan")], 0, 100)
     assert scale.at(0.3) == 50 and scale.at(9) == 100
     assert [label for _, label in scale.ticks] == ["0.20", "0.25", "0.30", "0.35", "0.40"]

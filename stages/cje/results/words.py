@@ -1,7 +1,7 @@
 """Words for numbers and names, the same on the screen, in figures, notebook, report and export.
 
 What is not known is `UNKNOWN` everywhere. Numbers have a fixed number of digits by what they are:
-three decimals for utilities, scores and correlations, one for percentages.
+three decimals for utilities, scores, correlations and p-values, one for percentages.
 """
 
 import math
@@ -122,7 +122,7 @@ def bare_p_value(value: float | None) -> str:
     """A p-value under a heading that says so: `0.012`, `< 0.001`."""
     if value is None or math.isnan(value):
         return UNKNOWN
-    return "< 0.001" if value < 0.001 else formatted(value, ".3f" if value < 0.1 else ".2f")
+    return "< 0.001" if value < 0.001 else number(value)
 
 
 def evidence(row: EstimateRow) -> str:
