@@ -286,6 +286,7 @@ def test_what_cannot_be_right_is_an_error_that_says_where(change, words):
         ({"folds": 1}, "folds: 1"),
         ({"judge_range": (1, 0)}, r"judge_range: \[1, 0\]"),
         ({"oracle_range": (0, np.inf)}, r"oracle_range: \[0, inf\]"),
+        ({"oracle_range": (-1e308, 1e308)}, r"oracle_range: \[-1e.308, 1e.308\]"),
         ({"oracle_range": (0, 1, 2)}, r"oracle_range: \[0, 1, 2\]"),
         ({"judge_range": ("0", "1")}, r"judge_range: \['0', '1'\]"),
         ({"alpha": "0.05"}, "alpha: '0.05'"),

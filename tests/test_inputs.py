@@ -196,7 +196,7 @@ def test_ids_are_kept_numbers_too_and_draws_are_counted(tmp_path):
             "oracle_label: 7 is outside oracle_range [0, 1]; set oracle_range=[0,10]?",
         ),
         (log(oracle_score=10**400), "is too large"),
-        (log(oracle_prob=0), "oracle_prob: 0 is not above 0 and at most 1"),
+        (log(oracle_prob=0), "oracle_prob: 0 is not from 1e-09 to 1"),
         (log(score=0.4), "score: 0.4, but judge_score is 0.5"),
         (log(sequence_logp=0.1), "sequence_logp: 0.1 is above 0"),
         (log(sequence_logp=-math.inf), "sequence_logp: -inf: an answer cannot come from"),

@@ -293,7 +293,7 @@ def check_options(
     for name, scale in (("judge_range", judge_range), ("oracle_range", oracle_range)):
         ends = list(scale) if isinstance(scale, Iterable) else [scale]
         numbers = len(ends) == 2 and all(isinstance(end, Real) for end in ends)
-        if not (numbers and np.isfinite(ends).all() and ends[0] < ends[1]):
+        if not (numbers and ends[0] < ends[1] and np.isfinite(float(ends[1]) - float(ends[0]))):
             words = f"[{', '.join(map(repr, ends))}]"
             raise CJEError(f"{name}: {words} is not allowed; give (low, high), low below high")
 

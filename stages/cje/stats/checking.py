@@ -16,6 +16,7 @@ LOGP_COLUMNS = ("uid", "policy", "sequence_logp")
 SLACK = 1e-6  # a score may be this far outside its range: sums of float32 terms are
 SENTINEL = -9999.0  # what servers write for a log-probability that they did not compute
 ENDS = ("stop", "length", "refusal", "tool_call")  # of an answer
+LEAST_PROBABILITY = 1e-9  # of being labelled
 WHOLE = 2.0**53  # from which on a real number does not tell neighbouring whole ones apart
 
 
@@ -224,7 +225,7 @@ def _unit(frame: pd.DataFrame, column: str, scale: tuple[float, float], name: st
 def _check_probabilities(frame: pd.DataFrame, name: str) -> None:
     value = frame["oracle_prob"].to_numpy()
     labelled = frame["oracle_score"].notna().to_numpy()
-    bad = labelled & ((value <= 0) | (value > 1))
+    bad = labelled & ((value < LEAST_PROBABILITY) | (value > 1))
     partial = labelled & np.isnan(value)
     if partial.any() and (labelled & ~partial).any():
         bad |= partial
@@ -232,7 +233,7 @@ def _check_probabilities(frame: pd.DataFrame, name: str) -> None:
         row = int(bad.argmax())
         raise CJEError(
             f"{name}: row {row}: oracle_prob: {value[row]:g}; a labelled row needs the "
-            "probability, above 0 and at most 1, with which it was chosen"
+            f"probability, {LEAST_PROBABILITY:g} to 1, with which it was chosen"
         )
 
 

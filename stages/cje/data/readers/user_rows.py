@@ -33,6 +33,7 @@ from cje.vocabulary import counted
 
 COMMON_SCALES = ((0, 1), (0, 10), (0, 100))
 NOISE = 1e-6  # of a score beyond its range, relative to the range: cosines of float32 are rounded
+LEAST_PROBABILITY = 1e-9  # of being labelled
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 ROUNDING = 0.01  # of a sum of log-probabilities, relative, and absolute near 0: servers round
 
@@ -355,8 +356,8 @@ def _probability(raw: Row) -> float | None:
     if value is None:
         return None
     prob = _as_number(name, value)
-    if not 0 < prob <= 1 + NOISE:
-        raise BadRow(name, f"{_digits(value)} is not above 0 and at most 1")
+    if not LEAST_PROBABILITY <= prob <= 1 + NOISE:
+        raise BadRow(name, f"{_digits(value)} is not from {LEAST_PROBABILITY:g} to 1")
     return min(prob, 1.0)
 
 
