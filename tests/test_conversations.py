@@ -165,7 +165,12 @@ def test_equal_prompts_without_uid_are_one_cluster(tmp_path):
     assert read(tmp_path, logs, draws).prompts["cluster"].fillna("").tolist() == ["mine", "", first]
     named = [log("p1", prompt="Same?"), log("p2", prompt="Same?")]
     fresh = [draw("p1", prompt="Same?")]
-    assert read(tmp_path, named, fresh).prompts["cluster"].isna().all()
+    got = read(tmp_path, named, fresh)
+    assert got.prompts["cluster"].isna().all()
+    assert got.notes == [
+        "1 prompt with the text of an earlier one under another uid: each counts as independent of "
+        "it; give both the same cluster if they are not"
+    ]
 
 
 def test_prompts_of_users_files_may_be_messages(tmp_path):

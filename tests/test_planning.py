@@ -9,6 +9,7 @@ import pytest
 
 import cje
 from cje.cli import main
+from cje.commands.pilots import read_frame
 from cje.commands.stopping import standing
 from cje.errors import CJEError
 from cje.results import answer
@@ -162,6 +163,12 @@ def test_the_command_plans_from_files_and_says_what_it_assumed(tmp_path, capsys,
     assert "intervals: anytime" not in said  # widths may be looked at
     said = told(capsys, "--apart", "0.05", *files)
     assert "intervals: anytime" in said
+    ids = {uid: f"{place:04}" for place, uid in enumerate(frames(0, 60)["logs"]["uid"])}
+    for name, frame in frames(0, 60).items():
+        named = frame.assign(uid=frame["uid"].map(ids))  # 0007 and 7 are two ids
+        named.to_json(tmp_path / f"{name}.jsonl", orient="records", lines=True)
+        assert read_frame(tmp_path / f"{name}.jsonl")["uid"].tolist() == named["uid"].tolist()
+        assert read_frame(tmp_path / f"{name}.csv").notna().sum().sum() == frame.notna().sum().sum()
 
 
 def test_a_plan_for_own_files_says_which_answers_to_label(tmp_path, capsys, monkeypatch):

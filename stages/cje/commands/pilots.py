@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cje.results.view import RunView
     from cje.stats.planning import Pilot
 
-READERS = {".csv": "read_csv", ".parquet": "read_parquet", ".jsonl": "read_json"}
+FORMATS = (".csv", ".parquet", ".jsonl")
 LABELLING = ("oracle_label", "validate")  # stages that pay for labels
 ANSWERING = ("generate_logs", "draw_targets", "proxy_score")  # those that pay for answers
 
@@ -131,15 +131,24 @@ def label_facts(pilot: "Pilot", logs: "pd.DataFrame", draws: "pd.DataFrame") -> 
 
 
 def read_frame(path: Path) -> "pd.DataFrame":
-    """A table of a pilot; raises CJEError where the file cannot be read."""
+    """A table of a pilot, ids as they are written; raises CJEError where the file or a row cannot
+    be read."""
     import pandas as pd
 
-    if path.suffix not in READERS:
-        raise CJEError(f"{path}: give a file that ends in {', '.join(READERS)}")
+    from cje.data.readers.bad_rows import BadRow
+    from cje.data.readers.conversations import stands_for_nothing
+    from cje.data.readers.user_files import csv_rows, raw_rows
+
+    if path.suffix not in FORMATS:
+        raise CJEError(f"{path}: give a file that ends in {', '.join(FORMATS)}")
+    if not path.exists():
+        raise CJEError(f"{path}: no such file")
+    rows = []
     try:
-        options = {"lines": True} if path.suffix == ".jsonl" else {}
-        return getattr(pd, READERS[path.suffix])(path, **options)
-    except FileNotFoundError:
-        raise CJEError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
+        for line, row in csv_rows(path) if path.suffix == ".csv" else raw_rows(path):
+            if isinstance(row, BadRow):
+                raise CJEError(f"{path}:{line}: {row}")
+            rows.append({k: None if stands_for_nothing(v) else v for k, v in row.items()})
+    except (OSError, UnicodeDecodeError) as error:
         raise CJEError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
+    return pd.DataFrame(rows)

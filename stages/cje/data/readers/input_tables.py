@@ -106,6 +106,13 @@ def input_notes(logs: list[Row], draws: dict[str, list[Row]], settings: Settings
             f"{file}: the column action names {', '.join(actions)}: all rows count as answers of "
             f"{actions[0]}, the base policy; keep the rows of one policy"
         )
+    alone = [row for row in logs if row["cluster"] is None and row["repeat"] is None]
+    texts = Counter(row["prompt_key"] for row in alone)
+    if repeated := len(alone) - len(texts):
+        notes.append(
+            f"{counted(repeated, 'prompt')} with the text of an earlier one under another uid: "
+            "each counts as independent of it; give both the same cluster if they are not"
+        )
     if without := _without_draws(logs, draws):
         notes.append(f"ignored, as they have no draws: {', '.join(without)}")
     for path, name, known in sorted(
@@ -126,9 +133,9 @@ def input_notes(logs: list[Row], draws: dict[str, list[Row]], settings: Settings
             for row in rows
             if row["answer"] is not None and not row["numbered"]
         )
-        if repeated := sum(same.values()) - len(same):
+        if twice := sum(same.values()) - len(same):
             notes.append(
-                f"draws of {policy}: {counted(repeated, 'row')} with the uid, answer and scores of "
+                f"draws of {policy}: {counted(twice, 'row')} with the uid, answer and scores of "
                 "an earlier row: each counts as another draw; remove what is there twice by mistake"
             )
     if more := sum(row["says_more"] for row in logs):
