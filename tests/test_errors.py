@@ -225,7 +225,7 @@ def test_a_setting_that_is_wrong(folder, load_prompts, changes, words):
             "a.jsonl:1: not valid JSON: a number too long or nested too deep",
         ),
         ("a.jsonl", b'{"prompt": "x", "reference": ["y"]}', 'a.jsonl:1: reference: ["y"] is not'),
-        ("a.jsonl", None, "a.jsonl: cannot be read as jsonl: Is a directory; "),
+        ("a.jsonl", None, "a.jsonl: a folder; write its parts into one file"),
         ("a.csv", None, "a.csv: cannot be read as csv: Is a directory; "),
         ("a.parquet", b"PAR1 and no more", "a.parquet: cannot be read as parquet: "),
     ],

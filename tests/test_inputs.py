@@ -304,6 +304,21 @@ def test_parquet_files_are_read_like_json(tmp_path):
         read_inputs(folder, chosen())
 
 
+def test_a_folder_of_parquet_parts_is_one_file(tmp_path):
+    for place in (1, 0):
+        part = tmp_path / "logs.parquet" / f"part-0000{place}.parquet"
+        part.parent.mkdir(exist_ok=True)
+        pq.write_table(pa.Table.from_pylist([without(log(f"p{place}"), "cluster")]), part)
+    (tmp_path / "logs.parquet" / "_SUCCESS").touch()
+    (tmp_path / "draws" / "clone.parquet").mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist([draw("p1")]), tmp_path / "draws/clone.parquet/0.parquet")
+    got = read_inputs(tmp_path, chosen())
+    assert got.logs["uid"].tolist() == ["p0", "p1"] and got.draws["uid"].tolist() == ["p1"]
+    (tmp_path / "logs.parquet").rename(tmp_path / "logs.jsonl")
+    with pytest.raises(CJEError, match=r"logs\.jsonl: a folder; write its parts into one file"):
+        read_inputs(tmp_path, chosen())
+
+
 def test_max_samples_keeps_a_seeded_part_in_the_order_of_the_file(tmp_path):
     uids = [f"p{i}" for i in range(50)]
     rows = {"logs": [log(u) for u in uids], "draws": [draw(u) for u in uids]}

@@ -31,7 +31,7 @@ BEGINNING = re.compile(rb"\[\s*(\{|$)|\{$")  # of an array of objects, or of an 
 
 def find_logs(folder: Path) -> Path:
     """The file of logs in `folder`; raises CJEError unless there is exactly one."""
-    found = [folder / name for name in LOG_FILES if (folder / name).is_file()]
+    found = [folder / name for name in LOG_FILES if (folder / name).exists()]
     if not found:
         raise CJEError(f"{folder}: none of {', '.join(LOG_FILES)} is there; {HELP}")
     if len(found) > 1:
@@ -73,18 +73,25 @@ def raw_rows(path: Path) -> Iterator[tuple[int, Row | BadRow]]:
 
 
 def parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Number, from 1, and columns of each row, null for NaN; raises CJEError for a column that is
-    there twice, and what Arrow raises for what it cannot read."""
-    with pq.ParquetFile(path) as file:
-        if twice := _repeated(file.schema_arrow.names):
-            raise CJEError(f"{path}: column {twice}: there twice; keep one of them")
-        rows = file.read().to_pylist(maps_as_pydicts="strict")
+    """Number, from 1, and columns of each row of a file, or of a folder of them as Spark writes it,
+    null for NaN; raises CJEError for a column that is there twice, and what Arrow raises for what
+    it cannot read."""
+    if path.is_dir():
+        table = pq.read_table(path)
+    else:  # alone, since a data set takes folders above it, such as run=3, for columns
+        with pq.ParquetFile(path) as file:
+            table = file.read()
+    if twice := _repeated(table.schema.names):
+        raise CJEError(f"{path}: column {twice}: there twice; keep one of them")
+    rows = table.to_pylist(maps_as_pydicts="strict")
     yield from ((number, _without_nan(row)) for number, row in enumerate(rows, 1))
 
 
 def json_rows(path: Path) -> Iterator[tuple[int, Row | BadRow]]:
     """Line and content of each row of a file of JSON Lines, as `raw_rows` gives them; raises
     CJEError for a file that is none."""
+    if path.is_dir():
+        raise CJEError(f"{path}: a folder; write its parts into one file of this name")
     with path.open("rb") as file:
         if problem := beginning_problem(file.readline()):
             raise CJEError(f"{path}: {problem}")
