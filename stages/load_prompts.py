@@ -3,6 +3,7 @@
 import pandas as pd
 
 from cje.data.tables import write_csv, write_metrics, write_table
+from cje.errors import CJEError
 from cje.pipeline.parts import read_needs
 from cje.pipeline.prompts import check_prompts, load_prompts
 from cje.pipeline.sources import write_checked
@@ -33,6 +34,12 @@ def from_files(settings: Settings) -> str:
     from cje.pipeline.sources import CHECKED_TABLES
 
     inputs = read_inputs(DATA / "inputs", settings)
+    if inputs.oracle_labels.empty and inputs.validation_labels.empty and not settings.asks_people:
+        raise CJEError(
+            f"{DATA / 'inputs'}: no row has an oracle_score (or oracle_label), so nothing ties the "
+            "judge to the oracle; label a hundred answers of each policy, or set "
+            "oracle_model=human and label them with cje label"
+        )
     write_checked({name: getattr(inputs, name) for name in CHECKED_TABLES})
     write_table(inputs.prompts, "prompts", DATA / "prompts.parquet")
     left_out = {"left_out": inputs.left_out} if inputs.left_out else {}

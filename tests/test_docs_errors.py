@@ -119,7 +119,7 @@ def asked(fault: str, times: int = 1, **changes) -> Callable[[Path], str]:
     return start
 
 
-def from_files(*rows: dict, draws: bool = True) -> Callable[[Path], str]:
+def from_files(*rows: dict, draw: dict | None = LOG) -> Callable[[Path], str]:
     """The user's own files."""
 
     def start(folder: Path) -> str:
@@ -129,8 +129,8 @@ def from_files(*rows: dict, draws: bool = True) -> Callable[[Path], str]:
         (inputs / "draws").mkdir(parents=True)
         if rows:
             (inputs / "logs.jsonl").write_text("\n".join(map(json.dumps, rows)))
-        if draws:
-            (inputs / "draws/t.jsonl").write_text(json.dumps(LOG))
+        if draw:
+            (inputs / "draws/t.jsonl").write_text(json.dumps(draw))
         return here(folder, "load_prompts")
 
     return start
@@ -212,9 +212,12 @@ def without_torch(folder: Path) -> str:
         importlib.util.find_spec = find
 
 
-provokes("none of logs.jsonl, logs.parquet, … is there")(from_files())
-provokes("no draws; give fresh answers of each target policy")(from_files(LOG, draws=False))
+provokes("none of logs.jsonl, logs.csv, … is there")(from_files())
+provokes("no draws; give fresh answers of each target policy")(from_files(LOG, draw=None))
 provokes("… is outside judge_range …; set judge_range=…?")(from_files(LOG | {"judge_score": 8}))
+provokes("… is in no good row of the logs; theirs are …")(
+    from_files(LOG | {"uid": 7}, draw=LOG | {"uid": "0007"})
+)
 provokes("… in all: fix them, or set on_bad_row=skip")(from_files(LOG | {"judge_score": "good"}))
 
 

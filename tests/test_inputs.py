@@ -167,7 +167,17 @@ def test_ids_are_kept_numbers_too_and_draws_are_counted(tmp_path):
         (log(tokens=["\udc00"]), "tokens: half a surrogate pair"),
         (log(tokens="yes"), 'tokens: "yes" is not a list'),
         (log(token_logprobs=[-1, 0.5]), "token_logprobs: 0.5 is above 0"),
-        (log(judge_score="high"), 'judge_score: "high" is not a number'),
+        (
+            log(judge_score="high"),
+            'judge_score: "high" is not a number; write a number, or null where there is none',
+        ),
+        (
+            log(judge_score="85%"),
+            '"85%" is not a number; write 0.85, or 85 on a scale of [0,100]',
+        ),
+        (log(judge_score="87,5 %"), "; write 0.875, or 87.5 on a scale of [0,100]"),
+        (log(judge_score="1,000"), '"1,000" is not a number; write 1.000'),
+        (log(oracle_label="N/A"), '"N/A" is not a number; write null, or leave the column out'),
         (log(judge_score=[0.5]), "judge_score: [0.5] is not a number"),
         (log(judge_score="1_0"), 'judge_score: "1_0" is not a number'),
         (log(judge_score="85"), 'judge_score: "85" is outside judge_range [0, 1]; set judge_range'),
@@ -238,8 +248,12 @@ def test_a_bad_log_row_is_named_or_left_out(tmp_path, row, words):
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        (draw("p9"), 'uid: "p9" is in no good row of the logs'),
+        (draw("p9"), 'uid: "p9" is in no good row of the logs; theirs are "p1"'),
         (without(draw(prompt="New?"), "uid"), "prompt: no good row of the logs has this prompt"),
+        (
+            without(draw(prompt=f"{log()['prompt']} \n"), "uid"),
+            "prompt: no good row of the logs has this prompt, but for white space; write it as",
+        ),
         (draw(prompt="Other?"), 'prompt: differs from the log\'s prompt of uid "p1"'),
         (without(draw(), "uid", "prompt"), "uid: missing; give uid, prompt_id, metadata.prompt_id"),
         (draw(draw=-1), "draw: -1 is not a whole number, 0 or more"),
@@ -319,6 +333,45 @@ def test_a_folder_of_parquet_parts_is_one_file(tmp_path):
         read_inputs(tmp_path, chosen())
 
 
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_csv_files_are_read_like_json(tmp_path, mark):
+    answer = 'Two lines,\nand "quotes"; all of it'
+    logs = [
+        log(answer=answer, oracle_score=0.5, judge_score="0,75", tokens=["a", "b"],
+            token_logprobs=[-1.0, -1.0], target_policy_logprobs={"clone": -3.0}),
+        log("p2", answer="[not JSON] but text", judge_score="1,0"),
+    ]  # fmt: skip
+    draws = [draw(answer=answer), draw("p2")]
+    one = read(tmp_path / "json", logs, draws)
+    (tmp_path / "draws").mkdir()
+    for rows, path in ((logs, "logs.csv"), (draws, "draws/clone.csv")):
+        for row in rows:
+            row.update({k: json.dumps(v) for k, v in row.items() if isinstance(v, list | dict)})
+        frame = pd.DataFrame(rows)
+        frame.to_csv(tmp_path / path, sep=mark, index=False, encoding="utf-8-sig")
+    two = read_inputs(tmp_path, chosen())
+    for name in FRAMES:
+        pd.testing.assert_frame_equal(getattr(one, name), getattr(two, name))
+    text = (tmp_path / "logs.csv").read_text(encoding="utf-8-sig")
+    (tmp_path / "logs.csv").write_text(text.replace("all of it", "für"), encoding="cp1252")
+    with pytest.raises(CJEError, match=r"logs\.csv: not UTF-8 text: .*; save the file as UTF-8"):
+        read_inputs(tmp_path, chosen())
+    (tmp_path / "logs.csv").write_text(text.replace('""a"", ""b""', '""a"", ', 1))
+    with pytest.raises(CJEError, match=r"logs\.csv:2: tokens: not valid JSON"):
+        read_inputs(tmp_path, chosen())
+
+
+def test_one_scale_is_suggested_for_all_scores_beyond_the_stated_one(tmp_path):
+    def words(*scores: float) -> str:
+        uids = [f"p{i}" for i in range(len(scores))]
+        logs = [log(u, judge_score=s) for u, s in zip(uids, scores, strict=True)]
+        return refusal(tmp_path, logs=logs, draws=[draw("p0")])
+
+    assert words(0.5, 2, 5).count("set judge_range=[1,5]?") == 2
+    assert words(0.5, 4, 7).count("set judge_range=[0,10]?") == 2
+    assert words(4, 85).count("set judge_range=[0,100]?") == 2
+
+
 def test_max_samples_keeps_a_seeded_part_in_the_order_of_the_file(tmp_path):
     uids = [f"p{i}" for i in range(50)]
     rows = {"logs": [log(u) for u in uids], "draws": [draw(u) for u in uids]}
@@ -341,13 +394,17 @@ def test_files_that_are_missing_doubled_or_of_no_use(tmp_path):
             read_inputs(tmp_path, chosen())
         return str(caught.value)
 
-    assert "none of logs.jsonl, logs.parquet" in words()
+    write(tmp_path / "logs.xlsx", [log()])
+    assert "none of logs.jsonl, logs.csv, logs.parquet" in words()
+    assert "(logs.xlsx is none of them: save it as one of them)" in words()
     write(tmp_path / "logs.jsonl", [log()])
     assert "draws: no draws; give fresh answers of each target policy in <policy>.jsonl" in words()
     write(tmp_path / "draws" / "clone.jsonl", [])
     assert "draws/clone.jsonl: the file is empty" in words()
     write(tmp_path / "draws" / "clone.jsonl", [draw(judge_score=None)])
     assert "draws/clone.jsonl: no row has a judge_score" in words()
+    write(tmp_path / "draws" / "clone.jsonl", [without(draw(rating=0.5), "judge_score")])
+    assert 'or score); the row has "uid", "prompt", "answer", "rating"; data/inputs' in words()
     write(tmp_path / "draws" / "clone.jsonl", [draw()])
     (tmp_path / "draws" / "README.md").write_text("mine")
     assert read_inputs(tmp_path, chosen()).targets == ["clone"]
@@ -358,8 +415,8 @@ def test_files_that_are_missing_doubled_or_of_no_use(tmp_path):
     write(tmp_path / "fresh_draws" / "my own.jsonl", [draw()])
     (tmp_path / "fresh_draws" / "clone_responses.jsonl").unlink()
     assert "my own.jsonl: the name of a policy has no white space" in words()
-    write(tmp_path / "draws" / "a.csv", ["uid"])
-    assert "a.csv: neither .jsonl nor .parquet" in words()
+    write(tmp_path / "draws" / "a.xlsx", ["uid"])
+    assert "a.xlsx: none of .jsonl, .csv, .parquet; save it as one of them" in words()
     write(tmp_path / "logged_data.jsonl", [log()])
     assert "keep one of logs.jsonl, logged_data.jsonl" in words()
 
@@ -493,9 +550,13 @@ def test_the_stage_hands_on_what_was_left_out(tmp_path, monkeypatch):
     assert (found["oracle_labels"], found["draw_labels"]) == (0, 1)
     checked = pq.read_table(tmp_path / "data/checked/oracle_labels.parquet").to_pylist()
     assert [(row["draw"], row["oracle_score"], row["raters"]) for row in checked] == [(0, 0.5, 2)]
-    read(tmp_path / "data" / "inputs")
+    read(tmp_path / "data" / "inputs", [log(oracle_score=1)])
     from_files(chosen())
     assert "left_out" not in json.loads((tmp_path / "metrics/inputs.json").read_text())
+    read(tmp_path / "data" / "inputs", [log(human_label=1)])
+    with pytest.raises(CJEError, match=r"data/inputs: no row has an oracle_score .*; label a hund"):
+        from_files(chosen())  # before anything is computed
+    from_files(chosen(oracle_model="human"))
 
 
 @pytest.mark.parametrize(
@@ -507,6 +568,8 @@ def test_the_stage_hands_on_what_was_left_out(tmp_path, monkeypatch):
         (True, 1.0),
         (False, 0.0),
         (" 0.5 ", 0.5),
+        ("0,5", 0.5),
+        ("0,125", 0.125),
         ("5e-1", 0.5),
         (1e-320, 1e-320),
     ],

@@ -231,9 +231,7 @@ def test_the_packaged_model_scores_its_own_answers_as_it_sampled_them(small, mon
     agree_at_every_batch(monkeypatch, small, 0.7, 0.9, PROMPTS, 8)
 
 
-def test_a_doubtful_border_is_decided_alike_by_sampling_and_scoring(tiny, monkeypatch):
-    from cje.models.local.provider import nucleus
-
+def test_a_doubtful_border_is_decided_alike_by_sampling_and_scoring(tiny, nucleus, monkeypatch):
     monkeypatch.setattr(nucleus, "LOGIT_NOISE", 2e-3)  # so that doubts are many
     prompts = [f"{text} {i}" for i in range(2) for text in PROMPTS]
     agree_at_every_batch(monkeypatch, tiny, 0.7, 0.9, prompts, 8)

@@ -17,15 +17,27 @@ Row = dict[str, Any]
 SHOWN = 3  # bad rows that an error quotes
 
 
+# Scales that scores often have; the first is suggested that has all scores beyond the stated one.
+COMMON_SCALES = ((0, 1), (1, 5), (0, 10), (0, 100))
+
+
 class BadRow(Exception):
     """Why a row cannot be used: the column, as the file names it, and the reason; `unlogged` where
-    it belongs to no good row of the logs, which can be for want of a row that is bad there."""
+    it belongs to no good row of the logs, which can be for want of a row that is bad there;
+    `beyond`: the setting and the score, where that is beyond the scale which the setting states."""
 
-    def __init__(self, column: str, reason: str, unlogged: bool = False):
+    def __init__(
+        self,
+        column: str,
+        reason: str,
+        unlogged: bool = False,
+        beyond: tuple[str, float] | None = None,
+    ):
         super().__init__(f"{column}: {reason}")
         self.column = column
         self.reason = reason
         self.unlogged = unlogged
+        self.setting, self.score = beyond or ("", 0.0)
 
 
 @dataclass
@@ -34,6 +46,7 @@ class BadRows:
 
     found: list[tuple[Path, int, BadRow]] = field(default_factory=list)
     rows: Counter[Path] = field(default_factory=Counter)  # of each file, in the order of reading
+    columns: dict[Path, str] = field(default_factory=dict)  # of each file's first row, in words
 
     def keep(self, rows: Iterable[Row], check: Callable[[Row], Row]) -> list[Row]:
         """`check(row)` of each row, without the rows that it refuses."""
@@ -55,8 +68,26 @@ class BadRows:
         """Columns file, line, column, reason, in the order of reading."""
         order = {path: i for i, path in enumerate(self.rows)}
         found = sorted(self.found, key=lambda item: (order[item[0]], item[1]))
-        rows = [(str(path), line, bad.column, bad.reason) for path, line, bad in found]
+        remedies = self._remedies()
+        rows = [
+            (str(path), line, bad.column, bad.reason + remedies.get(bad.setting, ""))
+            for path, line, bad in found
+        ]
         return pd.DataFrame(rows, columns=["file", "line", "column", "reason"])
+
+    def _remedies(self) -> dict[str, str]:
+        """What to do about scores beyond a scale, by its setting: one scale for all of them."""
+        beyond: dict[str, list[float]] = {}
+        for _, _, bad in self.found:
+            if bad.setting:
+                beyond.setdefault(bad.setting, []).append(bad.score)
+        remedies = {}
+        for setting, scores in beyond.items():
+            fits = [f"[{a},{b}]" for a, b in COMMON_SCALES if a <= min(scores) <= max(scores) <= b]
+            remedies[setting] = (
+                f"; set {setting}={fits[0]}?" if fits else f"; set {setting} to the scores' scale"
+            )
+        return remedies
 
     def share(self, path: Path) -> dict[str, float] | None:
         """How many rows of a file are bad, and their share of it; None if none is."""

@@ -11,6 +11,8 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ from cje.data.readers.user_files import (
     find_policy_files,
     raw_rows,
 )
-from cje.data.readers.user_rows import parse_draw, parse_label, parse_log
+from cje.data.readers.user_rows import columns_in_words, parse_draw, parse_label, parse_log
 from cje.data.tables import LOGGED, prompt_uids
 from cje.errors import CJEError
 from cje.settings import Settings, show_value
@@ -73,7 +75,7 @@ def read_inputs(folder: str | PathLike[str], settings: Settings) -> Inputs:
     if not draw_files:
         raise CJEError(
             f"{folder / 'draws'}: no draws; give fresh answers of each target policy in "
-            f"<policy>.jsonl or .parquet; {HELP}"
+            f"<policy>.jsonl, .csv or .parquet; {HELP}"
         )
     if stray := sorted(set(label_files) - set(draw_files)):
         raise CJEError(
@@ -148,6 +150,22 @@ class _Prompts:
             if row["cluster"] is not None:
                 self.clusters[uid] = row["cluster"]
 
+    @property
+    def some(self) -> str:
+        """The first few uids, in words."""
+        first = list(islice(self.texts, 3))
+        return ", ".join(map(show_value, first)) + (", ..." if len(self.texts) > len(first) else "")
+
+    @cached_property
+    def _spaced_alike(self) -> set[str]:
+        return {" ".join(known.split()) for known in self.uids}
+
+    def but_for_space(self, key: str) -> str:
+        """A remedy, where a prompt is logged with other white space around or in it."""
+        if " ".join(key.split()) in self._spaced_alike:
+            return ", but for white space; write it as there, or give both files a uid"
+        return ""
+
     def agree(self, uid: str, cluster: str | None) -> None:
         """Note the cluster that a row names; raises BadRow where another row names another."""
         known = self.clusters.get(uid, cluster)
@@ -173,6 +191,7 @@ def _read(
         bad.rows[path] += 1
         if isinstance(raw, BadRow):
             raise raw
+        bad.columns.setdefault(path, columns_in_words(raw))
         return {"file": path, "line": row["line"], **parse(raw, settings)}
 
     rows = ({"file": path, "line": line, "raw": raw} for line, raw in raw_rows(path))
@@ -276,7 +295,8 @@ def _placer(prompts: _Prompts, only: Mapping[str, int]) -> Callable[[Row], Row]:
         if uid is None:
             uids = prompts.uids.get(key)
             if not uids:
-                raise BadRow("prompt", "no good row of the logs has this prompt", unlogged=True)
+                words = f"no good row of the logs has this prompt{prompts.but_for_space(key)}"
+                raise BadRow("prompt", words, unlogged=True)
             nth = count[key, draw]
             count[key, draw] += 1
             if draw is None:
@@ -286,7 +306,9 @@ def _placer(prompts: _Prompts, only: Mapping[str, int]) -> Callable[[Row], Row]:
                 uid = uids[min(nth, len(uids) - 1)]
         else:
             if uid not in prompts.texts:
-                reason = f"{show_value(uid)} is in no good row of the logs"
+                reason = (
+                    f"{show_value(uid)} is in no good row of the logs; theirs are {prompts.some}"
+                )
                 raise BadRow(row["uid_column"], reason, unlogged=True)
             if key not in (None, prompts.keys[uid]):
                 raise BadRow("prompt", f"differs from the log's prompt of uid {show_value(uid)}")
@@ -305,7 +327,8 @@ def _refuse_useless(path: Path, rows: list[Row], bad: BadRows) -> None:
         words = "no good row" if bad.rows[path] else "the file is empty"
         raise CJEError(f"{path}: {words}; {HELP}")
     if all(row["score"] is None for row in rows):
-        raise CJEError(f"{path}: no row has a judge_score (or judge_raw, or score); {HELP}")
+        words = f"no row has a judge_score (or judge_raw, or score); {bad.columns[path]}; {HELP}"
+        raise CJEError(f"{path}: {words}")
 
 
 def _sample(uids: list[str], settings: Settings) -> set[str]:

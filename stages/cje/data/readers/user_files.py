@@ -17,13 +17,16 @@ from cje.errors import CJEError
 from cje.settings import policy_name_problem, show_value
 from cje.vocabulary import counted
 
-LOG_FILES = ("logs.jsonl", "logs.parquet", "logged_data.jsonl", "logged_data.parquet")
+SUFFIXES = (".jsonl", ".csv", ".parquet")
+LOG_FILES = tuple(f"{name}{suffix}" for name in ("logs", "logged_data") for suffix in SUFFIXES)
 # Folders of files by policy, and what a file's name may have after the policy's.
 DRAWS = (("draws", "fresh_draws"), "_responses")
 VALIDATION = (("validation", "probe_slice"), "_responses|_probe")
 HELP = "data/inputs/README.md says what to put there"
 
 BOM = b"\xef\xbb\xbf"
+MARKS = (",", ";", "\t")  # between cells: spreadsheets take that of their country
+STRUCTURED = ("target_policy_logprobs", "tokens", "token_logprobs", "metadata")  # JSON in a cell
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # the marks at the start of such a file
 LONGEST_CELL = 2**31 - 1  # characters; csv's own limit is below the longest prompts
 BEGINNING = re.compile(rb"\[\s*(\{|$)|\{$")  # of an array of objects, or of an object in lines
@@ -33,7 +36,9 @@ def find_logs(folder: Path) -> Path:
     """The file of logs in `folder`; raises CJEError unless there is exactly one."""
     found = [folder / name for name in LOG_FILES if (folder / name).exists()]
     if not found:
-        raise CJEError(f"{folder}: none of {', '.join(LOG_FILES)} is there; {HELP}")
+        near = [p.name for p in sorted(folder.glob("log*")) if p.is_file() and p.suffix != ".dvc"]
+        words = f" ({', '.join(near)} is none of them: save it as one of them)" if near else ""
+        raise CJEError(f"{folder}: none of {', '.join(LOG_FILES)} is there{words}; {HELP}")
     if len(found) > 1:
         raise CJEError(f"{folder}: keep one of {', '.join(path.name for path in found)}")
     return found[0]
@@ -48,8 +53,9 @@ def find_policy_files(folder: Path, names: Iterable[str], suffix: str) -> dict[s
     for path in (p for name in names for p in sorted((folder / name).glob("*"))):
         if path.name.startswith((".", "README")) or path.suffix == ".dvc":
             continue
-        if path.suffix not in (".jsonl", ".parquet"):
-            raise CJEError(f"{path}: neither .jsonl nor .parquet; convert it or move it away")
+        if path.suffix not in SUFFIXES:
+            words = f"none of {', '.join(SUFFIXES)}; save it as one of them, or move it away"
+            raise CJEError(f"{path}: {words}")
         policy = re.sub(f"({suffix})$", "", path.stem)
         if problem := policy_name_problem(policy):
             raise CJEError(f"{path}: {problem}; rename the file")
@@ -60,14 +66,20 @@ def find_policy_files(folder: Path, names: Iterable[str], suffix: str) -> dict[s
 
 
 def raw_rows(path: Path) -> Iterator[tuple[int, Row | BadRow]]:
-    """Line and content of each row of a .jsonl or .parquet file, null for NaN; BadRow for what is
-    not a JSON object.
+    """Line and content of each row of a .jsonl, .csv or .parquet file, null for NaN and an empty
+    cell; BadRow for what is not a JSON object.
 
     The line of a Parquet row is its number, from 1. Raises CJEError where the file is unreadable.
     """
     try:
-        yield from parquet_rows(path) if path.suffix == ".parquet" else json_rows(path)
-    except (pa.ArrowException, OSError, UnicodeDecodeError, KeyError, OverflowError) as error:
+        if path.suffix == ".csv":
+            yield from ((line, _from_cells(row)) for line, row in csv_rows(path))
+        else:
+            yield from parquet_rows(path) if path.suffix == ".parquet" else json_rows(path)
+    except UnicodeDecodeError as error:
+        words = f"not UTF-8 text: {error.reason} at byte {error.start}; save the file as UTF-8"
+        raise CJEError(f"{path}: {words}") from error
+    except (pa.ArrowException, OSError, KeyError, OverflowError) as error:
         reason = str(error).splitlines()[0]
         raise CJEError(f"{path}: cannot be read as {path.suffix[1:]}: {reason}") from error
 
@@ -99,9 +111,21 @@ def json_rows(path: Path) -> Iterator[tuple[int, Row | BadRow]]:
         yield from _json_rows(file)
 
 
+def _from_cells(cells: dict[str, str]) -> Row | BadRow:
+    """A row of a CSV file: an empty cell is nothing, and what has a structure is JSON."""
+    row: Row = {name: cell if cell.strip() else None for name, cell in cells.items()}
+    for name in STRUCTURED:
+        if isinstance(text := row.get(name), str) and text.lstrip().startswith(("{", "[")):
+            try:
+                row[name] = json.loads(text)
+            except ValueError as error:
+                return BadRow(name, f"not valid JSON ({error}); write a list or an object as JSON")
+    return row
+
+
 def csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """First line and columns of each row of a CSV file with a header; columns without a name, such
-    as an index, are left out.
+    """First line and columns of each row of a CSV file with a header, its cells parted by commas,
+    semicolons or tabs; columns without a name, such as an index, are left out.
 
     Raises CJEError for a column that is there twice, for a row with other cells than the header,
     and for a quote that is not closed.
@@ -110,7 +134,9 @@ def csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     line = 1
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
+            header = file.readline()
+            file.seek(0)
+            reader = csv.reader(file, delimiter=max(MARKS, key=header.count), strict=True)
             names = [name.strip() for name in next(reader, [])]
             if twice := _repeated(filter(None, names)):
                 raise CJEError(f"{path}:1: column {twice}: there twice; rename one of them")

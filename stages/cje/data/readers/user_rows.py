@@ -31,10 +31,12 @@ from cje.data.tables import unicode_problem
 from cje.settings import Settings, show_value
 from cje.vocabulary import counted
 
-COMMON_SCALES = ((0, 1), (0, 10), (0, 100))
 NOISE = 1e-6  # of a score beyond its range, relative to the range: cosines of float32 are rounded
 LEAST_PROBABILITY = 1e-9  # of being labelled
+NOTHING = ("", "-", "na", "n/a", "nan", "none", "null")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+# A comma as the decimal mark, where it cannot part thousands.
+COMMA = re.compile(r"[+-]?(0?,[0-9]+|[0-9]+,([0-9]{1,2}|[0-9]{4,}))")
 ROUNDING = 0.01  # of a sum of log-probabilities, relative, and absolute near 0: servers round
 
 # Our name of a column, and every name under which it is read.
@@ -71,7 +73,7 @@ def parse_log(raw: Row, settings: Settings) -> Row:
         **_reply(raw),
     }
     if row["prompt"] is None:
-        raise BadRow("prompt", f"missing; give prompt; {_columns(raw)}")
+        raise BadRow("prompt", f"missing; give prompt; {columns_in_words(raw)}")
     return row
 
 
@@ -114,7 +116,7 @@ def _pick(raw: Row, column: str) -> tuple[str, Any]:
     return found or (names[0], None)
 
 
-def _columns(raw: Row) -> str:
+def columns_in_words(raw: Row) -> str:
     """The columns of a row, in words."""
     return f"the row has {', '.join(map(show_value, raw)) or 'no columns'}"
 
@@ -189,7 +191,7 @@ def _answer(raw: Row, settings: Settings) -> Row:
     if row["answer"] is None and (row["score"] is not None or row["ratings"]):
         name = _pick(raw, "answer")[0]
         reason = "missing; give answer or response, or no score where the answer failed"
-        raise BadRow(name, f"{reason}; {_columns(raw)}")
+        raise BadRow(name, f"{reason}; {columns_in_words(raw)}")
     return row | {"reason": None if row["answer"] is not None else "not given"}
 
 
@@ -206,10 +208,12 @@ def _check_text(name: str, value: Any, empty: bool = False) -> None:
 
 def _as_number(name: str, value: Any) -> float:
     """`value` as a float, infinite or not; not NaN."""
-    if isinstance(value, str) and NUMBER.fullmatch(value.strip()):
-        value = float(value)
+    if isinstance(value, str):
+        text = value.strip()
+        text = text.replace(",", ".") if COMMA.fullmatch(text) else text
+        value = float(text) if NUMBER.fullmatch(text) else value
     if not isinstance(value, int | float | Decimal):  # truth values are whole numbers
-        raise BadRow(name, f"{show_value(value)} is not a number")
+        raise BadRow(name, f"{show_value(value)} is not a number; {_instead(value)}")
     try:
         number = float(value)
     except OverflowError:
@@ -217,6 +221,20 @@ def _as_number(name: str, value: Any) -> float:
     if math.isnan(number):
         raise BadRow(name, "NaN is not a number; leave out the list if a value is unknown")
     return number
+
+
+def _instead(value: Any) -> str:
+    """What to write in place of a value that is no number."""
+    text = value.strip() if isinstance(value, str) else ""
+    percent = text.removesuffix("%").strip().replace(",", ".")
+    if text.endswith("%") and NUMBER.fullmatch(percent):
+        number = float(percent)
+        return f"write {number / 100:g}, or {number:g} on a scale of [0,100]"
+    if NUMBER.fullmatch(text.replace(",", ".", 1)):
+        return f"write {text.replace(',', '.', 1)}"
+    if isinstance(value, str) and text.casefold() in NOTHING:
+        return "write null, or leave the column out, where there is none"
+    return "write a number, or null where there is none"
 
 
 def _digits(value: Any) -> str:
@@ -277,7 +295,9 @@ def _place(raw: Row) -> Row:
         "draw": _whole(raw, "draw"),
     }
     if row["uid"] is None and row["prompt"] is None:
-        raise BadRow("uid", f"missing; give {', '.join(NAMES['uid'])} or prompt; {_columns(raw)}")
+        raise BadRow(
+            "uid", f"missing; give {', '.join(NAMES['uid'])} or prompt; {columns_in_words(raw)}"
+        )
     return row
 
 
@@ -369,7 +389,6 @@ def _score(name: str, value: Any, setting: str, scale: tuple[float, float]) -> f
     lo, hi = scale
     noise = NOISE * (hi - lo)
     if not lo - noise <= number <= hi + noise:
-        fits = [f"[{a},{b}]" for a, b in COMMON_SCALES if a <= number <= b]
-        remedy = f"set {setting}={fits[0]}?" if fits else f"set {setting} to the scores' scale"
-        raise BadRow(name, f"{_digits(value)} is outside {setting} [{lo:g}, {hi:g}]; {remedy}")
+        words = f"{_digits(value)} is outside {setting} [{lo:g}, {hi:g}]"
+        raise BadRow(name, words, beyond=(setting, number))
     return min(max(number, lo), hi)
