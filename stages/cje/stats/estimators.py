@@ -85,22 +85,28 @@ class Estimate:
         """What enters comparisons: the estimate under the evidence."""
         return self.influence if self.checked is None else self.checked
 
-    def interval(self, alpha: float, dispersion: float = 0.0) -> tuple[float, float]:
-        """Of level 1 - alpha, within [0, 1]; `dispersion`: of all policies' labels."""
-        ends = [self._interval(self.influence, alpha, dispersion)]
+    def interval(self, alpha: float, common_dispersion: float = 0.0) -> tuple[float, float]:
+        """Of level 1 - alpha, within [0, 1]; `common_dispersion`: of all policies' labels."""
+        ends = [self._interval(self.influence, alpha, common_dispersion)]
         if self.checked is not None:
-            ends.append(self._interval(self.checked, alpha, dispersion))
+            ends.append(self._interval(self.checked, alpha, common_dispersion))
         low, high = zip(*ends, strict=True)
         return min(low), max(high)
 
     def _interval(
-        self, influence: Influence, alpha: float, dispersion: float
+        self, influence: Influence, alpha: float, common_dispersion: float
     ) -> tuple[float, float]:
         freedom = max(self.labels - 1, 1.0)
         if self.evidence is not Evidence.LABELS:
             freedom = min(freedom, influence.degrees_of_freedom)
         return bounded_interval(
-            influence.value, influence.se, self.labels, freedom, alpha, self.steps, dispersion
+            influence.value,
+            influence.se,
+            self.labels,
+            freedom,
+            alpha,
+            self.steps,
+            common_dispersion,
         )
 
 

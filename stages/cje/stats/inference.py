@@ -165,7 +165,7 @@ def bounded_interval(
     freedom: float,
     alpha: float,
     steps: bool,
-    dispersion: float = 0.0,
+    common_dispersion: float = 0.0,
 ) -> tuple[float, float]:
     """The interval of level 1 - alpha of a mean on [0, 1].
 
@@ -180,14 +180,14 @@ def bounded_interval(
 
     Near an end labels do not know their own variance: until one of the rare ones that the mean
     hangs on is among them, it is much too small. There the effective number is at most `labels` /
-    `dispersion` (of all policies; 0: not known), as far as the mean is near (`nearness`); the
-    interval is never shorter for it.
+    `common_dispersion` (`dispersion` of all policies; 0: not known), as far as the mean is near
+    (`nearness`); the interval is never shorter for it.
     """
     value = min(max(value, 0.0), 1.0)
     size = value * (1 - value) / se**2 if se > ROUNDING else 0.0
     sizes = [size]
-    if dispersion * size > labels:
-        sizes.append(size * (labels / dispersion / size) ** nearness(value, labels))
+    if common_dispersion * size > labels:
+        sizes.append(size * (labels / common_dispersion / size) ** nearness(value, labels))
     ends = [_share_interval(value, se, n, labels, freedom, alpha, steps) for n in sizes]
     low, high = zip(*ends, strict=True)
     return min(low), max(high)

@@ -54,6 +54,12 @@ def part_estimate(
     freedom = min(labels - 1.0, part.degrees_of_freedom)
     spread = dispersion((mean, se / labels**0.5, labels) for mean, se in means)
     low, high = bounded_interval(
-        value, max(widening, 1.0) * part.se, labels, freedom, alpha, steps=False, dispersion=spread
+        value,
+        max(widening, 1.0) * part.se,
+        labels,
+        freedom,
+        alpha,
+        steps=False,
+        common_dispersion=spread,
     )
     return Part(prompts, labels, min(max(value, 0.0), 1.0), low, high)
