@@ -102,7 +102,7 @@ def test_people_label_and_the_verdict_follows(tmp_path):
         page.kill()
     assert f"After {listed - FIRST} marks here" in words and "for one look" in words
     assert "You can stop: every half width is at most 0.4" in words
-    assert f"{listed - FIRST} labels and skips were saved in labels/labels.jsonl" in words
+    assert f"Saved in labels/labels.jsonl: {listed - FIRST} labels and skips." in words
     assert f"{listed} of {listed} answers of the list are labelled" in words
     assert verdict(repo) in ("reliable", "caution")
     assert ran(run("dvc", "repro", cwd=repo)) == []

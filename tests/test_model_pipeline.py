@@ -148,7 +148,7 @@ def test_a_worktree_shares_the_store_and_hands_over_the_one_it_had(
         rerun(tree, "generate_logs", temperature=0.2)
     assert server.new() == 60 + 1
     words = run("dvc", "repro", "--force", "--single-item", "generate_logs", cwd=tree)
-    assert f"61 replies are now in {repo / '.cje/replies'}, which all worktrees share" in words
+    assert f"moved 61 replies to {repo / '.cje/replies'}, which all worktrees share" in words
     assert not list(own.glob("*/*.jsonl"))
     # All stages again, on the replies of the main worktree: no key, and the same bytes.
     run("git", "checkout", "-q", ".", cwd=tree)

@@ -265,7 +265,7 @@ def test_a_worktrees_own_replies_move_to_the_shared_store_and_none_is_lost(tmp_p
     running.members.leave()
     for _ in range(2):  # a second time there is nothing left
         take_over(own, shared)
-    assert f"2 replies are now in {shared}" in capfd.readouterr().err
+    assert f"moved 2 replies to {shared}" in capfd.readouterr().err
     assert not [p for p in own.rglob("*") if p.suffix == ".jsonl" or "spent" in p.parts[-2]]
     assert [store.holds(question(n)) for n in range(4)] == [True, True, False, False]
     store.refresh(MODEL)

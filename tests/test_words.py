@@ -2,6 +2,7 @@
 
 import ast
 import re
+from itertools import pairwise
 
 import pytest
 from matplotlib.colors import CSS4_COLORS
@@ -99,4 +100,39 @@ def test_every_number_is_formatted_by_words():
         if path.name != "numbers.js":
             text = path.read_text(encoding="utf-8")
             found += [f"{path.name}: {x}" for x in re.findall(r"toFixed|toExponential", text)]
+    assert found == []
+
+
+# Nouns that are counted, with an adjective at most before them.
+PLURAL = re.compile(
+    r" (?:[a-z-]+ )?(answers|batches|calls|draws|files|labels|models|pairs|policies|prompts|raters|"
+    r"replies|requests|rows|scores|texts|tokens)\b"
+)
+PART_OF = re.compile(r"\bof (?:the |its |the base policy's )?$")  # `1 of 1 answers` is English
+
+
+def is_number(part: ast.FormattedValue) -> bool:
+    """Whether what is formatted is surely a number: by its format, or by what makes it."""
+    value = part.value
+    made_by = {"count", "int", "len", "sum"}
+    if isinstance(value, ast.Call):
+        name = getattr(value.func, "id", getattr(value.func, "attr", ""))
+        return name in made_by
+    named = getattr(value, "id", getattr(value, "attr", ""))
+    number = PLURAL.fullmatch(f" {named}") or named in ("count", "total", "number")
+    return bool(number) or (part.format_spec is not None and "," in ast.unparse(part.format_spec))
+
+
+def test_a_count_and_its_noun_are_put_together_by_counted():
+    """`counted` of the vocabulary: an f-string says `1 answers` where there is one."""
+    found = []
+    for path in ROOT.glob("stages/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            parts = node.values if isinstance(node, ast.JoinedStr) else []
+            for place, (part, after) in enumerate(pairwise(parts)):
+                before = parts[place - 1].value if place else ""
+                counts = isinstance(part, ast.FormattedValue) and is_number(part)
+                noun = isinstance(after, ast.Constant) and PLURAL.match(after.value)
+                if counts and noun and not PART_OF.search(str(before)):
+                    found.append(f"{path.relative_to(ROOT)}:{node.lineno}:{after.value[:30]}")
     assert found == []

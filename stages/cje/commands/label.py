@@ -285,7 +285,10 @@ def serve(
     finally:
         page.shutdown()
         page.server_close()
-    say(console, f"{session.given:,} labels and skips were saved in {labels.path}.")
+    say(
+        console,
+        f"Saved in {labels.path}: {counted(session.given, 'label or skip', 'labels and skips')}.",
+    )
     print_progress(rows, labels, console)
     console.print("Next: dvc repro")
 

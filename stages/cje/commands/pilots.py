@@ -60,7 +60,7 @@ def from_guesses(given: argparse.Namespace) -> Basis:
     words = (
         f"guesses: utility {given.mean:g}, standard deviation {given.spread:g}; correlation of "
         f"judge and oracle {given.judge:g}, of two policies on a prompt {given.between:g}; "
-        f"{given.policies} policies with the base"
+        f"{counted(given.policies, 'policy', 'policies')} with the base"
     )
     pilot = guessed(given.policies, given.mean, given.spread, given.judge, given.between)
     return Basis(pilot, 1000, [words])

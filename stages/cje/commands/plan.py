@@ -132,8 +132,8 @@ def print_plan(given: argparse.Namespace, console: Console) -> None:
     if size is None:
         more = "add prompts to the files, and say with --most-prompts how many there will be"
         raise CJEError(
-            f"{wanted(aim)} cannot be reached with {count(most)} prompts, all of them labelled for "
-            "every policy.\nAsk for less, or "
+            f"{wanted(aim)} cannot be reached with {counted(most, 'prompt')}, all of them labelled "
+            "for every policy.\nAsk for less, or "
             + (more if basis.files else "say with --most-prompts that there are more")
         )
     if basis.files:  # all of their prompts count, whether or not the plan needs them
@@ -377,7 +377,7 @@ def assumptions(planner: "Planner", size: "Size", most: int, basis: Basis) -> li
         f"{counted(planner.pilot.pairs, 'pair')}, at the pair where it is hardest; "
         "more answers and labels are like those of the pilot",
         kind,
-        f"there are at most {count(most)} prompts"
+        f"there are at most {counted(most, 'prompt')}"
         + (", those in the files" if basis.files and most <= basis.prompts else "")
         + " (--most-prompts)",
     ]

@@ -159,7 +159,7 @@ def export_store(given: argparse.Namespace, console: Console) -> None:
         f"{given.to}: {counted(count, 'reply', 'replies')}, {size_words(given.to.stat().st_size)}"
     )
     if lacking:
-        console.print(f"{lacking:,} calls of the run failed and have no reply")
+        console.print(f"{counted(lacking, 'call')} of the run failed and left no reply")
 
 
 def _fact(text: str) -> tuple[str, str]:
@@ -204,7 +204,8 @@ def ask_recordings(checked: list[Path], count: int, console: Console) -> list[st
         problems += found.problems
         console.print(
             f"{path}: {found.same} of {found.answers} answers sampled again are the same; "
-            f"{found.scored} texts scored again, largest difference {found.largest_gap:.1e} a token"
+            f"{counted(found.scored, 'text')} scored again, largest difference "
+            f"{found.largest_gap:.1e} a token"
         )
     return problems
 

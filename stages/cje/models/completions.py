@@ -11,6 +11,7 @@ from cje.data.endings import finish_reason, is_end
 from cje.data.schemas import VERY_UNLIKELY
 from cje.models.requests import CallFailed, Reply, Request, billed
 from cje.models.thought import NOT_SEPARABLE, answer_tokens, split_thought
+from cje.vocabulary import counted
 
 ROUNDING = 1e-3  # what a log-probability may be above 0 by rounding
 OTHER_TOKENS = "the server's tokens do not spell the answer: no log-probabilities are taken"
@@ -142,7 +143,10 @@ def checked_logprobs(values: Sequence[Any], count: int) -> list[float]:
     """`count` log-probabilities: numbers up to 0, what rounding put above it set to 0, what is
     at or below `VERY_UNLIKELY` set to it. Raises CallFailed for anything else."""
     if len(values) != count:
-        raise CallFailed(f"the server gives {len(values)} log-probabilities for {count} tokens")
+        raise CallFailed(
+            f"the server gives {counted(len(values), 'log-probability', 'log-probabilities')} for "
+            f"{counted(count, 'token')}"
+        )
     if any(v is None or v != v for v in values):
         raise CallFailed("the server reports no log-probability of some token of the answer (null)")
     if not all(isinstance(v, int | float) and v <= ROUNDING for v in values):

@@ -23,6 +23,7 @@ from typing import Any, Literal, Protocol, TypeGuard
 from cje.data.schemas import VERY_UNLIKELY
 from cje.models.completions import first_choice, mapping
 from cje.models.requests import CallFailed, Reply
+from cje.vocabulary import counted
 
 PROMPT = (
     "Write a long poem about the rain. Put the line 'Rain, rain, go away' after every verse, and "
@@ -267,7 +268,8 @@ def _cold_doubt(cold: list[Step]) -> str | None:
 
 def _warm_doubt(warm: list[Step], cold: list[Step]) -> str | None:
     if len(warm) < LEAST_DRAWN:
-        return f"its answers to the probe are too short to show how it samples: {len(warm)} tokens"
+        found = counted(len(warm), "token")
+        return f"its answers to the probe are too short to show how it samples: {found}"
     chances = [(step.is_top, math.exp(step.top[0])) for step in warm]
     rest = [(not step.is_listed, step.odds(1.0)[2]) for step in warm]
     again = [step.repeat for step in warm]

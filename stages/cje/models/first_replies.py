@@ -7,6 +7,7 @@ from itertools import islice
 from cje.models.requests import Outcome, Reply
 from cje.models.rows import Verdict
 from cje.settings import Policy, show_value
+from cje.vocabulary import counted
 
 FIRST_ANSWERS = 20  # of a policy, after which it is seen whether any is usable
 LEAST_ANSWERS = 5  # fewer say nothing
@@ -29,7 +30,7 @@ def useless_answers(outcomes: list[Outcome], policy: Policy, accept_cut: bool) -
         return None
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     return (
-        f"{policy.name}: none of its first {len(replies)} answers is usable: {counts}. "
+        f"{policy.name}: none of its first {counted(len(replies), 'answer')} is usable: {counts}. "
         f"{REMEDIES[usual].format(policy.max_tokens)} "
         f"No others were asked for; these are kept.{_shown(replies)}"
     )

@@ -43,7 +43,7 @@ from cje.models.rows import (
 from cje.models.runner.attempts import TRIALS
 from cje.models.runner.calls import Calls, Look
 from cje.settings import Policy
-from cje.vocabulary import LogprobKind
+from cje.vocabulary import LogprobKind, counted
 
 SCORED_COLUMNS = ("prompt", "answer", "tokens", "token_ids", "finish_reason")
 
@@ -234,9 +234,9 @@ class TableProvider(Provider):
         old = stated.eq(LogprobKind.SAMPLING)
         if kind == LogprobKind.SAMPLING and old.any():
             self.calls.say(
-                f"{policy.name}: {old.sum():,} answers were sampled before servers' penalties were "
-                "switched off by all of their names: their log-probabilities count as raw. "
-                f"`cje store prune --model {policy.model} --yes` has them asked again"
+                f"{policy.name}: {counted(int(old.sum()), 'answer')} sampled before servers' "
+                "penalties were switched off by all of their names: the log-probabilities count "
+                f"as raw. `cje store prune --model {policy.model} --yes` has them asked again"
             )
         return stated.mask(known & stated.isna(), kind).mask(old, LogprobKind.RAW.value)
 

@@ -166,7 +166,8 @@ def check_prompts(prompts: pd.DataFrame, needs: Needs) -> None:
     lacking = prompts[prompts["reference"].isna()]
     for setting, rubric in needs.references if len(lacking) else ():
         raise CJEError(
-            f"params.yaml: {setting}: {rubric} needs a reference answer, and "
-            f"{len(lacking):,} prompts have none, such as uid {lacking['uid'].iloc[0]}; "
-            "add a column `reference` to the prompts, or use another rubric"
+            f"params.yaml: {setting}: {rubric} needs a reference answer, which "
+            f"is missing from {counted(len(lacking), 'prompt')}, such as uid "
+            f"{lacking['uid'].iloc[0]}; add a column `reference` to the prompts, or use "
+            "another rubric"
         )

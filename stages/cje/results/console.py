@@ -23,6 +23,7 @@ from cje.results.words import (
     WEIGHTS,
     bare_p_value,
     count,
+    counted,
     evidence,
     interval,
     level,
@@ -174,8 +175,8 @@ def legend(view: RunView, width: int) -> list[str]:
         error = f"the standard error is at most {number(largest)}"
         agree = "in or out: whether estimate and truth agree within their errors"
         lines.append(
-            f"truth: the oracle's mean over {count(most)} answers of the policy that no estimate "
-            f"used; {error if width < NARROW else f'{agree} ({error})'}."
+            f"truth: the oracle's mean over {counted(most, 'answer')} of the policy that no "
+            f"estimate used; {error if width < NARROW else f'{agree} ({error})'}."
         )
     return [*lines, *looking(view)]
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from cje.errors import CJEError
 from cje.stats.arrays import Array
-from cje.vocabulary import LogprobKind
+from cje.vocabulary import LogprobKind, counted
 
 LOG_COLUMNS = ("uid", "judge_raw", "oracle_score")
 DRAW_COLUMNS = ("uid", "policy", "draw", "judge_raw")
@@ -66,8 +66,9 @@ def check_frames(
     if labels + int(draws["oracle_score"].notna().sum()) < 2:
         has = "none of them has" if labels == 0 else "one of them has"
         raise CJEError(
-            f"logs: {len(logs)} rows, and {has} an oracle_score, nor has a draw: nothing ties the "
-            "judge to the oracle.\nLabel 100 fresh draws of every policy, or logged answers"
+            f"logs: {counted(len(logs), 'row')}, and {has} an oracle_score, nor has a draw: "
+            "nothing ties the judge to the oracle.\n"
+            "Label 100 fresh draws of every policy, or logged answers"
         )
     given = logs["oracle_prob"].notna() | logs["oracle_score"].isna()
     if not given.all():

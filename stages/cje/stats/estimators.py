@@ -40,7 +40,15 @@ from cje.stats.weights import (
     tail_index,
     weight_summary,
 )
-from cje.vocabulary import EstimatorName, Evidence, Reach, WeightChoice, WeightKind, percent
+from cje.vocabulary import (
+    EstimatorName,
+    Evidence,
+    Reach,
+    WeightChoice,
+    WeightKind,
+    counted,
+    percent,
+)
 
 FEWEST_LABELS = 10  # own labels below which they check nothing
 FEWEST_WEIGHTED = 20.0  # labels on the logs, weighted, below which exact weights check nothing
@@ -314,7 +322,7 @@ class DrCpo(Estimator):
                 return case.from_weights(
                     mixed, self.name, evidence=Evidence.BOTH, labels=labels, why=why
                 )
-            return case.from_labels(own, self.name, f"{own.labels} own labels")
+            return case.from_labels(own, self.name, counted(own.labels, "own label"))
         if case.choice is WeightChoice.SEQUENCE:
             exact = case.exact
         if exact is not None:
@@ -323,7 +331,9 @@ class DrCpo(Estimator):
         if (weak := case.reached) is not None:
             return self._weak(case, weak)
         if case.own is not None:
-            return case.from_labels(case.own, self.name, f"{case.own.labels} own labels, too few")
+            return case.from_labels(
+                case.own, self.name, f"{counted(case.own.labels, 'own label')}, too few"
+            )
         return projected(case)
 
     def _weak(self, case: Case, exact: Influence) -> Estimate:
@@ -347,7 +357,7 @@ class Ppi(Estimator):
     def __call__(self, case: Case) -> Estimate:
         if case.own is None:
             return projected(case)
-        return case.from_labels(case.own, self.name, f"{case.own.labels} own labels")
+        return case.from_labels(case.own, self.name, counted(case.own.labels, "own label"))
 
 
 class Direct(Estimator):
@@ -494,7 +504,9 @@ def projected(case: Case) -> Estimate:
     are asked for; of a policy without draws the logs under exact weights."""
     if case.draws is None or case.projection is None:  # both, or neither
         if case.own is not None:
-            return case.from_labels(case.own, EstimatorName.PPI, f"{case.own.labels} own labels")
+            return case.from_labels(
+                case.own, EstimatorName.PPI, counted(case.own.labels, "own label")
+            )
         if case.policy == case.samples.base:
             nothing = np.zeros(case.samples.logs.prompts)
             unknown = Influence(NO_LABELS, nothing, case.samples.cluster)

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 
 from cje.stats.estimators import BENDS, DIFFERENT, FEWEST_LABELS, FEWEST_WEIGHTED
 from cje.stats.facts import PolicyDiagnostics, PolicyValidation, RunDiagnostics, RunValidation
-from cje.vocabulary import EstimatorName, Evidence, Severity, percent
+from cje.vocabulary import EstimatorName, Evidence, Severity, counted, percent
 
 MOSTLY_ZERO = 0.9
 MOSTLY_LOST = 0.25  # mean weight below which the logs miss most of a policy
@@ -137,7 +137,7 @@ def _nothing_checks_it(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding
         )
     else:
         why = f"exact weights reach {percent(d.sequence_ess)} of the logs"
-    labels = "it has no label on its own answers" if not d.labels else f"{d.labels} own labels"
+    labels = counted(d.labels, "own label") if d.labels else "it has no label on its own answers"
     message = why if d.is_base else f"{labels}, and {why}: the number is a projection of the judge"
     remedy = label_answers(d) if d.draws else "draw answers of it, and label them"
     yield Finding(Severity.CRITICAL, message, remedy)
@@ -153,7 +153,7 @@ def _insufficient_oracle(d: PolicyDiagnostics, limits: Limits) -> Iterator[Findi
         few = d.labels < FEWEST_LABELS
         yield Finding(
             Severity.CRITICAL if few else Severity.WARNING,
-            f"{d.labels} labels on its own answers; at least "
+            f"{counted(d.labels, 'label')} on its own answers; at least "
             f"{limits['min_target_labels']:g} are needed",
             label_answers(d),
         )
@@ -189,7 +189,7 @@ def _skewed_labels(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
     what = f"their skewness over the root of their number is {d.label_skew:.2f}"
     yield Finding(
         Severity.WARNING,
-        f"the mean hangs on a few of its {d.labels} labels: {what}",
+        f"the mean hangs on a few of its {counted(d.labels, 'label')}: {what}",
         label_answers(d),
     )
 

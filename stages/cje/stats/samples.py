@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cje.errors import CJEError
 from cje.stats.arrays import Array, Codes, Hashes, Kind, Mask, Names
 from cje.stats.calibration import prompt_folds, prompt_hashes
-from cje.vocabulary import LogprobKind
+from cje.vocabulary import LogprobKind, counted
 
 ROW_COLUMNS = (
     "fold", "judge_raw", "calibrated_reward", "oracle_score", "oracle_prob", "answer"
@@ -408,7 +408,8 @@ def _log_ratios(
     known = ordered[place] == found
     if not known.all():
         uid = target_logps["uid"].iloc[int((~known).argmax())]
-        raise CJEError(f"target_logps: uid={uid!r} is not in the logs ({(~known).sum()} such rows)")
+        rows = counted(int((~known).sum()), "such row")
+        raise CJEError(f"target_logps: uid={uid!r} is not in the logs ({rows})")
     codes = pd.Categorical(target_logps["policy"], categories=policies).codes
     values = target_logps["sequence_logp"].to_numpy()
     ratios: dict[str, Array | None] = {}

@@ -25,6 +25,7 @@ from cje.models.provider import Capability, InProcessBackend, JudgePrompt, Role,
 from cje.models.requests import CallFailed, Kind, Outcome, Reply, Request, required
 from cje.models.thought import without_thought
 from cje.settings import Policy
+from cje.vocabulary import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -301,8 +302,8 @@ def _fitting(
             yield (
                 request,
                 CallFailed(
-                    f"the prompt's {len(context)} tokens and {answer} of the answer exceed the "
-                    f"{model.context} that the model can read"
+                    f"the prompt's {counted(len(context), 'token')} and {answer} of the answer "
+                    f"exceed the {model.context} that the model can read"
                 ),
             )
             continue

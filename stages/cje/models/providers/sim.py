@@ -16,6 +16,7 @@ from cje.models.provider import Capability, Judging, Provider, Role
 from cje.models.providers import simulation
 from cje.models.providers.simulation import TOKEN_ID, UNKNOWN, Speaker
 from cje.settings import Policy
+from cje.vocabulary import counted
 
 TASKS = (
     "Explain|Explain in plain words|Give three examples of|Summarise what is known about|"
@@ -59,7 +60,9 @@ class SimulatedProvider(Provider):
             )
         total = len(TASKS) * len(SUBJECTS) * len(TURNS)
         if n > total:
-            raise CJEError(f"max_samples: {n} is not allowed; sim/arena has {total:,} prompts")
+            raise CJEError(
+                f"max_samples: {n} is not allowed; sim/arena has {counted(total, 'prompt')}"
+            )
         keys = simulation.sampling_keys(seed, [str(i) for i in range(total)], "prompts", 0)
         texts = []
         for i in np.argsort(keys, kind="stable")[:n]:

@@ -35,6 +35,7 @@ from cje.models.runner.recording import recorded_runs, recordings
 from cje.models.runner.store import ReplyStore
 from cje.models.runner.unusable import MOST_ATTEMPTS
 from cje.settings import Settings
+from cje.vocabulary import counted
 
 REASONS_SHOWN = 3
 LOST = CallFailed("its reply is damaged; run again, and it is asked again")
@@ -187,8 +188,9 @@ class Calls:
             wanted, missing = missing, Requests(len(places), lambda i: wanted[places[i]])
             looked_at, ahead = ahead, sum(place < ahead for place in places)
             self.say(
-                f"{model}: {calls_words(len(given_up))} not made: {MOST_ATTEMPTS} replies to "
-                "each were paid for and unusable; `cje store prune --failed` has them asked again"
+                f"{model}: {calls_words(len(given_up))} not made: "
+                f"{counted(MOST_ATTEMPTS, 'reply', 'replies')} to each were paid for "
+                "and unusable; `cje store prune --failed` has them asked again"
             )
             if missing and looked_at and not ahead and (words := check(given_up)):
                 raise CJEError(words)  # as the run before found
@@ -308,7 +310,7 @@ class Calls:
 
 def calls_words(count: int) -> str:
     """So many calls, with the verb: 1 call is, 2 calls are."""
-    return "1 call is" if count == 1 else f"{count:,} calls are"
+    return f"{counted(count, 'call')} {'is' if count == 1 else 'are'}"
 
 
 def require_keys(backends: Iterable[Backend]) -> None:

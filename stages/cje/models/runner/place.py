@@ -14,6 +14,7 @@ from pathlib import Path
 from cje.errors import CJEError, writing
 from cje.models.runner.locks import Members, locked
 from cje.models.runner.store import ModelReplies, line_key
+from cje.vocabulary import counted
 
 REPLIES = Path(".cje/replies")
 AT_ONCE = 1000  # lines that are written in one piece
@@ -85,7 +86,8 @@ def take_over(own: Path, shared: Path) -> None:
             for path in notes:
                 name = path.relative_to(own)
                 _move_notes(path, shared / name, bool(COUNTED.match(name.as_posix())))
-    words = f"note: {own}: {added:,} replies are now in {shared}, which all worktrees share"
+    moved = counted(added, "reply", "replies")
+    words = f"note: {own}: moved {moved} to {shared}, which all worktrees share"
     print(words, file=sys.stderr)
 
 

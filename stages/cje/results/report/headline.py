@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from cje.results import answer
 from cje.results.answer import NAMED
 from cje.results.view import RunView
-from cje.results.words import VERDICTS, interval, level, listed
+from cje.results.words import VERDICTS, counted, interval, level, listed
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,11 @@ def headline(view: RunView) -> Headline:
     """What the run says, for someone who reads nothing else."""
     if not view.kept:
         count = len(view.refused)
-        every = "The only policy is" if count == 1 else f"All {count} policies are"
+        every = (
+            "The only policy is"
+            if count == 1
+            else f"All {counted(count, 'policy', 'policies')} are"
+        )
         words = f"{every} refused: the numbers are below, struck out, each with its reason."
         return Headline(answer.title(view), [words], advice(view))
     best = view.kept[0]

@@ -71,9 +71,9 @@ def sliced(
         sizes = {value: row[0].prompts for value, row in named.items()}
         largest = max(sizes, key=lambda value: sizes[value])
         why = (
-            f"{counted(groups.attrs['values'], 'value')}, of which none has {FEWEST_LABELS} labels "
-            f"of a policy; the largest, {largest}, has {counted(sizes[largest], 'prompt')}. "
-            "That is too few for a number."
+            f"{counted(groups.attrs['values'], 'value')}, of which none has "
+            f"{counted(FEWEST_LABELS, 'label')} of a policy; the largest, {largest}, has "
+            f"{counted(sizes[largest], 'prompt')}. That is too few for a number."
         )
         return Slices(column, [], why)
     rows = [(value, row[0].prompts, row) for value, row in every.items()]
