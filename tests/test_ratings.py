@@ -110,6 +110,9 @@ def test_a_row_for_each_rater(tmp_path):
     labels = [{"uid": "p2", "oracle_score": 0.5}, {"uid": "p2", "oracle_score": 1}]
     got = read(tmp_path, logs, draws, labels)
     assert got.logs["uid"].tolist() == THREE
+    assert [note.partition(" beside")[0] for note in got.notes] == [
+        "answers of base: 1 row with nothing new"  # that of p3, which nobody rated
+    ]
     assert rows_of(got.oracle_labels) == [
         ["p1", "base", LOGGED, 0.5, 2], ["p1", "clone", 0, 1, 2],
     ]  # fmt: skip

@@ -62,7 +62,9 @@ def diagnose(
         log_ratio_sd=log_ratio_spread(ratio),
         unscored_share=0.0 if is_base else 1.0 if ratio is None else float(np.isnan(ratio).mean()),
         raw_logprobs=case.policy in samples.raw and not is_base,
-        labels=0 if case.own is None else case.own.labels,
+        labels=len(np.unique(samples.cluster[answers.labelled]))
+        if case.own is None
+        else case.own.labels,
         effective_labels=estimate.labels,
         label_skew=0.0 if case.own is None else case.own.skew,
         power=None if case.own is None else case.own.power,

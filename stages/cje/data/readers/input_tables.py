@@ -120,6 +120,7 @@ def input_notes(logs: list[Row], draws: dict[str, list[Row]], settings: Settings
     ):
         notes.append(f"{path}: the column {name} is not read; did you mean {known}?")
     for policy, rows in {logs[0]["action"]: logs, **draws}.items():
+        notes += _twins_note(policy, rows)
         words = Counter(row["answer"] for row in rows if row["answer"] is not None)
         for word, count in words.items():
             if count > 1 and word and stands_for_nothing(word):
@@ -143,6 +144,19 @@ def input_notes(logs: list[Row], draws: dict[str, list[Row]], settings: Settings
             f"prompts with more turns than the first user turn, the only one used: {more:,}"
         )
     return notes
+
+
+def _twins_note(policy: str, rows: Iterable[Row]) -> list[str]:
+    """What to know where the rows of a file seem to be there twice, and not of several raters:
+    those without a rating are, too."""
+    twins = [(row["twins"], not row["ratings"]) for row in rows if row.get("twins")]
+    if not any(unrated for _, unrated in twins):
+        return []
+    return [
+        f"answers of {policy}: {counted(sum(count for count, _ in twins), 'row')} with nothing new "
+        "beside an earlier one: a label that is there twice counts once, as of two raters; remove "
+        "what is there twice by mistake"
+    ]
 
 
 def _frame(rows: list[Row], name: str) -> pd.DataFrame:

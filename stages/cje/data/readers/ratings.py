@@ -43,6 +43,7 @@ def one_row_an_answer(rows: Sequence[Row], keep: Keep) -> list[Row]:
 
     A file in which a repeated answer is rated has a row for each rater. In any other file a second
     row is bad (`keep`); in both, so is one with another answer, or with other facts about the same.
+    `twins` counts the rows that say the same as the first, ratings and all.
     """
     first: dict[tuple[str, int], Row] = {}
     pairs = [(row, first.setdefault((row["uid"], row["draw"]), row)) for row in rows]
@@ -65,6 +66,8 @@ def one_row_an_answer(rows: Sequence[Row], keep: Keep) -> list[Row]:
                 reason = f"{show_value(given)}, but {show_value(known)} on line {one['line']}"
                 raise BadRow(column, f"{reason}, for the same answer")
             one[name] = given
+        own = one.setdefault("own_ratings", list(one["ratings"]))
+        one["twins"] = one.get("twins", 0) + (row["ratings"] == own)
         one["ratings"] += row["ratings"]
         return row
 
