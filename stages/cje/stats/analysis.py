@@ -16,13 +16,20 @@ from cje.stats.checking import check_frames
 from cje.stats.diagnostics import diagnose, diagnose_run, reply_facts, unscored_prompts
 from cje.stats.estimators import ESTIMATORS, Case, Estimate, estimator_named, label_dispersion
 from cje.stats.facts import PolicyDiagnostics
-from cje.stats.inference import anytime_level, paired_comparisons, square, unbeaten
+from cje.stats.inference import (
+    Ends,
+    anytime_level,
+    nearness,
+    paired_comparisons,
+    square,
+    unbeaten,
+)
 from cje.stats.own_labels import own_label_estimate
 from cje.stats.predictor import predict
 from cje.stats.rewards import FitReport, calibrate, fit_labels
 from cje.stats.samples import build_samples
 from cje.thresholds import THRESHOLDS
-from cje.vocabulary import VERDICTS, Intervals, Verdict, WeightChoice
+from cje.vocabulary import VERDICTS, Evidence, Intervals, Verdict, WeightChoice
 
 FEWEST_REPLICATES = 20  # of a bootstrap: fewer give no standard error
 
@@ -204,6 +211,7 @@ def estimate(
     anytime = Intervals(intervals) is Intervals.ANYTIME
     facts: dict[str, PolicyDiagnostics] = {}
     rows: dict[str, dict[str, object]] = {}
+    ends: dict[str, Ends] = {}
     unscored = unscored_prompts(logs, draws)
     replies = {p: reply_facts(own, unscored) for p, own in draws.groupby("policy")}
     replies[base] = reply_facts(logs, unscored)
@@ -223,6 +231,9 @@ def estimate(
         rest |= replies.get(policy, {}) | dict((known or {}).get(policy, {}))
         facts[policy] = diagnose(case, found[policy], interval, report, limits, **rest)
         rows[policy] = _row(found[policy], interval, facts[policy])
+        if found[policy].evidence is Evidence.LABELS:
+            value = found[policy].value
+            ends[policy] = Ends(value, *interval, nearness(value, found[policy].labels))
     violations = guardrails.find(diagnose_run(samples, unscored), limits)
     for policy in found:
         violations += guardrails.find(facts[policy], limits)
@@ -230,7 +241,9 @@ def estimate(
         row["verdict"] = str(guardrails.verdict(policy, violations))
     kept = {p: e for p, e in found.items() if rows[p]["verdict"] != Verdict.REFUSE}
     floors = {p: 1 / max(e.labels, 1.0) for p, e in kept.items()}
-    compared = paired_comparisons({p: e.compared for p, e in kept.items()}, floors, alpha, anytime)
+    compared = paired_comparisons(
+        {p: e.compared for p, e in kept.items()}, floors, alpha, anytime, ends
+    )
     return Analysis(
         estimates=pd.DataFrame.from_dict(rows, orient="index").rename_axis("policy"),
         comparisons=compared,

@@ -74,6 +74,13 @@ class Influence:
         fitted = self.fitted[:shared] @ other.fitted[:shared]
         return float(mine @ theirs / n**2 * clusters / max(clusters - 1, 1) + fitted)
 
+    def correlation(self, other: "Influence") -> float:
+        """Of two estimates on the same prompts; 0 where one does not vary."""
+        scale = self.se * other.se
+        if scale <= ROUNDING**2:
+            return 0.0
+        return float(np.clip(self.covariance(other) / scale, -1.0, 1.0))
+
     @property
     def se(self) -> float:
         """The standard error."""
@@ -253,19 +260,48 @@ def combined(own: Influence, logs: Influence) -> tuple[Influence, float]:
     return own + kappa * gap, kappa
 
 
+@dataclass(frozen=True)
+class Ends:
+    """The interval `low` to `high` of one policy's mean `value`, and how near an end of the scale
+    that is (`nearness`)."""
+
+    value: float
+    low: float
+    high: float
+    near: float
+
+
+def recovered_interval(one: Ends, other: Ends, correlation: float) -> tuple[float, float]:
+    """The interval of one mean less another from their own intervals: the method of variance
+    estimates recovery (Zou and Donner 2008; for shares, Newcombe 1998). Variances near an end are
+    not those of the labels at hand, and are not the same upward and downward; the intervals know.
+    """
+
+    def root(mine: float, theirs: float) -> float:
+        return float(np.sqrt(max(mine**2 + theirs**2 - 2 * correlation * mine * theirs, 0.0)))
+
+    gap = one.value - other.value
+    down = root(one.value - one.low, other.high - other.value)
+    up = root(one.high - one.value, other.value - other.low)
+    return max(gap - down, -1.0), min(gap + up, 1.0)
+
+
 def paired_comparisons(
     estimates: Mapping[str, Influence],
     floors: Mapping[str, float],
     alpha: float,
     anytime: bool = False,
+    ends: Mapping[str, Ends] | None = None,
 ) -> pd.DataFrame:
     """Every pair of policies once, compared on the same prompts.
 
     `floors`: by policy, the least standard error that its labels admit. A row a pair: `policy_a`,
     `policy_b`, `difference` (a minus b), its `se`, `ci_low`, `ci_high` (of level 1 - alpha, each by
     itself), `p_value`, and `p_value_corrected` (Holm, over all pairs). `anytime`: intervals and
-    p-values valid at any number of labels.
+    p-values valid at any number of labels. `ends`: the policies' own intervals of that level; as
+    far as a mean of a pair is near an end, the pair's interval reaches as far as the recovered one.
     """
+    ends = ends or {}
     rows = []
     for (a, one), (b, other) in combinations(estimates.items(), 2):
         gap, floor = one - other, max(floors[a], floors[b])
@@ -273,8 +309,11 @@ def paired_comparisons(
         if anytime:
             level = anytime_level(alpha, 1 / floor)
             p_value = anytime_p_value(p_value, alpha, 1 / floor)
-        interval = gap.difference_interval(level, floor)
-        rows.append((a, b, gap.value, gap.se, *interval, p_value))
+        low, high = gap.difference_interval(level, floor)
+        if a in ends and b in ends and (near := max(ends[a].near, ends[b].near)) > 0:
+            own = recovered_interval(ends[a], ends[b], one.correlation(other))
+            low, high = low - near * max(low - own[0], 0.0), high + near * max(own[1] - high, 0.0)
+        rows.append((a, b, gap.value, gap.se, low, high, p_value))
     columns = ["policy_a", "policy_b", "difference", "se", "ci_low", "ci_high", "p_value"]
     frame = pd.DataFrame(rows, columns=columns)
     return frame.assign(p_value_corrected=holm(frame["p_value"].to_numpy(float)))
