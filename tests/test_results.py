@@ -321,7 +321,8 @@ def test_the_screen_fits(here, width):
         shown = (row.raw_judge, row.calibrated_judge, row.v_hat, row.ci_low, row.ci_high)
         assert re.findall(r"\d\.\d{3}", line)[:5] == [f"{value:.3f}" for value in shown]
         assert f"{row.truth.oracle_truth:.3f}" in line and VERDICTS[row.verdict] in line
-    for words in ("Verdicts", "Notes, which change no verdict", "Next: cje report"):
+    hints = ("Next: cje report", "Change a setting: cje run")
+    for words in ("Verdicts", "Notes, which change no verdict", *hints):
         assert words in text
 
 

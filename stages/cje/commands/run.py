@@ -142,6 +142,12 @@ def run_pipeline(given: argparse.Namespace, console: Console) -> int:
             f"Removed what an interrupted DVC left behind: {path}", markup=False, soft_wrap=True
         )
     if status := run_dvc(command):
+        if changes:
+            console.print(
+                f"{PARAMS} keeps the change ({', '.join(changes)}): cje run or dvc repro goes on "
+                "from here; git checkout . && dvc checkout goes back to the last commit",
+                markup=False, soft_wrap=True,
+            )  # fmt: skip
         return status
     from cje.commands.export import export_run
     from cje.results.console import print_summary

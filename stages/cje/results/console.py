@@ -62,14 +62,16 @@ def print_summary(view: RunView, console: Console) -> None:
     console.print()
     console.print(*conclusion(view), sep="\n", style="bold")
     console.print(labels(view), *raters(view), *distances(view), sep="\n")
-    console.print(*NEXT, sep="\n", style="dim")
+    console.print(NEXT, CHANGE[view.run.settings.source], sep="\n", style="dim")
 
 
 QUESTION = "How good is each policy, a model with its system prompt and its sampling settings?"
-NEXT = (
-    "Next: cje report (a page to show), cje analyze (comparisons, CSV), cje export (files)",
-    "Change a setting: cje run --oracle-fraction 0.5, or dvc exp run -S oracle_fraction=0.5",
-)
+NEXT = "Next: cje report (a page to show), cje analyze (comparisons, CSV), cje export (files)"
+CHANGE = {  # by where the answers come from
+    "models": "Change a setting: cje run --oracle-fraction 0.5, or dvc exp run -S "
+    "oracle_fraction=0.5",
+    "files": "More labels: add them to data/inputs, then dvc repro; cje plan says how many",
+}
 
 
 def new_table(title: str, columns: Mapping[str, str]) -> Table:
