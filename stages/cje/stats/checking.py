@@ -120,7 +120,10 @@ def _numbers(values: pd.Series, name: str) -> Array:
 def _same_ids(frames: Iterable[tuple[pd.DataFrame, str]], column: str) -> None:
     """Make the ids of all frames alike: 7, 7.0 and "7" are one id. Of whole numbers all stay whole
     numbers; where some are text, so are all."""
-    given = [(frame, name) for frame, name in frames if column in frame]
+    given = [(frame, name) for frame, name in frames if column in frame and len(frame)]
+    as_given = {pd.api.types.infer_dtype(frame[column], skipna=True) for frame, _ in given}
+    if len(as_given - {"empty"}) <= 1 and as_given <= {"string", "integer", "empty"}:
+        return
     for frame, name in given:
         ids = frame[column].astype(object)
         frame[column] = _whole_ids(ids.where(ids.notna(), None), name)
@@ -155,7 +158,9 @@ def _whole_ids(ids: pd.Series, name: str) -> pd.Series:
 def _same_names(frames: Iterable[tuple[pd.DataFrame, str]], column: str) -> None:
     """Names that are text in some rows and numbers in others are text in all."""
     frames = list(frames)
-    kinds = {isinstance(value, str) for frame, _ in frames for value in frame[column].dropna()}
+    kinds = {
+        isinstance(value, str) for frame, _ in frames for value in frame[column].dropna().unique()
+    }
     for frame, name in frames:
         if (frame[column] == "").any():
             row = int((frame[column] == "").to_numpy().argmax())
@@ -171,15 +176,18 @@ def _same_clusters(frames: Iterable[tuple[pd.DataFrame, str]]) -> None:
     known: dict[object, object] = {}
     for frame, name in frames:
         if "cluster" in frame:
-            for row, (uid, cluster) in enumerate(zip(frame["uid"], frame["cluster"], strict=True)):
-                if cluster is not None and known.setdefault(uid, cluster) != cluster:
+            there = np.flatnonzero(frame["cluster"].notna())
+            named = zip(there, frame["uid"].iloc[there], frame["cluster"].iloc[there], strict=True)
+            for row, uid, cluster in named:
+                if known.setdefault(uid, cluster) != cluster:
                     raise CJEError(
                         f"{name}: row {row}: cluster: {cluster!r}, but {known[uid]!r} in another "
                         f"row of uid={uid!r}; a prompt is in one cluster"
                     )
     if known:
         for frame, _ in frames:
-            frame["cluster"] = [known.get(uid) for uid in frame["uid"]]
+            found = [known.get(uid) for uid in frame["uid"]]
+            frame["cluster"] = pd.Series(found, frame.index, dtype=object)
 
 
 def _check_words(frame: pd.DataFrame, name: str, column: str, allowed: Iterable[str]) -> None:
