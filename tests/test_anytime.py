@@ -80,4 +80,4 @@ def test_an_analysis_at_any_time_is_wider_and_claims_less():
     with pytest.raises(CJEError, match="intervals"):
         cje.analyze(**frames(), intervals="always")
     with pytest.raises(CJEError, match="one look"):
-        cje.analyze(**frames(), intervals="anytime", bootstrap=3)
+        cje.analyze(**frames(), intervals="anytime", bootstrap=20)
