@@ -263,7 +263,6 @@ def half_a_chance(t):
         (lambda t: t.update(logs=[1, 2]), "logs: a list, not a DataFrame"),
         (lambda t: t.update(logs=pd.concat([t["logs"], t["logs"][["uid"]]], axis=1)),
          "logs: column uid: there twice"),
-        (set_cell("logs", "logprob_kind", "Sampling", 3), "row 3: logprob_kind: 'Sampling' is not"),
         (lambda t: t["draws"].__setitem__("finish_reason", "max_tokens"),
          "draws: row 0: finish_reason: 'max_tokens' is not stop or length or refusal or tool_call"),
         (lambda t: t["draws"].__setitem__("policy", ""), "draws: row 0: policy: empty"),
