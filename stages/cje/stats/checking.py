@@ -8,7 +8,7 @@ import pandas as pd
 
 from cje.errors import CJEError
 from cje.stats.arrays import Array
-from cje.vocabulary import LogprobKind, counted
+from cje.vocabulary import counted
 
 LOG_COLUMNS = ("uid", "judge_raw", "oracle_score")
 DRAW_COLUMNS = ("uid", "policy", "draw", "judge_raw")
