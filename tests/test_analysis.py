@@ -252,7 +252,7 @@ def half_a_chance(t):
         (drop_column("draws", "draw"), "draws: column draw: missing"),
         (drop_column("target_logps", "uid"), "target_logps: column uid: missing"),
         (repeat_row("logs"), "logs: row 60: uid='prompt 3': a second row with this key"),
-        (repeat_row("draws"), "draws: row 60: .*a second row with this key"),
+        (repeat_row("draws"), "draws: row 60: uid='.*', policy='.*', draw=0: a second row"),
         (repeat_row("target_logps"), "target_logps: row 60: .*a second row"),
         (set_cell("target_logps", "uid", "nobody", 0), "uid='nobody' is not in the logs"),
         (lambda t: t["logs"].__setitem__("judge_raw", "good"), "row 0: judge_raw: 'good' is not a"),

@@ -215,7 +215,8 @@ def _check_key(frame: pd.DataFrame, name: str, key: list[str]) -> None:
     repeats = frame.duplicated(key).to_numpy()
     if repeats.any():
         row = int(repeats.argmax())
-        words = ", ".join(f"{column}={frame[column].iloc[row]!r}" for column in key)
+        found = {column: frame[column].iloc[[row]].tolist()[0] for column in key}
+        words = ", ".join(f"{column}={value!r}" for column, value in found.items())
         raise CJEError(f"{name}: row {row}: {words}: a second row with this key; keep one of them")
 
 
