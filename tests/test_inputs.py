@@ -29,10 +29,16 @@ FRAMES = [
 ]
 
 
+DRAWS_OF_BASE = (
+    "draws of base: taken as more answers of the base policy, beside the logged ones; rename the "
+    "file if another policy gave them"
+)
+
+
 def test_the_arena_sample_as_it_is(tmp_path):
     got = read_inputs(copy_arena_sample(tmp_path / "inputs"), chosen())
     assert got.targets == ["base", "clone", "parallel_universe_prompt", "unhelpful"]
-    assert (got.bad_rows.empty, got.notes) == (True, [])
+    assert (got.bad_rows.empty, got.notes) == (True, [DRAWS_OF_BASE])
     for name in FRAMES:
         pd.testing.assert_frame_equal(getattr(got, name), check_table(getattr(got, name), name))
     raw = [json.loads(x) for x in (arena_sample() / "logged_data.jsonl").open(encoding="utf-8")]
@@ -70,6 +76,7 @@ def test_the_arena_sample_on_the_default_scales_raises_a_doubt(tmp_path):
     assert got.notes == [
         "no score is above 1 on judge_range [0, 10]: is that their scale?",
         "no score is above 1 on oracle_range [0, 10]: is that their scale?",
+        DRAWS_OF_BASE,
     ]
 
 

@@ -150,11 +150,12 @@ def _nothing_checks_it(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding
 )  # fmt: skip
 def _insufficient_oracle(d: PolicyDiagnostics, limits: Limits) -> Iterator[Finding]:
     if d.own_labels and d.labels < limits["min_target_labels"]:
-        few = d.labels < FEWEST_LABELS
+        few, narrow = d.labels < FEWEST_LABELS, labels_needed(d.spread)
         yield Finding(
             Severity.CRITICAL if few else Severity.WARNING,
             f"{counted(d.labels, 'label')} on its own answers; at least "
-            f"{limits['min_target_labels']:g} are needed",
+            f"{limits['min_target_labels']:g} are needed"
+            + (f", {narrow:,} for ±{HALF_WIDTH:g}" if narrow > limits["min_target_labels"] else ""),
             label_answers(d),
         )
     elif d.evidence is Evidence.WEIGHTS and d.effective_labels < limits["min_oracle_labels"]:

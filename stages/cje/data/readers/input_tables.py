@@ -113,6 +113,11 @@ def input_notes(logs: list[Row], draws: dict[str, list[Row]], settings: Settings
             f"{counted(repeated, 'prompt')} with the text of an earlier one under another uid: "
             "each counts as independent of it; give both the same cluster if they are not"
         )
+    if (base := actions[0]) in draws:
+        notes.append(
+            f"draws of {base}: taken as more answers of the base policy, beside the logged ones; "
+            "rename the file if another policy gave them"
+        )
     if without := _without_draws(logs, draws):
         notes.append(f"ignored, as they have no draws: {', '.join(without)}")
     for path, name, known in sorted(
