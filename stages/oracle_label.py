@@ -13,13 +13,13 @@ def main() -> str:
     source = open_label_source(settings, "oracle_label")
     pool = read_pool(DATA, settings)
     labels = check_table(source.oracle_labels(pool), "oracle_labels")
-    progress, waiting = None, ""
-    if isinstance(source, HumanSource):
-        progress = source.progress(pool)
-        waiting = wait_for_people(source, progress, pool)
+    people = source if isinstance(source, HumanSource) else None
+    progress = people.progress(pool) if people else None
+    # First of all: DVC has removed the file, and a stage that waits for people ends below.
+    write_metrics(label_metrics(labels, pool.answers, progress), METRICS / "labels.json")
+    waiting = wait_for_people(people, progress, pool) if people else ""
     write_table(labels, "oracle_labels", DATA / "oracle_labels.parquet")
     write_table(source.call_table(), "calls", DATA / "oracle_label_calls.parquet")
-    write_metrics(label_metrics(labels, pool.answers, progress), METRICS / "labels.json")
     logged = int((labels["draw"] == LOGGED).sum())
     policies = counted(pool.draws["policy"].nunique(), "policy", "policies")
     return (

@@ -61,6 +61,8 @@ def test_people_label_and_the_verdict_follows(tmp_path):
     listed = int(re.search(r"(\d+) answers wait for people's labels", words)[1])
     assert "Next: cje label" in words and ran(words)[-1] == "oracle_label"
     assert 40 < listed <= 80
+    told_so = json.loads((repo / "metrics" / "labels.json").read_text(encoding="utf-8"))
+    assert (told_so["labels"], told_so["waiting"]) == (0, listed)
     filled(repo, FIRST)
     cje = [sys.executable, "-m", "cje.cli", "label"]
     words = run(*cje, "--import", "labels/todo.csv", cwd=repo)
