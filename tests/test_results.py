@@ -335,7 +335,7 @@ def test_the_screen_says_what_it_took_and_why(here):
         assert one.message in text and one.remedy in text
     assert f"This used {found.answers.labels} labels" in text
     assert "labelling every answer would have taken 480" in text
-    assert "Mean distance to the truth" in text and "intervals agree with it" in text
+    assert "Mean distance to the truth" in text and "intervals agree with the truth" in text
     for row in found.against_base:
         if row.conclusion != "same":
             assert f"{row.policy_a} (by {abs(row.difference):.3f}, " in text
@@ -385,7 +385,7 @@ def test_analyze_tells_everything_and_writes_what_was_asked_for(here, tmp_path, 
     rank = json.loads((here / "metrics/calibration.json").read_text())["spearman"]
     assert f"rank correlation (Spearman) of judge and oracle: {rank:.3f}" in text
     assert title(found) in " ".join(text.split())  # however wide the screen is
-    assert "intervals agree with it" in " ".join(text.split())
+    assert "intervals agree with the truth" in " ".join(text.split())
     assert text.count(" - ") >= 3  # the pairs
     table = pd.read_csv(csv)
     assert list(table["policy"]) == found.policies

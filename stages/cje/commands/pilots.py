@@ -43,7 +43,7 @@ class Basis:
     @property
     def labels_in_files(self) -> bool:
         """Whether its labels are in those files too, and no setting draws more."""
-        return self.files and self.view is not None and not self.view.run.settings.asks_people
+        return self.view is not None and self.view.labels_in_files
 
 
 def basis_of(given: argparse.Namespace) -> Basis:

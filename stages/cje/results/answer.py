@@ -22,8 +22,9 @@ def question(view: RunView) -> str:
     return (
         f"{base} answered {counted(answers.prompts, 'prompt')}. {oracle} labelled "
         f"{count(answers.base_labels)} of its answers and {count(answers.other_labels)} of the "
-        f"others'; {judge} scored {counted(answers.judged, 'answer')}, of all policies. Estimated "
-        "from that: the oracle's mean over each policy's answers, from 0 to 1."
+        f"other policies'; {judge} scored {counted(answers.judged, 'answer')} of all policies. "
+        "Estimated for each policy: the mean score that the oracle would give its answers, from 0 "
+        "to 1."
     )
 
 
@@ -35,19 +36,19 @@ def title(view: RunView) -> str:
 def rivals(view: RunView) -> list[str]:
     """Which policies the highest estimate beats, or not; nothing where it stands alone."""
     others = len(view.kept) - 1
+    compared = " that are not refused" if view.refused else ""
     if others < 1:
         return []
     if view.rivals:
         verb = "is" if len(view.rivals) == 1 else "are"
         return [f"{listed(view.rivals, NAMED)} {verb} not significantly worse."]
     if others == 1:
-        return ["It is significantly better than the other policy that is not refused."]
+        only = " that is not refused" if view.refused else ""
+        return [f"It is significantly better than the other policy{only}."]
     if view.best_beats_all:
-        return [
-            f"It is significantly better than each of the {others} others that are not refused."
-        ]
+        return [f"It is significantly better than each of the {others} others{compared}."]
     return [
-        f"Each of the {others} others that are not refused is significantly worse than it, or than "
+        f"Each of the {others} others{compared} is significantly worse than it, or than "
         "another of them."
     ]
 
@@ -149,7 +150,7 @@ def truth(view: RunView) -> list[str]:
     return [
         f"Mean distance to the truth{whose}: raw judge {number(errors.raw_judge)}, calibrated "
         f"judge {number(errors.calibrated_judge)}, estimate {number(errors.estimate)}. "
-        f"{errors.covered} of {errors.policies} intervals agree with it."
+        f"{errors.covered} of {errors.policies} intervals agree with the truth."
     ]
 
 

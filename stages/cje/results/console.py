@@ -62,12 +62,13 @@ def print_summary(view: RunView, console: Console) -> None:
     console.print()
     console.print(*conclusion(view), sep="\n", style="bold")
     console.print(labels(view), *raters(view), *distances(view), sep="\n")
-    console.print(NEXT, CHANGE[view.run.settings.source], sep="\n", style="dim")
+    change = CHANGE["files" if view.labels_in_files else "models"]
+    console.print(NEXT, change, sep="\n", style="dim")
 
 
 QUESTION = "How good is each policy, a model with its system prompt and its sampling settings?"
-NEXT = "Next: cje report (a page to show), cje analyze (comparisons, CSV), cje export (files)"
-CHANGE = {  # by where the answers come from
+NEXT = "Next: cje report (a web page), cje analyze (every comparison, CSV), cje export (files)"
+CHANGE = {  # by where more labels come from
     "models": "Change a setting: cje run --oracle-fraction 0.5, or dvc exp run -S "
     "oracle_fraction=0.5",
     "files": "More labels: add them to data/inputs, then dvc repro; cje plan says how many",
@@ -175,7 +176,7 @@ def legend(view: RunView, width: int) -> list[str]:
         most = max(truth.labels for _, truth in view.truths)
         largest = max(truth.se for _, truth in view.truths)
         error = f"the standard error is at most {number(largest)}"
-        agree = "in or out: whether estimate and truth agree within their errors"
+        agree = "in or out: whether estimate and truth agree within the errors of both"
         lines.append(
             f"truth: the oracle's mean over {counted(most, 'answer')} of the policy that no "
             f"estimate used; {error if width < NARROW else f'{agree} ({error})'}."

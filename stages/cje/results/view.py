@@ -68,6 +68,11 @@ class RunView:
         return self.run.settings.alpha
 
     @property
+    def labels_in_files(self) -> bool:
+        """Whether all labels are in the user's own files, and no setting draws more."""
+        return self.run.settings.source == "files" and not self.run.settings.asks_people
+
+    @property
     def base(self) -> str:
         """The policy that wrote the logs."""
         return self.run.base
