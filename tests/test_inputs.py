@@ -115,6 +115,13 @@ def test_target_logps(tmp_path):
     assert got.notes[1:] == ["ignored, as they have no draws: gone"]
 
 
+def test_a_file_beside_the_logs_that_nobody_reads_is_told(tmp_path):
+    write(tmp_path / "clone.jsonl", [draw("p1")])
+    notes = read(tmp_path, [log("p1")]).notes
+    (note,) = (note for note in notes if "is not read" in note)
+    assert f"{tmp_path}/clone.jsonl" in note and f"move it to {tmp_path}/draws" in note
+
+
 def test_a_given_logp_under_the_own_policy_is_kept(tmp_path):
     logs = [log(action="clone", target_policy_logprobs={"clone": -2.5})]
     assert read(tmp_path, logs).target_logps["sequence_logp"].tolist() == [-2.5]

@@ -30,6 +30,7 @@ from cje.data.readers.user_files import (
     find_logs,
     find_policy_files,
     raw_rows,
+    unread_notes,
 )
 from cje.data.readers.user_rows import columns_in_words, parse_draw, parse_label, parse_log
 from cje.data.tables import LOGGED, prompt_uids
@@ -124,7 +125,7 @@ def read_inputs(folder: str | PathLike[str], settings: Settings) -> Inputs:
         left_out=_without_nothing(shares),
         summary=input_summary(tables, logs, draws)
         | {"prompts_left_out": beyond, "bad_rows": len(bad_rows)},
-        notes=input_notes(logs, draws, settings),
+        notes=[*unread_notes(folder, logs_file), *input_notes(logs, draws, settings)],
         **tables,
     )
 

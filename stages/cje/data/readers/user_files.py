@@ -44,6 +44,15 @@ def find_logs(folder: Path) -> Path:
     return found[0]
 
 
+def unread_notes(folder: Path, logs: Path) -> list[str]:
+    """Sentences about files that lie beside the logs and are read by nobody."""
+    beside = (p for p in sorted(folder.iterdir()) if p.suffix in SUFFIXES and p != logs)
+    return [
+        f"{path} is not read; if it has answers of a policy, move it to {folder / DRAWS[0][0]}"
+        for path in beside
+    ]
+
+
 def find_policy_files(folder: Path, names: Iterable[str], suffix: str) -> dict[str, Path]:
     """The files under the folders `names` by policy; raises CJEError for a file that does not fit.
 
