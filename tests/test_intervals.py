@@ -52,6 +52,7 @@ def test_more_confidence_is_wider(value, noise, labels, one, other, steps):
 
 
 @given(VALUES, NOISE, LABELS, st.booleans())
+@example(0.10956932924371213, 1e-8, 2.0, True)
 def test_it_is_the_same_from_either_end_of_the_scale(value, noise, labels, steps):
     se = noise * most(value, labels)
     low, high = bounded_interval(value, se, labels, labels - 1, 0.05, steps)

@@ -18,6 +18,7 @@ from cje.stats.arrays import Array, Codes, totals
 ROUNDING = 1e-9  # a standard error below this is that of no label's noise, but of arithmetic
 ANYTIME_AT = 100  # labels at which intervals valid at any time are shortest
 LEAST_COUNT = 0.5  # effective labels unlike the others below which a mean is next to an end
+MOST_COUNTED = 1e12  # effective labels: with more the incomplete beta function is inexact
 FULL_LABELS = 5.0  # labels of the scale's whole width below which a mean is near an end
 NO_FOLDS = np.zeros(0)
 
@@ -216,7 +217,7 @@ def _share_interval(
         quantile = stdtrit(freedom, 1 - alpha / 2)
         return max(0.0, min(low, value - quantile * se)), min(1.0, max(high, value + quantile * se))
     ratio = 1.0 if steps else ndtri(alpha / 2) / stdtrit(freedom, alpha / 2)
-    size *= ratio**2
+    size = min(size * ratio**2, MOST_COUNTED)
     near, far = (0.0, 1.0) if steps else (0.5, 0.5)
     low = betaincinv(size * value + near, size * (1 - value) + far, alpha / 2)
     high = betaincinv(size * value + far, size * (1 - value) + near, 1 - alpha / 2)
