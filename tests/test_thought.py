@@ -156,7 +156,7 @@ def test_a_tool_call_is_no_answer():
     "values, words",
     [
         ([-1.0, None], "null"), ([float("nan"), -1.0], "null"), ([-1.0, -9999.0], CUT_OFF),
-        ([-1.0], "1 log-probabilities for 2 tokens"), (["-1", -1.0], "not numbers"),
+        ([-1.0], "1 log-probability for 2 tokens"), (["-1", -1.0], "not numbers"),
     ],
 )  # fmt: skip
 def test_log_probabilities_of_no_use_are_left_out_and_the_answer_stays(values, words):
