@@ -4,11 +4,12 @@ import importlib.util
 
 import pytest
 
-from cje.data.endings import ENDINGS, FILTER_CODES, FINISH_REASONS, UNFINISHED, WORDS, finish_reason
+from cje.data.endings import ENDINGS, FILTER_CODES, UNFINISHED, WORDS, finish_reason
 from cje.data.endings import is_end as ends
 from cje.models.completions import chat_reply, text_reply
 from cje.models.providers.anthropic import parse_message
 from cje.models.requests import CallFailed, Request
+from cje.vocabulary import FINISH_REASONS
 from pipeline import ROOT
 
 REQUEST = Request("answer", "anthropic/claude-haiku-4-5", (("user", "x"),))

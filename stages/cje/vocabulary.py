@@ -1,6 +1,15 @@
-"""The words that results are told in, one list for each kind of thing."""
+"""The words that tables and results are told in, one list for each kind of thing, and how exact
+their numbers must be."""
 
 from enum import StrEnum
+from typing import Literal, get_args
+
+FinishReason = Literal["stop", "length", "refusal", "tool_call"]
+FINISH_REASONS: tuple[FinishReason, ...] = get_args(FinishReason)
+
+# A score may be so far beyond its range, relative to the range: cosines of float32 are rounded.
+SCORE_SLACK = 1e-6
+LEAST_PROBABILITY = 1e-9  # of being labelled
 
 
 class Verdict(StrEnum):

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from cje.results.view import RunView
     from cje.stats.planning import Pilot
 
-FORMATS = (".csv", ".parquet", ".jsonl")
 LABELLING = ("oracle_label", "validate")  # stages that pay for labels
 ANSWERING = ("generate_logs", "draw_targets", "proxy_score")  # those that pay for answers
 
@@ -137,18 +136,15 @@ def read_frame(path: Path) -> "pd.DataFrame":
 
     from cje.data.readers.bad_rows import BadRow
     from cje.data.readers.conversations import stands_for_nothing
-    from cje.data.readers.user_files import csv_rows, raw_rows
+    from cje.data.readers.user_files import SUFFIXES, raw_rows
 
-    if path.suffix not in FORMATS:
-        raise CJEError(f"{path}: give a file that ends in {', '.join(FORMATS)}")
+    if path.suffix not in SUFFIXES:
+        raise CJEError(f"{path}: give a file that ends in {', '.join(SUFFIXES)}")
     if not path.exists():
         raise CJEError(f"{path}: no such file")
     rows = []
-    try:
-        for line, row in csv_rows(path) if path.suffix == ".csv" else raw_rows(path):
-            if isinstance(row, BadRow):
-                raise CJEError(f"{path}:{line}: {row}")
-            rows.append({k: None if stands_for_nothing(v) else v for k, v in row.items()})
-    except (OSError, UnicodeDecodeError) as error:
-        raise CJEError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
+    for line, row in raw_rows(path):
+        if isinstance(row, BadRow):
+            raise CJEError(f"{path}:{line}: {row}")
+        rows.append({k: None if stands_for_nothing(v) else v for k, v in row.items()})
     return pd.DataFrame(rows)

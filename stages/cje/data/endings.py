@@ -8,7 +8,8 @@ enumeration: `FinishReason.MAX_TOKENS`, `maxTokens` and `max_tokens` are one.
 import re
 from typing import Literal
 
-FinishReason = Literal["stop", "length", "refusal", "tool_call"]
+from cje.vocabulary import FINISH_REASONS, FinishReason
+
 # Unfinished: given up on the way. It is no answer yet, and is asked for once more.
 Meaning = FinishReason | Literal["unfinished"]
 
@@ -18,7 +19,6 @@ REFUSAL: FinishReason = "refusal"
 TOOL_CALL: FinishReason = "tool_call"
 UNFINISHED: Literal["unfinished"] = "unfinished"
 
-FINISH_REASONS: tuple[FinishReason, ...] = (STOP, LENGTH, REFUSAL, TOOL_CALL)
 MEANINGS: tuple[Meaning, ...] = (*FINISH_REASONS, UNFINISHED)
 
 # By interface: what its words mean.

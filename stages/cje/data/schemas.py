@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from cje.data.endings import FINISH_REASONS
-from cje.vocabulary import LogprobKind, Severity
+from cje.vocabulary import FINISH_REASONS, LogprobKind, Severity
 
 LOGGED = -1  # `draw` of a logged answer, where logged and fresh answers share a table
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, fields, replace
 from numbers import Integral
 from typing import Any, Literal, TypeVar, overload
 
-from cje.data.endings import FINISH_REASONS, FinishReason
 from cje.data.schemas import LOGP_ROUNDING, LOGPROB_KINDS
+from cje.vocabulary import FINISH_REASONS, FinishReason
 
 T = TypeVar("T")
 Kind = Literal["answer", "judgement", "score"]

@@ -8,15 +8,12 @@ import pandas as pd
 
 from cje.errors import CJEError
 from cje.stats.arrays import Array
-from cje.vocabulary import counted
+from cje.vocabulary import FINISH_REASONS, LEAST_PROBABILITY, SCORE_SLACK, counted
 
 LOG_COLUMNS = ("uid", "judge_raw", "oracle_score")
 DRAW_COLUMNS = ("uid", "policy", "draw", "judge_raw")
 LOGP_COLUMNS = ("uid", "policy", "sequence_logp")
-SLACK = 1e-6  # a score may be this far outside its range: sums of float32 terms are
 SENTINEL = -9999.0  # what servers write for a log-probability that they did not compute
-ENDS = ("stop", "length", "refusal", "tool_call")  # of an answer
-LEAST_PROBABILITY = 1e-9  # of being labelled
 WHOLE = 2.0**53  # from which on a real number does not tell neighbouring whole ones apart
 
 
@@ -51,7 +48,7 @@ def check_frames(
         if "logprob_kind" in frame:  # a word that is not known counts as raw
             kinds = frame["logprob_kind"].astype(object)
             frame["logprob_kind"] = kinds.where(kinds.notna(), None)
-        _check_words(frame, name, "finish_reason", ENDS)
+        _check_words(frame, name, "finish_reason", FINISH_REASONS)
     for frame, name, key in (
         (logs, "logs", ["uid"]),
         (draws, "draws", ["uid", "policy", "draw"]),
@@ -223,7 +220,7 @@ def _check_key(frame: pd.DataFrame, name: str, key: list[str]) -> None:
 def _unit(frame: pd.DataFrame, column: str, scale: tuple[float, float], name: str) -> Array:
     lo, hi = scale
     unit: Array = (frame[column].to_numpy() - lo) / (hi - lo)
-    bad = (unit < -SLACK) | (unit > 1 + SLACK)
+    bad = (unit < -SCORE_SLACK) | (unit > 1 + SCORE_SLACK)
     if bad.any():
         row = int(bad.argmax())
         setting = "judge_range" if column == "judge_raw" else "oracle_range"

@@ -19,7 +19,7 @@ from cje.vocabulary import LogprobKind, counted
 ROW_COLUMNS = (
     "fold", "judge_raw", "calibrated_reward", "oracle_score", "oracle_prob", "answer"
 )  # fmt: skip
-SLACK = 1e-9  # a score may be this far outside its range: sums of rounded terms are
+SLACK = 1e-9  # labels that differ by no more are one label, rounded
 
 
 @dataclass(frozen=True)

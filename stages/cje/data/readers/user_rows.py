@@ -17,6 +17,7 @@ from cje.data.metadata import metadata_of
 from cje.data.readers.bad_rows import BadRow, Row
 from cje.data.readers.conversations import (
     CLUSTERS,
+    WORDS_FOR_NOTHING,
     Cluster,
     cluster_of,
     first_user_text,
@@ -29,11 +30,9 @@ from cje.data.readers.user_files import nan_as_null
 from cje.data.schemas import LOGP_ROUNDING, LOGPROB_KINDS, VERY_UNLIKELY
 from cje.data.tables import unicode_problem
 from cje.settings import Settings, show_value
-from cje.vocabulary import counted
+from cje.vocabulary import LEAST_PROBABILITY, SCORE_SLACK, counted
 
-NOISE = 1e-6  # of a score beyond its range, relative to the range: cosines of float32 are rounded
-LEAST_PROBABILITY = 1e-9  # of being labelled
-NOTHING = ("", "-", "na", "n/a", "nan", "none", "null")
+NOTHING = (*WORDS_FOR_NOTHING, "-", "na", "n/a")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # A comma as the decimal mark, where it cannot part thousands.
 COMMA = re.compile(r"[+-]?(0?,[0-9]+|[0-9]+,([0-9]{1,2}|[0-9]{4,}))")
@@ -376,7 +375,7 @@ def _probability(raw: Row) -> float | None:
     if value is None:
         return None
     prob = _as_number(name, value)
-    if not LEAST_PROBABILITY <= prob <= 1 + NOISE:
+    if not LEAST_PROBABILITY <= prob <= 1 + SCORE_SLACK:
         raise BadRow(name, f"{_digits(value)} is not from {LEAST_PROBABILITY:g} to 1")
     return min(prob, 1.0)
 
@@ -387,7 +386,7 @@ def _score(name: str, value: Any, setting: str, scale: tuple[float, float]) -> f
         return None
     number = _as_number(name, value)
     lo, hi = scale
-    noise = NOISE * (hi - lo)
+    noise = SCORE_SLACK * (hi - lo)
     if not lo - noise <= number <= hi + noise:
         words = f"{_digits(value)} is outside {setting} [{lo:g}, {hi:g}]"
         raise BadRow(name, words, beyond=(setting, number))
